@@ -1,0 +1,21 @@
+"""Images in memory as tensors: what they are, how they are split, cropped, flipped and ordered."""
+
+from data.cifar100 import load_cifar100
+from data.image_set import DataError, ImageSet
+from data.split import Split, split
+from data.stream import stream
+from data.synthetic import load_synthetic
+from data.views import IDENTITY_VIEW, VIEWS, ImageBank
+
+__all__ = [
+    "IDENTITY_VIEW",
+    "VIEWS",
+    "DataError",
+    "ImageBank",
+    "ImageSet",
+    "Split",
+    "load_cifar100",
+    "load_synthetic",
+    "split",
+    "stream",
+]

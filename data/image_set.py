@@ -1,0 +1,64 @@
+"""A data set as one tensor of images in a canonical order, with a hash that says what it is."""
+
+import hashlib
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+class DataError(Exception):
+    """The images asked for are not there or are not what they should be; the message is one line."""
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """Training and test images of one data set, on the CPU.
+
+    Attributes:
+        name: what reports call the data set.
+        train_images, test_images: uint8 of shape (images, 3, 32, 32), red, green, blue.
+        train_labels, test_labels: int64 of shape (images,), an index into ``classes``.
+        classes: class names by label.
+        groups: name of the group of alike classes, by label.
+        synthetic: True where the images were drawn by a program.
+    """
+
+    name: str
+    train_images: Tensor
+    train_labels: Tensor
+    test_images: Tensor
+    test_labels: Tensor
+    classes: tuple[str, ...]
+    groups: tuple[str, ...]
+    synthetic: bool = False
+
+    @property
+    def hash(self) -> str:
+        """sha256 over classes, labels and pixels, in hexadecimal."""
+        digest = hashlib.sha256("\n".join(self.classes).encode())
+        for tensor in (self.train_labels, self.train_images, self.test_labels, self.test_images):
+            digest.update(tensor.numpy().tobytes())
+        return digest.hexdigest()
+
+    def channel_statistics(self) -> tuple[Tensor, Tensor]:
+        """Mean and standard deviation of each channel over all training images, float32 of shape (3,), scale 0 to 1."""
+        values = torch.arange(256, dtype=torch.float64) / 255
+        mean, deviation = torch.empty(3), torch.empty(3)
+        for channel in range(3):
+            counts = self.train_images[:, channel].flatten().bincount(minlength=256).double()
+            share = counts / counts.sum()
+            centre = (share * values).sum()
+            mean[channel] = centre
+            deviation[channel] = (share * (values - centre) ** 2).sum().sqrt()
+        return mean, deviation
+
+
+def in_canonical_order(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Sort by label, then by pixel bytes, so that the order depends on the content alone.
+
+    The official archive is shuffled and class folders are sorted by file name: after this both are the same tensor.
+    """
+    keys = [(int(label), image.tobytes()) for label, image in zip(labels, images.numpy(), strict=True)]
+    order = torch.tensor(sorted(range(len(keys)), key=keys.__getitem__))
+    return images[order].contiguous(), labels[order].contiguous()

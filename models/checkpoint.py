@@ -1,0 +1,78 @@
+"""Checkpoints in SimKD's form: ``{'model': state_dict, 'best_acc': percent, 'epoch': epochs trained}``."""
+
+import hashlib
+import pickle
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from storage.files import save_whole
+
+
+class CheckpointError(Exception):
+    """A file that cannot be used as a checkpoint of the network asked for; the message is one line."""
+
+
+def load_checkpoint(network: nn.Module, path: Path, name: str) -> None:
+    """Load the weights of a SimKD checkpoint, or of a bare state dict, into ``network``.
+
+    Nothing in the file is executed: it is read with ``weights_only=True``.
+
+    Args:
+        network: takes the weights; unchanged where an error is raised.
+        path: the file.
+        name: what the network is called in messages.
+
+    Raises:
+        CheckpointError: where the file is missing, no checkpoint, or of another network or class count; the first
+            mismatch is named.
+    """
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file; give the path of a {name} checkpoint") from None
+    except pickle.UnpicklingError:
+        raise CheckpointError(f"{path}: refused, it holds more than plain weights or is no checkpoint at all") from None
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
+        reason = str(error).strip().split("\n")[0]
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint ({reason})") from None
+    weights = content.get("model", content) if isinstance(content, dict) else None
+    if not isinstance(weights, dict) or not weights or not all(isinstance(v, Tensor) for v in weights.values()):
+        raise CheckpointError(f"{path}: no checkpoint: expected {{'model': weights by parameter name}}")
+    expected = network.state_dict()
+    for key, parameter in expected.items():
+        if key not in weights:
+            raise CheckpointError(f"{path}: not a {name}: it has no parameter {key!r}")
+        if weights[key].shape != parameter.shape:
+            found, wanted = tuple(weights[key].shape), tuple(parameter.shape)
+            raise CheckpointError(f"{path}: not this {name}: {key!r} has shape {found} where {wanted} is expected")
+    for key in weights:
+        if key not in expected:
+            raise CheckpointError(f"{path}: not a {name}: it has a parameter {key!r} that {name} does not have")
+    for key, tensor in weights.items():
+        if not tensor.isfinite().all():
+            raise CheckpointError(f"{path}: damaged: {key!r} holds values that are not finite")
+    network.load_state_dict(weights)
+
+
+def save_checkpoint(network: nn.Module, path: Path, accuracy: float, epoch: int) -> None:
+    """Write the weights in SimKD's form, whole or not at all.
+
+    Args:
+        network: whose weights are written.
+        path: the file; its folder is made.
+        accuracy: share of test images classified correctly, 0 to 1 (SimKD's ``best_acc`` is in percent).
+        epoch: how many epochs it was trained for.
+    """
+    weights = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
+    save_whole({"epoch": epoch, "best_acc": round(100 * accuracy, 4), "model": weights}, path)
+
+
+def weights_hash(network: nn.Module) -> str:
+    """sha256 over the names and values of all weights and buffers, in hexadecimal; not over the file's form."""
+    digest = hashlib.sha256()
+    for key, tensor in sorted(network.state_dict().items()):
+        digest.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}".encode())
+        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()

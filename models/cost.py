@@ -1,0 +1,74 @@
+"""What a network costs: parameters, multiply-adds, bytes, time and memory of a prediction."""
+
+import statistics
+import time
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+LATENCY_BATCHES = (1, 128)
+LATENCY_REPEATS = 7
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Of predicting with one network on one device.
+
+    Attributes:
+        parameters: trained values; running statistics are not counted.
+        multiply_adds: of one 32 x 32 image, in convolutions and matrix products.
+        bytes: of all weights and buffers in float32.
+        latency_seconds: median time of one prediction, by batch size.
+        peak_memory_bytes: most memory that a prediction holds beside weights and input, by batch size; None
+            where the device does not tell.
+    """
+
+    parameters: int
+    multiply_adds: int
+    bytes: int
+    latency_seconds: dict[str, float]
+    peak_memory_bytes: dict[str, int | None]
+
+
+def count_parameters(network: nn.Module) -> int:
+    """Number of trained values; running statistics are not counted."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+def measure_cost(network: nn.Module, device: torch.device) -> Cost:
+    """Measure a network in evaluation mode on ``device``, in channels-last float32; takes seconds."""
+    network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    images = {
+        size: torch.zeros(size, 3, 32, 32, device=device).to(memory_format=torch.channels_last)
+        for size in LATENCY_BATCHES
+    }
+    with torch.inference_mode():
+        with FlopCounterMode(display=False) as counter:
+            network(images[1])
+        return Cost(
+            parameters=count_parameters(network),
+            multiply_adds=counter.get_total_flops() // 2,
+            bytes=sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values()),
+            latency_seconds={str(size): _latency(network, batch) for size, batch in images.items()},
+            peak_memory_bytes={str(size): _peak_memory(network, batch) for size, batch in images.items()},
+        )
+
+
+def _latency(network: nn.Module, images: torch.Tensor) -> float:
+    times = []
+    for _ in range(LATENCY_REPEATS + 1):
+        start = time.perf_counter()
+        network(images).cpu()
+        times.append(time.perf_counter() - start)
+    return statistics.median(times[1:])
+
+
+def _peak_memory(network: nn.Module, images: torch.Tensor) -> int | None:
+    if images.device.type != "cuda":
+        return None
+    before = torch.cuda.memory_allocated(images.device)
+    torch.cuda.reset_peak_memory_stats(images.device)
+    network(images)
+    return torch.cuda.max_memory_allocated(images.device) - before

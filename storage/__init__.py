@@ -1,0 +1,1 @@
+"""What outlives a process: the Optuna storage, claims, teacher logits, checkpoints."""

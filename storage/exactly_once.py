@@ -1,0 +1,94 @@
+"""Every trial is owned by one living process, and goes on under the next when that one dies.
+
+A worker claims a trial before it works on it and keeps the claim until the trial is told. Claims end with their
+process, so a RUNNING trial that nobody claims was left by a dead worker: it is continued, as the same trial, before
+anything new is asked for. Asking is done by one process at a time. So no trial is lost and none is run twice, with
+no heartbeat and no guess about how long a worker may be silent.
+"""
+
+from collections.abc import Callable, Iterable
+
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from storage.claims import Claims, hold
+
+Point = dict[str, float]
+
+
+class Worker:
+    """Takes the trials of one study, one at a time.
+
+    Args:
+        study: the Optuna study; its sampler is used to ask.
+        claims: of the study's storage.
+    """
+
+    def __init__(self, study: optuna.Study, claims: Claims) -> None:
+        self.study, self.claims = study, claims
+        failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
+        self._failed_before = {trial.number for trial in failed}
+
+    def take(
+        self, ask: Callable[[], Trial | None], ready: Callable[[FrozenTrial], bool] = lambda trial: True
+    ) -> Trial | None:
+        """Claim a trial: one that a dead worker left, else what ``ask`` gives.
+
+        Args:
+            ask: asks the study for a new trial, or gives None where there is nothing left to ask for. Called by one
+                process at a time.
+            ready: whether a trial that a worker left can be worked on now.
+
+        Returns:
+            The trial, in state RUNNING, or None where there is nothing to do now.
+        """
+        with hold(self.claims, f"{self.study.study_name}-ask"):
+            for left in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+                if ready(left) and self.claims.try_claim(self._claim(left.number)):
+                    # Its owner may have told it between the listing and the claim.
+                    if self.study._storage.get_trial(left._trial_id).state == TrialState.RUNNING:
+                        return Trial(self.study, left._trial_id)
+                    self.claims.release(self._claim(left.number))
+            trial = ask()
+            if trial is not None:
+                self.claims.try_claim(self._claim(trial.number))
+            return trial
+
+    def ask_for(self, points: Iterable[Point]) -> Trial | None:
+        """Ask for the first point that no trial runs or has finished; for use as, or in, ``ask``.
+
+        A point that failed in an earlier start of the command is tried again, one that failed since is not.
+        """
+        trials = self.study.get_trials(deepcopy=False)
+        if any(trial.state == TrialState.WAITING for trial in trials):
+            return self.study.ask()
+        taken = [
+            point_of(trial)
+            for trial in trials
+            if trial.state != TrialState.FAIL or trial.number not in self._failed_before
+        ]
+        for point in points:
+            if point not in taken:
+                self.study.enqueue_trial(point)
+                return self.study.ask()
+        return None
+
+    def give_back(self, trial: Trial) -> None:
+        """Release the claim on a trial that was told, or that has to wait for another."""
+        self.claims.release(self._claim(trial.number))
+
+    def require(self, trial: Trial) -> None:
+        """Raise ``ClaimLostError`` where this process no longer owns the trial."""
+        self.claims.require(self._claim(trial.number))
+
+    def unfinished(self) -> int:
+        """How many trials wait or run, here or elsewhere."""
+        return len(self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)))
+
+    def _claim(self, number: int) -> str:
+        return f"{self.study.study_name}-{number}"
+
+
+def point_of(trial: FrozenTrial) -> Point:
+    """The parameters of a trial, also of one that was enqueued and has not started."""
+    return dict(trial.system_attrs.get("fixed_params", trial.params))

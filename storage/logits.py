@@ -1,0 +1,110 @@
+"""Teacher logits on disk: exact, one row for each (image, view), filled as views first appear."""
+
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from data.views import VIEWS, ImageBank
+from storage.claims import FileClaims, hold
+
+BATCH_SIZE = 500
+BATCHES_BETWEEN_FLUSHES = 20
+
+
+class TeacherLogits:
+    """What a frozen teacher says of each (image, view) of one data set, before any temperature.
+
+    Two files: ``logits`` holds float16 of shape (images, 162, classes), sparse until filled, and ``filled`` one byte
+    for each (image, view). A row is marked filled only once it is on the disk, so a killed process leaves no torn
+    row; what it had not marked is computed again, to the same values. Inference runs in batches of one fixed size,
+    so that a value does not depend on what was asked together.
+
+    Trials, studies and processes share the files; one process at a time fills them.
+
+    Args:
+        folder: one for each (data, teacher).
+        bank: the images, on the device on which the teacher runs.
+        make_teacher: gives the teacher in evaluation mode on the bank's device; called when first needed.
+        classes: number of logits.
+    """
+
+    def __init__(self, folder: Path, bank: ImageBank, make_teacher: Callable[[], nn.Module], classes: int) -> None:
+        self.folder, self.bank, self.classes = folder, bank, classes
+        self._make_teacher = make_teacher
+        self._teacher: nn.Module | None = None
+        self._claims = FileClaims(folder)
+        rows = len(bank) * VIEWS
+        with hold(self._claims, "logits"):
+            if not (folder / "filled").exists():
+                # Written out, not sparse: marking a row through the memory map must never meet a full disk.
+                (folder / "filled.partial").write_bytes(bytes(rows))
+                (folder / "filled.partial").replace(folder / "filled")
+        self._filled = torch.from_file(str(folder / "filled"), shared=True, size=rows, dtype=torch.uint8)
+        values = rows * classes
+        self._rows = torch.from_file(str(folder / "logits"), shared=True, size=values, dtype=torch.float16)
+        self._rows = self._rows.view(rows, classes)
+
+    def take(self, indices: Tensor, views: Tensor) -> Tensor:
+        """Teacher logits of the given views; those that no one has asked for before are computed first.
+
+        Args:
+            indices, views: int64 of shape (n,), on the CPU.
+
+        Returns:
+            float16 of shape (n, classes), on the CPU.
+
+        Raises:
+            OSError: where the disk is full; what was filled is kept.
+        """
+        rows = indices * VIEWS + views
+        if not self._filled[rows].all():
+            with hold(self._claims, "logits"):
+                self._fill(rows[self._filled[rows] == 0].unique())
+        return self._rows[rows]
+
+    @property
+    def filled(self) -> int:
+        """How many views the teacher has been asked for."""
+        return int(self._filled.count_nonzero())
+
+    def require_room(self, rows: int) -> None:
+        """Refuse to start where the disk cannot take that many more rows.
+
+        Raises:
+            OSError: one line that says how much is needed and how much is there.
+        """
+        needed, free = rows * self.classes * 2, shutil.disk_usage(self.folder).free
+        if needed > free:
+            raise OSError(
+                f"{self.folder}: the teacher logits need {needed / 1e9:.2f} GB more and {free / 1e9:.2f} GB are free; "
+                "make room or give --runs-dir on another disk"
+            )
+
+    def _fill(self, rows: Tensor) -> None:
+        if self._teacher is None:
+            self._teacher = self._make_teacher()
+        file = os.open(self.folder / "logits", os.O_RDWR)
+        try:
+            progress = tqdm(total=len(rows), desc="teacher logits", unit=" views", leave=False, disable=None)
+            with progress, torch.inference_mode():
+                size = BATCH_SIZE * BATCHES_BETWEEN_FLUSHES
+                for chunk in rows.split(size):
+                    # Not through the memory map: on a full disk that is a SIGBUS, here it is an OSError.
+                    for batch in chunk.split(BATCH_SIZE):
+                        for row, logits in zip(batch.tolist(), self._ask(self._teacher, batch), strict=True):
+                            os.pwrite(file, logits, row * self.classes * 2)
+                        progress.update(len(batch))
+                    os.fsync(file)
+                    self._filled[chunk] = 1
+        finally:
+            os.close(file)
+
+    def _ask(self, teacher: nn.Module, rows: Tensor) -> list[memoryview]:
+        padded = torch.cat([rows, rows[-1:].expand(BATCH_SIZE - len(rows))]).to(self.bank.device)
+        logits = teacher(self.bank.take(padded // VIEWS, padded % VIEWS))[: len(rows)]
+        return [memoryview(row) for row in logits.half().cpu().numpy()]

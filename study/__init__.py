@@ -1,0 +1,1 @@
+"""The distillation study: configuration, training, search, final comparison and the command line."""

@@ -1,0 +1,115 @@
+"""The final comparison: every arm over the same seeds, on training and validation images, tested once at the end."""
+
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import optuna
+import torch
+from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.trial import Trial, TrialState
+
+from data import ImageBank
+from models import save_checkpoint
+from storage.claims import Claims
+from storage.exactly_once import Point, Worker
+from study.evaluation import predict, score
+from study.progress import bar, say
+from study.search import SECONDS_BETWEEN_LOOKS, store_curve
+from study.training import DivergedError, Training
+
+MakeTraining = Callable[[float, float, int, str], Training]
+Arms = dict[str, tuple[float, float]]
+
+
+@dataclass
+class Comparison:
+    """Runs the final trainings in this process, together with any other process that does the same.
+
+    They are the trials of an Optuna study of their own, so they are claimed and continued as those of the search.
+
+    Args:
+        study: that study; its value is test accuracy.
+        claims: of its storage.
+        arms: (alpha, T) by name; two arms of the same pair share their runs.
+        seeds: of the runs of each arm.
+        make_training: gives the training for (alpha, temperature, seed, name), resumed where it was stopped.
+        test: the test images.
+        artifacts: where the trained weights are kept.
+    """
+
+    study: optuna.Study
+    claims: Claims
+    arms: Arms
+    seeds: tuple[int, ...]
+    make_training: MakeTraining
+    test: ImageBank
+    artifacts: FileSystemArtifactStore
+
+    def run(self) -> None:
+        """Work until every run has ended, whoever ended it."""
+        worker = Worker(self.study, self.claims)
+        points = self.points()
+        waiting = False
+        with bar(len(points), f"{self.study.study_name}", "run", initial=self._ended(points)) as progress:
+            while True:
+                trial = worker.take(lambda: worker.ask_for(points))
+                if trial is not None:
+                    waiting = False
+                    self._run(trial, worker)
+                    worker.give_back(trial)
+                elif worker.unfinished() == 0:
+                    return
+                else:
+                    if not waiting:
+                        say(f"waiting for {worker.unfinished()} runs of other workers")
+                    waiting = True
+                    time.sleep(SECONDS_BETWEEN_LOOKS)
+                progress.update(self._ended(points) - progress.n)
+
+    def points(self) -> list[Point]:
+        """Every run as parameters, seed by seed, so that pairs are complete as early as can be."""
+        pairs = dict.fromkeys(run_pair(*pair) for pair in self.arms.values())
+        return [
+            {"alpha": alpha, "temperature": temperature, "seed": seed}
+            for seed in self.seeds
+            for alpha, temperature in pairs
+        ]
+
+    def _ended(self, points: list[Point]) -> int:
+        done = [trial.params for trial in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
+        return sum(point in done for point in points)
+
+    def _run(self, trial: Trial, worker: Worker) -> None:
+        alpha = trial.suggest_float("alpha", 0.0, 1.0)
+        temperature = trial.suggest_float("temperature", 1.0, 16.0, log=True)
+        seed = trial.suggest_int("seed", 0, 2**31 - 1)
+        name = f"alpha {alpha:.4g}, T {temperature:.4g}, seed {seed}"
+        training = self.make_training(alpha, temperature, seed, name)
+        try:
+            for _ in training.epochs():
+                worker.require(trial)
+        except DivergedError as error:
+            trial.set_user_attr("reason", str(error))
+            self.study.tell(trial, state=TrialState.FAIL)
+            say(f"{name}: failed: {error}")
+            return
+        every = torch.arange(len(self.test), device=self.test.device)
+        scores = score(predict(training.network, self.test, every), self.test.labels)
+        worker.require(trial)
+        store_curve(trial, training.curve)
+        trial.set_user_attr("test", asdict(scores))
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / f"student-alpha{alpha:.4g}-T{temperature:.4g}-seed{seed}.pth"
+            save_checkpoint(training.network, file, scores.accuracy, len(training.curve))
+            upload_artifact(artifact_store=self.artifacts, file_path=str(file), study_or_trial=trial)
+        self.study.tell(trial, scores.accuracy)
+        training.forget()
+        say(f"{name}: {100 * scores.accuracy:.2f} % on test, {sum(epoch.seconds for epoch in training.curve):.0f} s")
+
+
+def run_pair(alpha: float, temperature: float) -> tuple[float, float]:
+    """The pair under which a run is stored: at alpha = 0 the temperature means nothing and is written as 1."""
+    return (alpha, temperature if alpha != 0 else 1.0)

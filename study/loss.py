@@ -1,0 +1,35 @@
+"""The distillation loss."""
+
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def distillation_loss(
+    student_logits: Tensor, labels: Tensor, teacher_logits: Tensor | None, alpha: float, temperature: float
+) -> Tensor:
+    """(1 - alpha) CE(student, label) + alpha T^2 KL(softmax(teacher / T) || softmax(student / T)).
+
+    Hinton, Vinyals and Dean 2015, https://arxiv.org/abs/1503.02531, with alpha the weight of the teacher. The factor
+    T^2 keeps the size of the soft gradient while T changes (their section 2).
+
+    Args:
+        student_logits: float of shape (batch, classes).
+        labels: int64 of shape (batch,).
+        teacher_logits: float of shape (batch, classes), before any temperature; not needed where alpha is 0.
+        alpha: from 0, labels only, to 1, teacher only.
+        temperature: T, more than 0.
+
+    Returns:
+        A scalar: cross-entropy and divergence in nats, summed over classes and averaged over the batch.
+    """
+    hard = F.cross_entropy(student_logits, labels)
+    if alpha == 0:
+        return hard
+    assert teacher_logits is not None, "alpha is not 0, so teacher logits are needed"
+    soft = F.kl_div(
+        F.log_softmax(student_logits / temperature, dim=1),
+        F.log_softmax(teacher_logits.float() / temperature, dim=1),
+        reduction="batchmean",
+        log_target=True,
+    )
+    return (1 - alpha) * hard + alpha * temperature**2 * soft

@@ -1,0 +1,221 @@
+"""What would run and how long it should take here, from measured steps."""
+
+import dataclasses
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import optuna
+import torch
+from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import make_url
+
+from data import VIEWS, ImageBank, load_synthetic, split
+from data.cifar100 import CIFAR100_HASH
+from models import StudentCNN, build
+from storage.exactly_once import Point, point_of
+from storage.logits import BATCH_SIZE as LOGITS_BATCH
+from storage.study_storage import open_claims, open_storage
+from study.command_line import cache_folder
+from study.configuration import TEACHER_RECIPES, Configuration, Recipe
+from study.evaluation import predict
+from study.loss import distillation_loss
+from study.progress import say
+from study.record import comparison_name
+from study.search import sampler_of
+from study.space import grid_points
+from study.teacher import find_teachers
+
+PROBE_IMAGES = 1000
+PROBE_STEPS = 10
+
+
+@dataclass(frozen=True)
+class Work:
+    """What is left of a study.
+
+    Attributes:
+        trainings: of the search, in full length; alpha = 0 once.
+        runs: of the comparison.
+        views: (image, view) pairs that the teacher is expected to be asked for the first time.
+        train_images, validation_images: of the search.
+        train_teacher: whether the teacher has to be trained before.
+        teacher_images: that the teacher is trained on.
+    """
+
+    trainings: int
+    runs: int
+    views: int
+    train_images: int
+    validation_images: int
+    train_teacher: bool = False
+    teacher_images: int = 0
+
+
+def work_left(
+    configuration: Configuration,
+    trials: Sequence[FrozenTrial],
+    runs: Sequence[FrozenTrial],
+    train_images: int,
+    validation_images: int,
+    arms: int,
+    tpe_trials: int,
+    views_filled: int,
+) -> Work:
+    """Count what is left, given the trials of the search and the runs of the comparison so far.
+
+    Args:
+        arms: how many different arms the comparison is to have.
+        tpe_trials: how many TPE trials the search is to have.
+        views_filled: (image, view) pairs whose teacher logits are stored.
+    """
+    points = grid_points(configuration)
+    ended = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    ended_points = [point_of(trial) for trial in ended]
+    left = {_trained_as(point) for point in points if point not in ended_points}
+    left -= {_trained_as(point) for point in ended_points}
+    tpe_left = max(0, tpe_trials - sum(sampler_of(trial, len(points)) == "tpe" for trial in ended))
+    runs_ended = sum(run.state == TrialState.COMPLETE for run in runs)
+    epochs, seeds = configuration.recipe.epochs, configuration.seeds
+    views = expected_views(train_images, epochs * (1 + seeds)) + expected_views(validation_images, epochs * seeds)
+    nothing_left = not left and not tpe_left and runs_ended >= arms * seeds
+    return Work(
+        trainings=len(left) + tpe_left,
+        runs=max(0, arms * seeds - runs_ended),
+        views=0 if nothing_left else max(0, views - views_filled),
+        train_images=train_images,
+        validation_images=validation_images,
+    )
+
+
+def dry_run(name: str, configuration: Configuration, runs_dir: Path, url: str, arms: int, tpe_trials: int) -> Work:
+    """What would run, without loading images, training or writing anything."""
+    if configuration.dataset == "synthetic":
+        images = load_synthetic()
+        labels, data_hash = images.train_labels, images.hash
+    else:
+        labels, data_hash = torch.arange(100).repeat_interleave(500), CIFAR100_HASH
+    parts = split(labels, configuration.train_images)
+    trials, runs = stored_trials(url, name), stored_trials(url, comparison_name(name))
+    work = work_left(configuration, trials, runs, len(parts.train), len(parts.validation), arms, tpe_trials, 0)
+    stored = find_teachers(cache_folder(runs_dir), data_hash, configuration.teacher_network)
+    return dataclasses.replace(work, train_teacher=not stored, teacher_images=len(labels))
+
+
+def stored_trials(url: str, study_name: str) -> list[FrozenTrial]:
+    """The trials of a study; none where there is no such study yet."""
+    database = make_url(url).database
+    if make_url(url).get_backend_name() == "sqlite" and not Path(str(database)).exists():
+        return []
+    storage = open_storage(url, open_claims(url))
+    if study_name not in optuna.get_all_study_names(storage):
+        return []
+    return optuna.load_study(study_name=study_name, storage=storage).get_trials(deepcopy=False)
+
+
+def _trained_as(point: Point) -> tuple[float, float]:
+    return (point["alpha"], point["temperature"] if point["alpha"] != 0 else 1.0)
+
+
+def expected_views(images: int, draws: int) -> int:
+    """How many different (image, view) pairs are expected when every image is shown ``draws`` times."""
+    return round(images * VIEWS * (1 - (1 - 1 / VIEWS) ** draws))
+
+
+def print_plan(configuration: Configuration, work: Work, classes: int, device: torch.device) -> None:
+    """Say what is left to run and how long it should take on this device."""
+    if work.trainings + work.runs == 0:
+        say("all is trained: the report is made again")
+        return
+    recipe = configuration.recipe
+    probe = Probe(classes, device)
+    step, predict_student = probe.step(StudentCNN, recipe), probe.prediction(StudentCNN)
+    predict_teacher = probe.prediction(lambda classes: build(configuration.teacher_network, classes))
+    every = work.train_images + work.validation_images
+    search = work.trainings * recipe.epochs * (work.train_images * step + work.validation_images * predict_student)
+    comparison = work.runs * recipe.epochs * every * step
+    logits = work.views * predict_teacher
+    if work.train_teacher:
+        teacher_recipe = TEACHER_RECIPES[configuration.teacher_recipe]
+        teacher_step = probe.step(lambda classes: build(configuration.teacher_network, classes), teacher_recipe)
+        teacher = teacher_recipe.epochs * work.teacher_images * teacher_step
+        say(
+            f"teacher: {configuration.teacher_network}, none is stored: {teacher_recipe.epochs} epochs on "
+            f"{work.teacher_images:,} images, about {duration(teacher)}"
+        )
+        search += teacher
+    say(
+        f"search: {work.trainings} trainings of {recipe.epochs} epochs on {work.train_images:,} images, "
+        f"pruning ({configuration.pruner}) may shorten them"
+    )
+    say(f"comparison: {work.runs} runs of {recipe.epochs} epochs on {every:,} images")
+    say(f"teacher logits: about {work.views:,} views, {work.views * classes * 2 / 1e9:.2f} GB")
+    say(
+        f"on {device} a student's step takes {1000 * step:.2f} ms an image: "
+        f"about {duration(search + comparison + logits)} in all, if nothing else runs here"
+    )
+
+
+class Probe:
+    """Measures steps and predictions on random images, in seconds an image."""
+
+    def __init__(self, classes: int, device: torch.device) -> None:
+        self.classes, self.device = classes, device
+        images = torch.randint(256, (PROBE_IMAGES, 3, 32, 32), dtype=torch.uint8)
+        labels = torch.randint(classes, (PROBE_IMAGES,))
+        self.bank = ImageBank(images, labels, torch.full((3,), 0.5), torch.full((3,), 0.25), device)
+
+    def step(self, make: Callable[[int], torch.nn.Module], recipe: Recipe) -> float:
+        """One training step with the distillation loss."""
+        network = self._put(make)
+        optimizer = torch.optim.SGD(network.parameters(), lr=1e-6)
+        batch = torch.arange(recipe.batch_size, device=self.device) % PROBE_IMAGES
+        teacher_logits = torch.zeros(recipe.batch_size, self.classes, device=self.device)
+
+        def step() -> None:
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+                logits = network(self.bank.take(batch, batch % VIEWS))
+            loss = distillation_loss(logits.float(), self.bank.labels[batch], teacher_logits, 0.5, 4.0)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+
+        return self._seconds(step, PROBE_STEPS) / recipe.batch_size
+
+    def prediction(self, make: Callable[[int], torch.nn.Module]) -> float:
+        """One prediction, in the batches of teacher logits."""
+        network = self._put(make)
+        indices = torch.arange(LOGITS_BATCH, device=self.device)
+        return self._seconds(lambda: predict(network, self.bank, indices), 1) / LOGITS_BATCH
+
+    def _put(self, make: Callable[[int], torch.nn.Module]) -> torch.nn.Module:
+        network: torch.nn.Module = make(self.classes).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network
+
+    def _seconds(self, call: Callable[[], object], times: int) -> float:
+        call()
+        self._wait()
+        start = time.perf_counter()
+        for _ in range(times):
+            call()
+        self._wait()
+        return (time.perf_counter() - start) / times
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
+
+def duration(seconds: float) -> str:
+    """``40 s``, ``12 min``, ``3 h 20 min`` or ``2.5 days``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes / 60 / 24:.1f} days"

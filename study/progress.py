@@ -1,0 +1,24 @@
+"""What a person sees while it runs: bars on a terminal, plain lines elsewhere."""
+
+from typing import Any
+
+from tqdm import tqdm
+
+
+def bar(total: int, name: str, unit: str, initial: int = 0) -> "tqdm[Any]":
+    """A progress bar with time left that vanishes when done and is not drawn where stderr is no terminal."""
+    return tqdm(
+        total=total,
+        desc=name,
+        unit=f" {unit}s",
+        initial=initial,
+        leave=False,
+        disable=None,
+        dynamic_ncols=True,
+        mininterval=0.2,
+    )
+
+
+def say(line: str) -> None:
+    """Print one line above the bars, at once."""
+    tqdm.write(line)
