@@ -13,10 +13,11 @@ VALIDATION_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Split:
-    """Indices into the official training images, int64 of shape (images,), each ascending and disjoint."""
+    """Indices into the official training images, int64 of shape (images,), ascending and disjoint; and how many classes."""
 
     train: Tensor
     validation: Tensor
+    classes: int
 
 
 def split(labels: Tensor, train_images: int | None = None) -> Split:
@@ -45,4 +46,8 @@ def split(labels: Tensor, train_images: int | None = None) -> Split:
     wanted = len(candidates) if train_images is None else train_images
     if not 0 < wanted <= len(candidates):
         raise DataError(f"--train-images {wanted}: the data set has 1 to {len(candidates)} images to train on")
-    return Split(train=candidates[:wanted].sort().values, validation=torch.cat(validation_parts).sort().values)
+    return Split(
+        train=candidates[:wanted].sort().values,
+        validation=torch.cat(validation_parts).sort().values,
+        classes=len(validation_parts),
+    )

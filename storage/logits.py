@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,11 +32,19 @@ class TeacherLogits:
         bank: the images, on the device on which the teacher runs.
         make_teacher: gives the teacher in evaluation mode on the bank's device; called when first needed.
         classes: number of logits.
+        progress: gives a bar for so many views.
     """
 
-    def __init__(self, folder: Path, bank: ImageBank, make_teacher: Callable[[], nn.Module], classes: int) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        bank: ImageBank,
+        make_teacher: Callable[[], nn.Module],
+        classes: int,
+        progress: Callable[[int], "tqdm[Any]"],
+    ) -> None:
         self.folder, self.bank, self.classes = folder, bank, classes
-        self._make_teacher = make_teacher
+        self._make_teacher, self._progress = make_teacher, progress
         self._teacher: nn.Module | None = None
         self._claims = FileClaims(folder)
         rows = len(bank) * VIEWS
@@ -64,7 +73,10 @@ class TeacherLogits:
         rows = indices * VIEWS + views
         if not self._filled[rows].all():
             with hold(self._claims, "logits"):
-                self._fill(rows[self._filled[rows] == 0].unique())
+                # Looked up again: another process may have filled them while this one waited.
+                missing = rows[self._filled[rows] == 0].unique()
+                if len(missing) > 0:
+                    self._fill(missing)
         return self._rows[rows]
 
     @property
@@ -90,8 +102,7 @@ class TeacherLogits:
             self._teacher = self._make_teacher()
         file = os.open(self.folder / "logits", os.O_RDWR)
         try:
-            progress = tqdm(total=len(rows), desc="teacher logits", unit=" views", leave=False, disable=None)
-            with progress, torch.inference_mode():
+            with self._progress(len(rows)) as progress, torch.inference_mode():
                 size = BATCH_SIZE * BATCHES_BETWEEN_FLUSHES
                 for chunk in rows.split(size):
                     # Not through the memory map: on a full disk that is a SIGBUS, here it is an OSError.

@@ -9,6 +9,8 @@ from pathlib import Path
 
 from data import DataError, ImageSet, load_cifar100, load_synthetic
 from models import CheckpointError
+from storage.claims import ClaimLostError
+from storage.study_storage import StorageError
 from study.configuration import ConfigurationError
 from study.device import DEVICES
 
@@ -52,8 +54,10 @@ def one_line_errors(command: str) -> Iterator[None]:
     except KeyboardInterrupt:
         print(f"\nstopped; the same command goes on from here ({command})", file=sys.stderr)
         sys.exit(INTERRUPTED)
-    except (ConfigurationError, DataError, CheckpointError) as error:
+    except (ConfigurationError, DataError, CheckpointError, StorageError) as error:
         sys.exit(f"error: {error}")
+    except ClaimLostError as error:
+        sys.exit(f"error: the claim on {error} was lost and another worker may have it: nothing of it was written")
     except OSError as error:
         if error.errno == errno.ENOSPC:
             sys.exit(f"error: the disk is full ({error.filename or 'while writing'}); make room and start again")

@@ -33,7 +33,6 @@ class Comparison:
     Args:
         study: that study; its value is test accuracy.
         claims: of its storage.
-        arms: (alpha, T) by name; two arms of the same pair share their runs.
         seeds: of the runs of each arm.
         make_training: gives the training for (alpha, temperature, seed, name), resumed where it was stopped.
         test: the test images.
@@ -42,16 +41,19 @@ class Comparison:
 
     study: optuna.Study
     claims: Claims
-    arms: Arms
     seeds: tuple[int, ...]
     make_training: MakeTraining
     test: ImageBank
     artifacts: FileSystemArtifactStore
 
-    def run(self) -> None:
-        """Work until every run has ended, whoever ended it."""
+    def run(self, arms: Arms) -> None:
+        """Work until every run of every arm has ended, whoever ended it.
+
+        Args:
+            arms: (alpha, T) by name; two arms of the same pair share their runs.
+        """
         worker = Worker(self.study, self.claims)
-        points = self.points()
+        points = self.points(arms)
         waiting = False
         with bar(len(points), f"{self.study.study_name}", "run", initial=self._ended(points)) as progress:
             while True:
@@ -69,9 +71,9 @@ class Comparison:
                     time.sleep(SECONDS_BETWEEN_LOOKS)
                 progress.update(self._ended(points) - progress.n)
 
-    def points(self) -> list[Point]:
+    def points(self, arms: Arms) -> list[Point]:
         """Every run as parameters, seed by seed, so that pairs are complete as early as can be."""
-        pairs = dict.fromkeys(run_pair(*pair) for pair in self.arms.values())
+        pairs = dict.fromkeys(run_pair(*pair) for pair in arms.values())
         return [
             {"alpha": alpha, "temperature": temperature, "seed": seed}
             for seed in self.seeds

@@ -2,27 +2,26 @@
 
 import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import optuna
 import torch
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import TrialState
 from sqlalchemy.engine import make_url
 
-from data import VIEWS, ImageBank, load_synthetic, split
+from data import VIEWS, ImageBank, Split, load_synthetic, split
 from data.cifar100 import CIFAR100_HASH
 from models import StudentCNN, build
 from storage.exactly_once import Point, point_of
 from storage.logits import BATCH_SIZE as LOGITS_BATCH
 from storage.study_storage import open_claims, open_storage
-from study.command_line import cache_folder
 from study.configuration import TEACHER_RECIPES, Configuration, Recipe
 from study.evaluation import predict
 from study.loss import distillation_loss
 from study.progress import say
-from study.record import comparison_name
+from study.record import comparison_name, count_ended
 from study.search import sampler_of
 from study.space import grid_points
 from study.teacher import find_teachers
@@ -40,6 +39,7 @@ class Work:
         runs: of the comparison.
         views: (image, view) pairs that the teacher is expected to be asked for the first time.
         train_images, validation_images: of the search.
+        classes: of the data set.
         train_teacher: whether the teacher has to be trained before.
         teacher_images: that the teacher is trained on.
     """
@@ -49,38 +49,42 @@ class Work:
     views: int
     train_images: int
     validation_images: int
+    classes: int
     train_teacher: bool = False
     teacher_images: int = 0
 
 
 def work_left(
     configuration: Configuration,
-    trials: Sequence[FrozenTrial],
-    runs: Sequence[FrozenTrial],
-    train_images: int,
-    validation_images: int,
+    study: optuna.Study | None,
+    compared: optuna.Study | None,
+    parts: Split,
     arms: int,
     tpe_trials: int,
     views_filled: int,
 ) -> Work:
-    """Count what is left, given the trials of the search and the runs of the comparison so far.
+    """Count what is left of a study.
 
     Args:
+        study, compared: of search and comparison; None where they were not begun.
+        parts: what the search trains and is scored on.
         arms: how many different arms the comparison is to have.
         tpe_trials: how many TPE trials the search is to have.
         views_filled: (image, view) pairs whose teacher logits are stored.
     """
     points = grid_points(configuration)
-    ended = [trial for trial in trials if trial.state in (TrialState.COMPLETE, TrialState.PRUNED)]
+    ended = [] if study is None else study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
     ended_points = [point_of(trial) for trial in ended]
     left = {_trained_as(point) for point in points if point not in ended_points}
     left -= {_trained_as(point) for point in ended_points}
     tpe_left = max(0, tpe_trials - sum(sampler_of(trial, len(points)) == "tpe" for trial in ended))
-    runs_ended = sum(run.state == TrialState.COMPLETE for run in runs)
+    runs_ended = 0 if compared is None else count_ended(compared)
+    train_images, validation_images = len(parts.train), len(parts.validation)
     epochs, seeds = configuration.recipe.epochs, configuration.seeds
     views = expected_views(train_images, epochs * (1 + seeds)) + expected_views(validation_images, epochs * seeds)
     nothing_left = not left and not tpe_left and runs_ended >= arms * seeds
     return Work(
+        classes=parts.classes,
         trainings=len(left) + tpe_left,
         runs=max(0, arms * seeds - runs_ended),
         views=0 if nothing_left else max(0, views - views_filled),
@@ -89,29 +93,35 @@ def work_left(
     )
 
 
-def dry_run(name: str, configuration: Configuration, runs_dir: Path, url: str, arms: int, tpe_trials: int) -> Work:
-    """What would run, without loading images, training or writing anything."""
+def dry_run(name: str, configuration: Configuration, cache: Path, url: str, arms: int, tpe_trials: int) -> Work:
+    """What would run, without training or writing anything and without CIFAR-100 at hand."""
     if configuration.dataset == "synthetic":
         images = load_synthetic()
         labels, data_hash = images.train_labels, images.hash
     else:
         labels, data_hash = torch.arange(100).repeat_interleave(500), CIFAR100_HASH
     parts = split(labels, configuration.train_images)
-    trials, runs = stored_trials(url, name), stored_trials(url, comparison_name(name))
-    work = work_left(configuration, trials, runs, len(parts.train), len(parts.validation), arms, tpe_trials, 0)
-    stored = find_teachers(cache_folder(runs_dir), data_hash, configuration.teacher_network)
+    study, compared = stored_study(url, name), stored_study(url, comparison_name(name))
+    work = work_left(configuration, study, compared, parts, arms, tpe_trials, views_filled=0)
+    stored = find_teachers(cache, data_hash, configuration.teacher_network)
     return dataclasses.replace(work, train_teacher=not stored, teacher_images=len(labels))
 
 
-def stored_trials(url: str, study_name: str) -> list[FrozenTrial]:
-    """The trials of a study; none where there is no such study yet."""
+def stored_study(url: str, name: str) -> optuna.Study | None:
+    """A study as it is stored; None where there is none, and then nothing is created."""
     database = make_url(url).database
     if make_url(url).get_backend_name() == "sqlite" and not Path(str(database)).exists():
-        return []
+        return None
     storage = open_storage(url, open_claims(url))
-    if study_name not in optuna.get_all_study_names(storage):
-        return []
-    return optuna.load_study(study_name=study_name, storage=storage).get_trials(deepcopy=False)
+    if name not in optuna.get_all_study_names(storage):
+        return None
+    return optuna.load_study(study_name=name, storage=storage)
+
+
+def teacher_of(url: str, name: str) -> str | None:
+    """Hash of the teacher with which a stored study was begun; None where it was not begun."""
+    study = stored_study(url, name)
+    return None if study is None else study.user_attrs.get("teacher", {}).get("hash")
 
 
 def _trained_as(point: Point) -> tuple[float, float]:
@@ -123,12 +133,12 @@ def expected_views(images: int, draws: int) -> int:
     return round(images * VIEWS * (1 - (1 - 1 / VIEWS) ** draws))
 
 
-def print_plan(configuration: Configuration, work: Work, classes: int, device: torch.device) -> None:
+def print_plan(configuration: Configuration, work: Work, device: torch.device) -> None:
     """Say what is left to run and how long it should take on this device."""
     if work.trainings + work.runs == 0:
         say("all is trained: the report is made again")
         return
-    recipe = configuration.recipe
+    recipe, classes = configuration.recipe, work.classes
     probe = Probe(classes, device)
     step, predict_student = probe.step(StudentCNN, recipe), probe.prediction(StudentCNN)
     predict_teacher = probe.prediction(lambda classes: build(configuration.teacher_network, classes))

@@ -138,6 +138,11 @@ def _samples(image_set: ImageSet) -> list[dict[str, str]]:
     return samples
 
 
-def checkpoints_folder(runs_dir: Path, study_name: str) -> Path:
-    """Where the trials of a study keep what they need to go on."""
-    return runs_dir / study_name / "checkpoints"
+def checkpoint_file(runs_dir: Path, study_name: str, alpha: float, temperature: float, seed: int) -> Path:
+    """Where a training keeps what it needs to go on."""
+    return runs_dir / "checkpoints" / study_name / f"alpha{alpha!r}-T{temperature!r}-seed{seed}.pt"
+
+
+def count_ended(study: optuna.Study) -> int:
+    """How many trials of a study are complete or pruned."""
+    return len(study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED)))

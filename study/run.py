@@ -12,15 +12,16 @@ import argparse
 import dataclasses
 import shlex
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import optuna
 import torch
-from reports.build import write_report
 
 from data import ImageBank, split
 from models import StudentCNN
+from reports.build import write_report
 from reports.collect import collect
 from storage.logits import TeacherLogits
 from storage.study_storage import artifact_store, default_url, open_claims, open_storage
@@ -28,87 +29,105 @@ from study.command_line import add_machine_options, cache_folder, load_images, o
 from study.comparison import Arms, Comparison, run_pair
 from study.configuration import PRESETS, Configuration, require
 from study.device import pick_device
-from study.plan import dry_run, print_plan, work_left
-from study.record import checkpoints_folder, open_studies
+from study.plan import dry_run, print_plan, teacher_of, work_left
+from study.progress import bar
+from study.record import checkpoint_file, comparison_name, count_ended, open_studies
 from study.search import Search, winner
 from study.space import grid_points
 from study.teacher import choose_teacher
 from study.training import Training
+from study.workers import run_workers
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the study that the command line describes, from where it is to the end."""
-    options = parse(arguments)
-    command = "python -m study.run " + shlex.join(sys.argv[1:] if arguments is None else arguments)
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    options = parse(given)
+    command = "python -m study.run " + shlex.join(given)
     with one_line_errors(command):
         optuna.logging.set_verbosity(optuna.logging.WARNING)
+        warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         configuration = configure(options)
         device = pick_device(options.device)
         name = options.study or configuration.preset
         cache = cache_folder(options.runs_dir)
         url = options.storage or default_url(options.runs_dir)
         claims = open_claims(url)
+        tpe_trials = options.n_trials if options.sampler == "tpe" else 0
+        arms_expected = 2 + len(options.arm) + (1 if tpe_trials else 0)
         if options.dry_run:
-            work = dry_run(name, configuration, options.runs_dir, url, count_arms(options), tpe_trials(options))
-            print_plan(configuration, work, 100, device)
+            print_plan(configuration, dry_run(name, configuration, cache, url, arms_expected, tpe_trials), device)
             return
 
-        # What is trained on, and by whom it is taught.
+        # What is trained on, and who teaches.
         images = load_images(configuration.dataset, options.runs_dir, options.data_dir)
         parts = split(images.train_labels, configuration.train_images)
-        train_and_validation = torch.cat([parts.train, parts.validation]).sort().values
-        classes = len(images.classes)
-        teacher = choose_teacher(configuration, images, cache, device, options.teacher)
         bank = ImageBank.of_training_images(images, device)
+        teacher = choose_teacher(configuration, images, cache, device, options.teacher, teacher_of(url, name))
         logits = TeacherLogits(
-            cache / "logits" / f"{images.hash[:12]}-{teacher.hash[:12]}", bank, lambda: teacher.load(device), classes
+            cache / "logits" / f"{images.hash[:12]}-{teacher.hash[:12]}",
+            bank,
+            make_teacher=lambda: teacher.load(device),
+            classes=len(images.classes),
+            progress=lambda views: bar(views, "teacher logits", "view"),
         )
 
         # What the study is; refused where a study of that name is something else.
         storage = open_storage(url, claims)
         study, compared = open_studies(name, configuration, images, parts, teacher, storage, claims, device, command)
-        work = work_left(
-            configuration, study.get_trials(), compared.get_trials(), len(parts.train), len(parts.validation),
-            arms=count_arms(options), tpe_trials=tpe_trials(options), views_filled=logits.filled,
-        )  # fmt: skip
-        print_plan(configuration, work, classes, device)
-        logits.require_room(work.views)
 
-        def training(alpha: float, temperature: float, seed: int, label: str, final: bool) -> Training:
-            kind = f"final-seed{seed}" if final else "search"
+        # The search: each trial trains on the training images and is scored on the validation images.
+        def train_trial(alpha: float, temperature: float, label: str) -> Training:
             return Training(
-                build=lambda: StudentCNN(classes),
+                build=lambda: StudentCNN(len(images.classes)),
                 recipe=configuration.recipe,
-                seed=seed,
+                seed=configuration.seed,
                 bank=bank,
-                train=train_and_validation if final else parts.train,
-                validation=None if final else parts.validation,
+                train=parts.train,
+                validation=parts.validation,
                 logits=logits,
                 alpha=alpha,
                 temperature=temperature,
-                checkpoint=checkpoints_folder(options.runs_dir, name) / f"{kind}-alpha{alpha!r}-T{temperature!r}.pt",
+                checkpoint=checkpoint_file(options.runs_dir, name, alpha, temperature, configuration.seed),
                 name=label,
             )
 
-        # The search.
-        search = Search(
-            study, configuration, claims,
-            make_training=lambda alpha, temperature, label: training(
-                alpha, temperature, configuration.seed, label, final=False
-            ),
-            pruner=configuration.pruner,
-        )  # fmt: skip
-        search.run_grid()
-        search.run_tpe(tpe_trials(options))
+        search = Search(study, configuration, claims, train_trial, configuration.pruner)
 
-        # The comparison.
-        arms = choose_arms(study, configuration, options.arm)
-        Comparison(
-            compared, claims, arms, configuration.final_seeds,
-            make_training=lambda alpha, temperature, seed, label: training(alpha, temperature, seed, label, final=True),
-            test=ImageBank.of_test_images(images, device),
-            artifacts=artifact_store(options.runs_dir),
-        ).run()  # fmt: skip
+        # The comparison: each run trains on both and is tested once, after its last epoch.
+        def train_run(alpha: float, temperature: float, seed: int, label: str) -> Training:
+            return Training(
+                build=lambda: StudentCNN(len(images.classes)),
+                recipe=configuration.recipe,
+                seed=seed,
+                bank=bank,
+                train=torch.cat([parts.train, parts.validation]).sort().values,
+                logits=logits,
+                alpha=alpha,
+                temperature=temperature,
+                checkpoint=checkpoint_file(options.runs_dir, comparison_name(name), alpha, temperature, seed),
+                name=label,
+            )
+
+        test = ImageBank.of_test_images(images, device)
+        comparison = Comparison(
+            compared, claims, configuration.final_seeds, train_run, test, artifact_store(options.runs_dir)
+        )
+
+        # All of it, together with every other process that runs the same command.
+        if not options.worker:
+            work = work_left(configuration, study, compared, parts, arms_expected, tpe_trials, logits.filled)
+            logits.require_room(work.views)
+            print_plan(configuration, work, device)
+        if options.workers > 1 and not options.worker:
+            total = len(grid_points(configuration)) + tpe_trials + arms_expected * configuration.seeds
+            run_workers(options.workers, given, device, total, lambda: count_ended(study) + count_ended(compared))
+        else:
+            search.run_grid()
+            search.run_tpe(tpe_trials)
+            comparison.run(choose_arms(study, configuration, options.arm))
+        if options.worker:
+            return
 
         # The report, from what is stored.
         folder = options.runs_dir / name
@@ -128,22 +147,13 @@ def choose_arms(study: optuna.Study, configuration: Configuration, added: list[t
     return arms
 
 
-def count_arms(options: argparse.Namespace) -> int:
-    """How many arms the comparison will have, if no two are the same pair."""
-    return 2 + len(options.arm) + int(options.sampler == "tpe")
-
-
-def tpe_trials(options: argparse.Namespace) -> int:
-    """How many TPE trials the study is to have."""
-    return int(options.n_trials) if options.sampler == "tpe" else 0
-
-
 def configure(options: argparse.Namespace) -> Configuration:
     """The preset with the single settings given on the command line.
 
     Raises:
         ConfigurationError: for a setting that makes no sense.
     """
+    require(options.workers >= 1, f"--workers {options.workers}: give 1 or more")
     require(options.n_trials >= 1, f"--n-trials {options.n_trials}: give 1 or more")
     configuration = PRESETS[options.preset]
     if options.epochs is not None:
@@ -180,9 +190,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     group.add_argument("--temperatures", type=numbers, metavar="T,T,...", help="of the grid")
 
     add_machine_options(parser)
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     group = parser.add_argument_group("study")
     group.add_argument("--study", metavar="NAME", help="default: the preset's name")
     group.add_argument("--storage", metavar="URL", help="default: sqlite:///RUNS_DIR/study.db")
+    group.add_argument("--workers", type=int, default=1, metavar="N", help="processes that share the work")
     group.add_argument("--dry-run", action="store_true", help="say what would run and how long it should take here")
     return parser.parse_args(arguments)
 

@@ -138,9 +138,17 @@ def train_teacher(
 
 
 def choose_teacher(
-    configuration: Configuration, image_set: ImageSet, cache: Path, device: torch.device, file: Path | None = None
+    configuration: Configuration,
+    image_set: ImageSet,
+    cache: Path,
+    device: torch.device,
+    file: Path | None,
+    begun_with: str | None,
 ) -> Teacher:
     """The teacher of a study: ``file`` where given, else the stored one, else one trained now.
+
+    Args:
+        begun_with: hash of the teacher with which the study was begun, None for a new study.
 
     Raises:
         CheckpointError: as ``import_teacher``.
@@ -150,6 +158,12 @@ def choose_teacher(
     if file is not None:
         return import_teacher(file, network, image_set, cache, device)
     found = find_teachers(cache, image_set.hash, network)
+    if begun_with is not None:
+        found = [teacher for teacher in found if teacher.hash == begun_with]
+        require(
+            len(found) == 1,
+            f"the study was begun with {network} {begun_with[:12]}, which is not stored here: give it with --teacher",
+        )
     if len(found) > 1:
         listed = ", ".join(f"{teacher.path} ({100 * teacher.test_accuracy:.2f} %)" for teacher in found)
         raise ConfigurationError(f"several {network} teachers are stored, choose one with --teacher FILE: {listed}")
