@@ -13,7 +13,7 @@ VALIDATION_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Split:
-    """Indices into the official training images, int64 of shape (images,), ascending and disjoint; and how many classes."""
+    """Indices into the official training images, int64 of shape (images,), ascending and disjoint."""
 
     train: Tensor
     validation: Tensor
