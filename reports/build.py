@@ -1,0 +1,210 @@
+"""Build the report of a study from what is stored, or check published reports against their results.
+
+python -m reports.build                               every study of runs/study.db, each into runs/<study>/
+python -m reports.build --study quick --output DIR    one study, into another folder
+python -m reports.build --check [DIR ...]             exit 1 where a report is not what its results.json gives
+
+A folder holds results.json, trials.csv, report.md, report.html and figures/*.png. The page is for reading at once; it
+is built, not published.
+"""
+
+import argparse
+import asyncio
+import hashlib
+import io
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pandas as pd
+import plotly.graph_objects as go
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from reports import Results, html, markdown
+from reports.figures import figures
+from storage.files import write_whole
+from storage.study_storage import StorageError, default_url, open_claims, open_storage
+from study.command_line import one_line_errors
+from study.record import comparison_name
+
+PUBLISHED = Path(__file__).parent / "published"
+WIDTH, SCALE = 800, 2
+SECONDS_TO_DRAW = 180
+FINGERPRINT = "figure-sha256"
+
+
+class NoBrowserError(Exception):
+    """Figures cannot be drawn as PNG here; the message says why in one line."""
+
+
+def write_report(results: Results, folder: Path) -> None:
+    """Write everything that is drawn from results; PNG figures only where a browser can draw them.
+
+    Raises:
+        OSError: where the folder cannot be written.
+    """
+    drawn = figures(results)
+    try:
+        images = asyncio.run(draw(drawn))
+    except NoBrowserError as error:
+        print(f"no PNG figures, the page has them all the same: {error}", file=sys.stderr)
+        images = {}
+    write_whole(json.dumps(results, indent=1).encode(), folder / "results.json")
+    write_whole(trials_table(results).encode(), folder / "trials.csv")
+    for name, image in images.items():
+        write_whole(image, folder / "figures" / f"{name}.png")
+    for path in (folder / "figures").glob("*.png"):
+        if path.stem not in images:
+            path.unlink()
+    write_whole(markdown.render(results, images).encode(), folder / "report.md")
+    write_whole(html.render(results, drawn).encode(), folder / "report.html")
+
+
+def trials_table(results: Results) -> str:
+    """All trials of the search as CSV; the value of a trial that is not complete is empty."""
+    columns = ["sampler", "number", "alpha", "temperature", "state", "value", "epochs", "repeats", "seconds", "reason"]
+    rows = [{"sampler": sampler, **trial} for sampler in ("grid", "tpe") for trial in results[sampler]]
+    table = pd.DataFrame(rows, columns=columns).astype({"number": "Int64", "epochs": "Int64", "repeats": "Int64"})
+    return str(table.to_csv(index=False, lineterminator="\n"))
+
+
+def fingerprint(figure: go.Figure) -> str:
+    """What a PNG was drawn from, as a hash that does not change with the last bits of a number."""
+
+    def rounded(value: Any) -> Any:
+        if isinstance(value, float):
+            return float(f"{value:.9g}")
+        if isinstance(value, dict):
+            return {key: rounded(item) for key, item in value.items()}
+        return [rounded(item) for item in value] if isinstance(value, list) else value
+
+    content = json.dumps(rounded(json.loads(figure.to_json())), sort_keys=True)
+    return hashlib.sha256(content.encode()).hexdigest()
+
+
+async def draw(drawn: Mapping[str, go.Figure]) -> dict[str, bytes]:
+    """Each figure as PNG with its fingerprint inside, by one start of the browser.
+
+    ``kaleido.start_sync_server`` is not used: without a browser it waits for ever.
+
+    Raises:
+        NoBrowserError: where kaleido, its browser or both are missing or do not work.
+    """
+    try:
+        import kaleido
+        from kaleido.errors import BrowserClosedError, BrowserFailedError, ChromeNotFoundError, KaleidoError
+    except ImportError:
+        raise NoBrowserError("kaleido is not installed (pip install kaleido)") from None
+    images = {}
+    try:
+        async with asyncio.timeout(SECONDS_TO_DRAW), kaleido.Kaleido(n=1, mathjax=False) as browser:
+            for name, figure in drawn.items():
+                size = {"format": "png", "width": WIDTH, "height": figure.layout.height, "scale": SCALE}
+                images[name] = _with_fingerprint(await browser.calc_fig(figure, opts=size), fingerprint(figure))
+    except ChromeNotFoundError:
+        raise NoBrowserError("no Chromium or Chrome found (kaleido_get_chrome installs one)") from None
+    except (BrowserClosedError, BrowserFailedError, KaleidoError, OSError, TimeoutError) as error:
+        raise NoBrowserError(f"the browser does not work ({type(error).__name__})") from None
+    return images
+
+
+def _with_fingerprint(image: bytes, value: str) -> bytes:
+    text, buffer = PngInfo(), io.BytesIO()
+    text.add_text(FINGERPRINT, value)
+    Image.open(io.BytesIO(image)).save(buffer, "PNG", pnginfo=text, optimize=True)
+    return buffer.getvalue()
+
+
+def differences(folder: Path) -> list[str]:
+    """In what a report differs from its own results.json, one line each; the page is not looked at."""
+    try:
+        results = json.loads((folder / "results.json").read_text())
+    except (OSError, ValueError) as error:
+        return [f"{folder / 'results.json'}: cannot be read ({error})"]
+    drawn = figures(results)
+    images = {path.stem: path for path in sorted((folder / "figures").glob("*.png"))}
+    found = [f"{images[name]}: not a figure of these results" for name in images.keys() - drawn.keys()]
+    if images:
+        for name, figure in drawn.items():
+            if name not in images:
+                found.append(f"{folder / 'figures' / name}.png: missing")
+            elif _stored_fingerprint(images[name]) != fingerprint(figure):
+                found.append(f"{images[name]}: drawn from other results")
+    expected = {
+        "report.md": markdown.render(results, drawn if images else ()),
+        "trials.csv": trials_table(results),
+    }
+    for name, content in expected.items():
+        path = folder / name
+        if not path.exists():
+            found.append(f"{path}: missing")
+        elif path.read_bytes() != content.encode():
+            found.append(f"{path}: not what results.json gives")
+    return sorted(found)
+
+
+def _stored_fingerprint(path: Path) -> str | None:
+    try:
+        with Image.open(path) as image:
+            return image.info.get(FINGERPRINT)
+    except OSError:
+        return None
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m reports.build", description="Build reports from what is stored, or check published ones."
+    )
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="(default: runs)")
+    parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: sqlite:///RUNS_DIR/study.db)")
+    parser.add_argument("--study", metavar="NAME", help="(default: every study there)")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="needs --study (default: RUNS_DIR/STUDY)")
+    parser.add_argument(
+        "--check", type=Path, nargs="*", metavar="DIR",
+        help="only compare these reports with their results.json (default: all of reports/published)",
+    )  # fmt: skip
+    options = parser.parse_args(arguments)
+    if options.output is not None and options.study is None:
+        parser.error("--output needs --study")
+    if options.check is not None:
+        check(options.check or sorted(path for path in PUBLISHED.glob("*") if path.is_dir()))
+        return
+    with one_line_errors("python -m reports.build"):
+        build(options)
+
+
+def check(folders: list[Path]) -> None:
+    """Exit with 1 and a line for each difference where a report is not what its results give."""
+    found = [line for folder in folders for line in differences(folder)]
+    if found:
+        sys.exit("\n".join(found))
+    print(f"{len(folders)} published report(s) match their results")
+
+
+def build(options: argparse.Namespace) -> None:
+    """Build the reports that the options name."""
+    from reports.collect import collect
+
+    if options.storage is None and not (options.runs_dir / "study.db").exists():
+        raise StorageError(f"{options.runs_dir / 'study.db'}: not there; python -m study.run makes it")
+    url = options.storage or default_url(options.runs_dir)
+    names = [options.study] if options.study else studies(url)
+    for name in names:
+        folder = options.output or options.runs_dir / name
+        write_report(collect(url, name), folder)
+        print(folder / "report.md")
+
+
+def studies(url: str) -> list[str]:
+    """The studies of a storage, those of their final comparisons aside."""
+    names = set(optuna.get_all_study_names(open_storage(url, open_claims(url))))
+    return sorted(names - {comparison_name(name) for name in names})
+
+
+if __name__ == "__main__":
+    main()

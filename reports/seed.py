@@ -1,0 +1,78 @@
+"""What the original report published, the only results that are written in the code; and how a study departs from it.
+
+Source: "DATASCI223 Final Project", Faezeh Mirlohi, 2025; its section numbers stand beside each value.
+"""
+
+from dataclasses import dataclass
+
+from reports import Results
+
+TEACHER_NETWORK = "resnet32x4"  # 1.4.1
+TEACHER_PARAMETERS = 7_433_860  # 1.4.1
+TEACHER_ACCURACY = 0.7833  # table 2
+STUDENT_PARAMETERS = 799_652  # 1.4.2
+BEST_POINT_SECTION_2 = (0.25, 4.0)  # 2.4, point 7: "KL divergence weight"
+BEST_POINT_SECTION_3 = (0.75, 4.0)  # 3.2: "alpha"
+TRAIN_IMAGES = 50_000  # table 1
+
+RECIPE = {  # 1.4.2 and 2.4; momentum is not named there
+    "epochs": 100,
+    "batch_size": 128,
+    "learning_rate": 0.1,
+    "momentum": 0.0,
+    "weight_decay": 5e-4,
+    "schedule": "steps",
+    "step_epochs": [30, 60, 90],
+    "step_factor": 0.2,
+}
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean and sample standard deviation of ``count`` repeats, all that the original report gives of them."""
+
+    mean: float
+    deviation: float
+    count: int
+
+
+BASELINE = Summary(0.5372, 0.0050, 5)  # table 2
+DISTILLED = Summary(0.5639, 0.0046, 5)  # table 2
+
+
+def is_seed_data(results: Results) -> bool:
+    """Whether the images are those of the original report."""
+    return results["configuration"]["dataset"] == "cifar100" and not results["data"].get("synthetic", False)
+
+
+def is_seed_teacher(results: Results) -> bool:
+    """Whether the teacher is the original's network on the original's images."""
+    return is_seed_data(results) and results["teacher"].get("name") == TEACHER_NETWORK
+
+
+def departures(results: Results) -> list[str]:
+    """In words, each way in which the protocol differs from the original's; empty where ours may be held against it.
+
+    The validation images that a full search keeps apart are no departure: the final arms train on them.
+    """
+    configuration, found = results["configuration"], []
+    recipe = configuration["recipe"]
+    if not is_seed_data(results):
+        found.append("synthetic images instead of CIFAR-100")
+    if results["teacher"].get("name") != TEACHER_NETWORK:
+        found.append(f"teacher {results['teacher'].get('name')} instead of {TEACHER_NETWORK}")
+    if is_seed_data(results) and configuration["train_images"] < 45_000:
+        found.append(f"{configuration['train_images']:,} training images in the search instead of 45,000 or more")
+    for key, original in RECIPE.items():
+        ours = recipe.get(key, original)
+        if key == "step_epochs":
+            ours = list(ours)
+            if recipe.get("schedule") != "steps" or recipe["epochs"] != RECIPE["epochs"]:
+                continue  # moved with the epochs, which are named already
+        if ours != original:
+            found.append(f"{key.replace('_', ' ')} {_words(ours)} instead of {_words(original)}")
+    return found
+
+
+def _words(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)

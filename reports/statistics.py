@@ -1,0 +1,279 @@
+"""What a few repeats and one grid can show. Accuracies are shares 0 to 1 throughout."""
+
+import math
+import statistics
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from scipy import stats
+
+from reports import Results
+
+CONFIDENCE = 0.95
+TOLERANCE = 0.01
+Verdict = Literal["yes", "no", "cannot tell"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A mean that is known up to a standard error.
+
+    Attributes:
+        degrees_of_freedom: of the t distribution that the interval uses.
+    """
+
+    mean: float
+    standard_error: float
+    degrees_of_freedom: float
+
+    @property
+    def half_width(self) -> float:
+        """Half of the 95% t interval."""
+        return float(stats.t.ppf((1 + CONFIDENCE) / 2, self.degrees_of_freedom)) * self.standard_error
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """The 95% t interval."""
+        return self.mean - self.half_width, self.mean + self.half_width
+
+    def __sub__(self, other: "Estimate") -> "Estimate":
+        """The difference of two independent means, with the degrees of freedom of Welch (1947) and Satterthwaite."""
+        variances = self.standard_error**2, other.standard_error**2
+        total = sum(variances)
+        weights = variances[0] ** 2 / self.degrees_of_freedom + variances[1] ** 2 / other.degrees_of_freedom
+        return Estimate(
+            mean=self.mean - other.mean,
+            standard_error=math.sqrt(total),
+            degrees_of_freedom=total**2 / weights if weights else math.inf,
+        )
+
+
+def sample_deviation(values: Sequence[float]) -> float | None:
+    """The standard deviation with n - 1 below the line; None for fewer than two values."""
+    return statistics.stdev(values) if len(values) > 1 else None
+
+
+def estimate(mean: float, deviation: float | None, count: int) -> Estimate | None:
+    """The mean of ``count`` values with a sample standard deviation; None where there are fewer than two."""
+    if count < 2 or deviation is None:
+        return None
+    return Estimate(mean, deviation / math.sqrt(count), count - 1)
+
+
+def estimate_of(values: Sequence[float]) -> Estimate | None:
+    """As ``estimate``, from the values themselves."""
+    return estimate(statistics.fmean(values), sample_deviation(values), len(values)) if values else None
+
+
+def reproduced(ours: Estimate | None, theirs: Estimate) -> Verdict:
+    """Whether ours is theirs within one point.
+
+    ``yes`` where the 95% Welch interval of the difference lies within one point of zero, ``no`` where it lies wholly
+    outside, ``cannot tell`` otherwise and where one repeat leaves no interval.
+    """
+    if ours is None:
+        return "cannot tell"
+    low, high = (ours - theirs).interval
+    if low >= -TOLERANCE and high <= TOLERANCE:
+        return "yes"
+    return "no" if low > TOLERANCE or high < -TOLERANCE else "cannot tell"
+
+
+@dataclass(frozen=True)
+class Paired:
+    """The same seeds trained in two ways.
+
+    Attributes:
+        seeds: those that both arms finished.
+        differences: first minus second, one a seed.
+    """
+
+    seeds: list[int]
+    differences: list[float]
+
+    @property
+    def mean(self) -> float:
+        """Mean difference; not to be asked for where no seed is shared."""
+        return statistics.fmean(self.differences)
+
+    @property
+    def estimate(self) -> Estimate | None:
+        """Mean difference with its t interval; None with fewer than two seeds."""
+        return estimate_of(self.differences)
+
+    @property
+    def wins(self) -> int:
+        """Seeds on which the first is better."""
+        return sum(difference > 0 for difference in self.differences)
+
+    @property
+    def ties(self) -> int:
+        """Seeds on which both are the same."""
+        return sum(difference == 0 for difference in self.differences)
+
+    @property
+    def smallest_sign_flip_p(self) -> float:
+        """The smallest two-sided p that flipping the signs of so many differences can give: 2 of 2**n."""
+        return 2.0 ** (1 - len(self.seeds))
+
+
+def paired(first: dict[str, Any], second: dict[str, Any]) -> Paired:
+    """Test accuracy of one arm minus another's, over the seeds that both have."""
+    ours, theirs = (dict(zip(arm["seeds"], arm["test_accuracy"], strict=True)) for arm in (first, second))
+    seeds = sorted(ours.keys() & theirs.keys())
+    return Paired(seeds, [ours[seed] - theirs[seed] for seed in seeds])
+
+
+def arm_at(results: Results, alpha: float, temperature: float) -> str | None:
+    """The name of the arm that was trained at a point, with results; at alpha 0 any temperature is the same point."""
+    for name, arm in results["arms"].items():
+        same = arm["alpha"] == alpha and (alpha == 0 or arm["temperature"] == temperature)
+        if same and arm["test_accuracy"]:
+            return str(name)
+    return None
+
+
+def accuracy_standard_error(accuracy: float, images: int) -> float:
+    """Of an accuracy on so many images, were they drawn anew: sqrt(p (1 - p) / n), the binomial's."""
+    return math.sqrt(accuracy * (1 - accuracy) / images)
+
+
+def is_measured(cell: dict[str, Any]) -> bool:
+    """Whether a trial has a value that counts: it is COMPLETE. A pruned value is no result."""
+    return bool(cell["state"] == "COMPLETE" and cell["value"] is not None)
+
+
+def not_told_apart(value: float, best: float, images: int) -> bool:
+    """Whether a validation accuracy is too near to the best to be called worse.
+
+    The rule: lower by less than 1.96 standard errors of the difference of two independent accuracies on ``images``
+    images. Both are in fact scored on the same images, which makes the rule too careful; it knows nothing of the
+    spread between training seeds, which makes it not careful enough. McNemar's test would use the images one by one;
+    only accuracies are stored.
+    """
+    error = math.hypot(accuracy_standard_error(value, images), accuracy_standard_error(best, images))
+    return bool(best - value < stats.norm.ppf((1 + CONFIDENCE) / 2) * error)
+
+
+@dataclass(frozen=True)
+class VarianceShares:
+    """Main effects of a two-way table without repeats, as shares of its total sum of squares.
+
+    Attributes:
+        rest: what the two together do not add up to, and noise; one trial a cell cannot part them.
+        noise: the share that the validation images alone would make if all cells were equally good; may exceed 1.
+    """
+
+    alpha: float
+    temperature: float
+    rest: float
+    noise: float
+
+
+def variance_shares(cells: Sequence[dict[str, Any]], images: int) -> VarianceShares | None:
+    """How much of the variance of a full grid alpha and T explain.
+
+    Sums of squares of the two-way layout (Fisher, 1925): of the row means and of the column means around the grand
+    mean, over that of all cells.
+
+    Args:
+        cells: a grid, one entry a cell.
+        images: on which each accuracy was measured.
+
+    Returns:
+        None where a cell has no value (main effects of the others would be biased: bad cells are the ones that are
+        pruned), where there are fewer than two rows or columns, or where all values are the same.
+    """
+    alphas = sorted({cell["alpha"] for cell in cells})
+    temperatures = sorted({cell["temperature"] for cell in cells})
+    if min(len(alphas), len(temperatures)) < 2 or not all(map(is_measured, cells)):
+        return None
+    values = {(cell["alpha"], cell["temperature"]): cell["value"] for cell in cells}
+    if len(values) < len(alphas) * len(temperatures):
+        return None
+    grand = statistics.fmean(values.values())
+    total = math.fsum((value - grand) ** 2 for value in values.values())
+    if total == 0:
+        return None
+    rows = [statistics.fmean(values[alpha, temperature] for temperature in temperatures) for alpha in alphas]
+    columns = [statistics.fmean(values[alpha, temperature] for alpha in alphas) for temperature in temperatures]
+    alpha_share = len(temperatures) * math.fsum((mean - grand) ** 2 for mean in rows) / total
+    temperature_share = len(alphas) * math.fsum((mean - grand) ** 2 for mean in columns) / total
+    noise = (len(values) - 1) * accuracy_standard_error(grand, images) ** 2 / total
+    return VarianceShares(alpha_share, temperature_share, 1 - alpha_share - temperature_share, noise)
+
+
+Bins = Sequence[Sequence[float]]
+"""Calibration bins: for each bin of confidence the images, the sum of their confidence, and the images correct."""
+
+
+def pool_bins(calibrations: Iterable[Bins]) -> list[tuple[float, float, float]]:
+    """The bins of several networks added up."""
+    return [
+        (math.fsum(images), math.fsum(confidence), math.fsum(correct))
+        for images, confidence, correct in (zip(*same_bin, strict=True) for same_bin in zip(*calibrations, strict=True))
+    ]
+
+
+def calibration_error(bins: Bins) -> float:
+    """Expected calibration error (Naeini 2015, Guo 2017): mean gap of confidence and accuracy, weighted by images."""
+    images = sum(count for count, _, _ in bins)
+    return math.fsum(abs(confidence - correct) for _, confidence, correct in bins) / images if images else math.nan
+
+
+@dataclass(frozen=True)
+class Gain:
+    """What one class, or one group of classes, gains from the second arm to the first.
+
+    Attributes:
+        before, after: mean accuracy over the shared seeds.
+        paired: the differences by seed.
+    """
+
+    name: str
+    before: float
+    after: float
+    paired: Paired
+
+
+def gains(results: Results, names: Sequence[str], first: str = "best", second: str = "baseline") -> list[Gain]:
+    """Gains by name, in order of the mean gain, the largest first.
+
+    Args:
+        names: what each label counts for, one a class: the class itself, or its group.
+        first, second: names of arms.
+
+    Returns:
+        Empty where an arm is missing, or no seed is shared, or results by class are not stored.
+    """
+    arms = [results["arms"].get(name) for name in (first, second)]
+    if not all(arm and arm.get("correct_by_class") and arm.get("images_by_class") for arm in arms):
+        return []
+    after, before = (_accuracy_by_name(arm, names) for arm in arms)
+    seeds = sorted(after.keys() & before.keys())
+    if not seeds:
+        return []
+    found = [
+        Gain(
+            name,
+            statistics.fmean(before[seed][name] for seed in seeds),
+            statistics.fmean(after[seed][name] for seed in seeds),
+            Paired(seeds, [after[seed][name] - before[seed][name] for seed in seeds]),
+        )
+        for name in dict.fromkeys(names)
+    ]
+    return sorted(found, key=lambda gain: (-gain.paired.mean, gain.name))
+
+
+def _accuracy_by_name(arm: dict[str, Any], names: Sequence[str]) -> dict[int, dict[str, float]]:
+    images = dict.fromkeys(names, 0)
+    for name, count in zip(names, arm["images_by_class"], strict=True):
+        images[name] += count
+    accuracy = {}
+    for seed, correct_by_class in zip(arm["seeds"], arm["correct_by_class"], strict=True):
+        correct = dict.fromkeys(names, 0)
+        for name, count in zip(names, correct_by_class, strict=True):
+            correct[name] += count
+        accuracy[seed] = {name: correct[name] / images[name] for name in correct}
+    return accuracy

@@ -1,0 +1,302 @@
+"""Made-up results in the shape of ``reports.collect.collect``. No number here was measured."""
+
+import base64
+import functools
+import io
+import math
+import random
+from typing import Any
+
+from PIL import Image
+
+from data.cifar100 import CLASSES, GROUP_OF
+from reports import Results
+
+ALPHAS = [0.0, 0.25, 0.5, 0.75]
+TEMPERATURES = [1.0, 2.0, 4.0, 8.0]
+IMAGES_BY_CLASS = 100
+BINS = 15
+
+
+def made_up_results(
+    preset: str = "quick",
+    seeds: tuple[int, ...] = (1, 2, 3, 4, 5),
+    pruned: tuple[tuple[float, float], ...] = ((0.25, 1.0), (0.75, 8.0)),
+    failed: tuple[tuple[float, float], ...] = ((0.5, 8.0),),
+    tpe_trials: int = 0,
+    best: tuple[float, float] = (0.75, 4.0),
+    gain: float = 0.02,
+) -> Results:
+    """Results of a finished study. ``full`` is the original's protocol, ``demo`` has synthetic images."""
+    chance = random.Random(0)
+    epochs = {"full": 100, "quick": 10, "demo": 6}[preset]
+    synthetic = preset == "demo"
+    teacher_network = {"full": "resnet32x4", "quick": "resnet20", "demo": "resnet8"}[preset]
+    classes = [f"shape {index}" for index in range(100)] if synthetic else list(CLASSES)
+    groups = [f"family {index // 5}" for index in range(100)] if synthetic else [GROUP_OF[name] for name in CLASSES]
+    level = 0.54 if preset == "full" else 0.36
+    grid = [
+        _trial(number, alpha, temperature, level + gain * alpha + 0.003 * math.log2(temperature), epochs, chance)
+        for number, (alpha, temperature) in enumerate((a, t) for a in ALPHAS for t in TEMPERATURES)
+    ]
+    for cell in grid:
+        point = cell["alpha"], cell["temperature"]
+        if cell["alpha"] == 0 and cell["temperature"] != 1:
+            cell |= {"repeats": 0, "curve": [], "epochs": 0, "seconds": 0.0, "value": grid[0]["value"]}
+        if point in pruned:
+            cell |= _stopped("PRUNED", cell, epochs)
+        if point in failed:
+            cell |= _stopped("FAIL", cell, epochs) | {"reason": "the loss became nan in epoch 6"}
+    tpe = [
+        _trial(16 + n, chance.random(), 2 ** (4 * chance.random()), level + gain * chance.random(), epochs, chance)
+        for n in range(tpe_trials)
+    ]
+    for cell in tpe[1::3]:
+        cell |= _stopped("PRUNED", cell, epochs)
+    ceiling = max((cell["value"] for cell in grid if cell["value"] is not None), default=None)
+    best_cell = next(cell for cell in grid if (cell["alpha"], cell["temperature"]) == best)
+    if best_cell["state"] == "COMPLETE":
+        for cell in grid:
+            if cell is best_cell or (cell["alpha"] == best_cell["alpha"] == 0):
+                cell["value"] = ceiling
+    best_value = best_cell["value"]
+    arms = {"baseline": made_up_arm(0.0, 1.0, seeds, level, epochs), "best": made_up_arm(*best, seeds, level, epochs)}
+    if best[0] != 0:
+        arms["best"] = made_up_arm(*best, seeds, level + gain, epochs)
+    trained = [cell for cell in grid + tpe if cell["curve"]]
+    recipe = {
+        "epochs": epochs,
+        "batch_size": 128 if preset == "full" else 64,
+        "learning_rate": 0.1,
+        "momentum": 0.0,
+        "nesterov": False,
+        "weight_decay": 5e-4,
+        "schedule": "steps",
+        "step_epochs": [30 * epochs // 100, 60 * epochs // 100, 90 * epochs // 100],
+        "step_factor": 0.2,
+        "precision": "float32",
+    }
+    return {
+        "study": preset,
+        "configuration": {
+            "preset": preset,
+            "dataset": "synthetic" if synthetic else "cifar100",
+            "epochs": epochs,
+            "train_images": {"full": 45_000, "quick": 15_000, "demo": 4_000}[preset],
+            "seed": 0,
+            "final_seeds": list(seeds),
+            "pruner": "median",
+            "alphas": ALPHAS,
+            "temperatures": TEMPERATURES,
+            "teacher_network": teacher_network,
+            "teacher_recipe": "short",
+            "recipe": recipe,
+        },
+        "data": {
+            "name": "Synthetic shapes" if synthetic else "CIFAR-100",
+            "synthetic": synthetic,
+            "hash": "00" * 32,
+            "classes": classes,
+            "groups": groups,
+            "official_train_images": 5_000 if synthetic else 50_000,
+            "test_images": 10_000,
+            "train_images": {"full": 45_000, "quick": 15_000, "demo": 4_000}[preset],
+            "validation_images": 5_000,
+            "image_size": 32,
+            "channels": 3,
+            "samples": [{"class": name, "png": _made_up_image(chance)} for name in classes[:100:5]],
+        },
+        "teacher": _network(teacher_network, 7_433_860 if preset == "full" else 278_324, 0.67, 1.2, chance)
+        | {"hash": "ff" * 32, "origin": "trained by python -m study.teacher", "epochs": 40},
+        "student": _network("StudentCNN", 799_652, level + gain, 2.4, chance),
+        "grid": grid,
+        "tpe": tpe,
+        "best": None
+        if best_value is None
+        else {
+            "alpha": best[0],
+            "temperature": best[1],
+            "number": best_cell["number"],
+            "value": best_value,
+            "sampler": "grid",
+        },
+        "arms": arms,
+        "search": {
+            "workers": 1,
+            "epochs_trained": sum(cell["epochs"] for cell in trained),
+            "epochs_full": epochs * len(trained),
+            "seconds": sum(cell["seconds"] for cell in trained),
+            "started": "2025-01-01T10:00:00+00:00",
+            "finished": "2025-01-01T11:00:00+00:00",
+        },
+        "manifest": {
+            "versions": {"python": "3.11.9", "torch": "2.14.0"},
+            "hardware": {"device": "cpu", "name": "a made-up processor", "threads": 2, "system": "Linux x86_64"},
+            "commit": "0123456789ab",
+            "command": f"python -m study.run --preset {preset}",
+        },
+    }
+
+
+@functools.cache
+def odd_cases() -> dict[str, Results]:
+    """Results that are as incomplete or as strange as results can be, by what is odd about them; not to be changed."""
+    every_point = tuple((alpha, temperature) for alpha in ALPHAS for temperature in TEMPERATURES)
+    cases = {
+        "finished": made_up_results(),
+        "full protocol": made_up_results("full"),
+        "synthetic": made_up_results("demo"),
+        "with TPE": made_up_results(tpe_trials=7),
+        "every cell complete": made_up_results(pruned=(), failed=()),
+        "all pruned": made_up_results(pruned=every_point, failed=()),
+        "all failed": made_up_results(pruned=(), failed=every_point),
+        "one seed": made_up_results("full", seeds=(1,)),
+        "no gain": made_up_results("full", gain=0.0),
+        "harm": made_up_results("full", gain=-0.03),
+        "alpha 0 best": made_up_results("full", best=(0.0, 1.0)),
+        "nothing finished": made_up_results(),
+        "no arms": made_up_results(),
+        "a failed run": made_up_results("full"),
+        "no run of the best arm": made_up_results("full"),
+        "no shared seed": made_up_results("full"),
+        "arms at both of the original's points": made_up_results("full"),
+        "little known of the networks": made_up_results(),
+        "TPE all pruned": made_up_results(tpe_trials=3),
+        "no pruner": made_up_results(pruned=(), failed=()),
+    }
+    cases["nothing finished"]["arms"] = {}
+    cases["nothing finished"]["best"] = None
+    for index, cell in enumerate(cases["nothing finished"]["grid"]):
+        missing: dict[str, Any] = {
+            "state": "MISSING",
+            "value": None,
+            "epochs": 0,
+            "curve": [],
+            "number": None,
+            "repeats": None,
+        }
+        cell |= missing if index else _stopped("RUNNING", cell, 4)
+    cases["no arms"]["arms"] = {}
+    _drop_run(cases["a failed run"]["arms"]["best"], 2)
+    for _ in range(5):
+        _drop_run(cases["no run of the best arm"]["arms"]["best"], 0)
+    cases["no shared seed"]["arms"]["best"]["seeds"] = [6, 7, 8, 9, 10]
+    cases["arms at both of the original's points"]["arms"]["0.25,4"] = made_up_arm(
+        0.25, 4.0, (1, 2, 3, 4, 5), 0.545, 100
+    )
+    for network in ("teacher", "student"):
+        for key in ("calibration", "latency_seconds", "peak_memory_bytes", "correct_by_class", "test_loss"):
+            cases["little known of the networks"][network][key] = None
+    for cell in cases["TPE all pruned"]["tpe"]:
+        cell |= _stopped("PRUNED", cell, 10)
+    cases["no pruner"]["configuration"]["pruner"] = "none"
+    return cases
+
+
+def _drop_run(arm: dict[str, Any], index: int) -> None:
+    arm["failed"].append({"seed": arm["seeds"][index], "reason": "the loss became nan in epoch 3"})
+    for key in ("seeds", "test_accuracy", "test_loss", "correct_by_class", "calibration", "seconds", "curves"):
+        del arm[key][index]
+    if not arm["seeds"]:
+        arm["images_by_class"] = []
+
+
+def made_up_arm(
+    alpha: float, temperature: float, seeds: tuple[int, ...], accuracy: float, epochs: int
+) -> dict[str, Any]:
+    """One arm; the images of a seed are equally hard for every arm."""
+    correct_by_class = []
+    for seed in seeds:
+        luck = random.Random(seed)
+        own = random.Random(seed + round(1000 * alpha))
+        shares = [accuracy + luck.uniform(-0.25, 0.25) + own.uniform(-0.05, 0.05) for _ in range(100)]
+        correct_by_class.append([round(IMAGES_BY_CLASS * min(max(share, 0.0), 1.0)) for share in shares])
+    chance = random.Random(round(100 * accuracy))
+    return {
+        "alpha": alpha,
+        "temperature": temperature,
+        "seeds": list(seeds),
+        "test_accuracy": [sum(correct) / (100 * IMAGES_BY_CLASS) for correct in correct_by_class],
+        "test_loss": [2.4 - accuracy + 0.01 * seed for seed in seeds],
+        "correct_by_class": correct_by_class,
+        "images_by_class": [IMAGES_BY_CLASS] * 100,
+        "calibration": [_bins(accuracy) for _ in seeds],
+        "seconds": [300.0 for _ in seeds],
+        "curves": [
+            [
+                {**epoch, "validation_loss": None, "validation_accuracy": None}
+                for epoch in _curve(accuracy, epochs, chance)
+            ]
+            for _ in seeds
+        ],
+        "failed": [],
+    }
+
+
+def _trial(number: int, alpha: float, temperature: float, level: float, epochs: int, chance: random.Random) -> Any:
+    curve = _curve(level + chance.gauss(0, 0.004), epochs, chance)
+    return {
+        "alpha": alpha,
+        "temperature": temperature,
+        "number": number,
+        "state": "COMPLETE",
+        "value": curve[-1]["validation_accuracy"],
+        "epochs": epochs,
+        "repeats": None,
+        "seconds": 20.0 * epochs,
+        "reason": None,
+        "curve": curve,
+    }
+
+
+def _stopped(state: str, cell: dict[str, Any], epochs: int) -> dict[str, Any]:
+    trained = epochs // 2
+    repeats = {"curve": [], "epochs": 0} if cell["repeats"] is not None else {}
+    return {"state": state, "value": None, "epochs": trained, "curve": cell["curve"][:trained]} | repeats
+
+
+def _curve(level: float, epochs: int, chance: random.Random) -> list[dict[str, Any]]:
+    curve = []
+    for epoch in range(1, epochs + 1):
+        learned = 1 - math.exp(-4 * epoch / epochs)
+        curve.append(
+            {
+                "train_loss": 4.6 - 2.8 * learned + chance.gauss(0, 0.02),
+                "validation_loss": 4.6 - 2.3 * learned + chance.gauss(0, 0.03),
+                "validation_accuracy": round(5000 * (level * learned + chance.gauss(0, 0.003))) / 5000,
+                "seconds": 20.0,
+            }
+        )
+    return curve
+
+
+def _bins(accuracy: float) -> list[list[float]]:
+    bins = []
+    for index in range(BINS):
+        confidence = (index + 0.5) / BINS
+        images = 1000 if index < 10 else 0
+        bins.append([images, images * confidence, round(images * confidence * (0.7 + 0.5 * accuracy))])
+    return bins
+
+
+def _network(name: str, parameters: int, accuracy: float, loss: float, chance: random.Random) -> dict[str, Any]:
+    return {
+        "name": name,
+        "parameters": parameters,
+        "test_accuracy": accuracy,
+        "test_loss": loss,
+        "correct_by_class": [round(IMAGES_BY_CLASS * min(1, accuracy + chance.uniform(-0.2, 0.2))) for _ in range(100)],
+        "calibration": _bins(accuracy),
+        "multiply_adds": 50 * parameters,
+        "bytes": 4 * parameters,
+        "latency_seconds": {"1": 1e-9 * parameters + 1e-3, "128": 5e-8 * parameters + 1e-2},
+        "peak_memory_bytes": {"1": 8 * parameters, "128": 100 * parameters},
+    }
+
+
+def _made_up_image(chance: random.Random) -> str:
+    image = Image.new("RGB", (32, 32), tuple(chance.randrange(256) for _ in range(3)))
+    image.paste(tuple(chance.randrange(256) for _ in range(3)), (8, 8, 24, 24))
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return base64.b64encode(buffer.getvalue()).decode()

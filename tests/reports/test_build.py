@@ -1,0 +1,135 @@
+"""What is written, what --check finds, and a build where no browser is."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from PIL import Image
+
+from reports import build
+from reports.figures import figures
+from tests.reports.made_up import made_up_results
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report with its PNG figures; skips where no browser can draw them."""
+    folder = tmp_path_factory.mktemp("report")
+    build.write_report(made_up_results(tpe_trials=4), folder)
+    if not list(folder.glob("figures/*.png")):
+        pytest.skip("kaleido or its browser is missing: PNG figures cannot be drawn")
+    return folder
+
+
+@pytest.fixture
+def report(drawn: Path, tmp_path: Path) -> Path:
+    """A copy of a drawn report, free to be spoilt."""
+    return Path(shutil.copytree(drawn, tmp_path / "report"))
+
+
+@pytest.fixture
+def no_browser(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BROWSER_PATH", "/no/browser/here")
+
+
+def test_a_report_is_written_whole_and_matches_its_results(report: Path) -> None:
+    names = {path.name for path in report.iterdir()}
+    assert names == {"results.json", "trials.csv", "report.md", "report.html", "figures"}
+    assert {path.stem for path in report.glob("figures/*.png")} == figures(made_up_results(tpe_trials=4)).keys()
+    assert build.differences(report) == []
+    with Image.open(report / "figures" / "grid.png") as image:
+        assert image.width == build.WIDTH * build.SCALE
+
+
+def test_check_finds_an_edited_text(report: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = (report / "report.md").read_text()
+    (report / "report.md").write_text(text.replace("37.", "38.", 1))
+    with pytest.raises(SystemExit) as stopped:
+        build.main(["--check", str(report)])
+    assert stopped.value.code == f"{report / 'report.md'}: not what results.json gives"
+
+
+def test_check_finds_every_kind_of_difference(report: Path) -> None:
+    results = json.loads((report / "results.json").read_text())
+    results["arms"]["best"]["test_accuracy"][0] += 0.01
+    results["grid"][0]["seconds"] += 1
+    (report / "results.json").write_text(json.dumps(results))
+    (report / "figures" / "tpe.png").unlink()
+    shutil.copy(report / "figures" / "grid.png", report / "figures" / "other.png")
+    found = [line.removeprefix(str(report)) for line in build.differences(report)]
+    assert found == [
+        "/figures/comparison.png: drawn from other results",
+        "/figures/other.png: not a figure of these results",
+        "/figures/tpe.png: missing",
+        "/report.md: not what results.json gives",
+        "/trials.csv: not what results.json gives",
+    ]
+
+
+def test_check_finds_a_swapped_figure_and_a_damaged_one(report: Path) -> None:
+    shutil.copy(report / "figures" / "tpe.png", report / "figures" / "grid.png")
+    (report / "figures" / "groups.png").write_bytes(b"no image")
+    assert [Path(line.split(":")[0]).stem for line in build.differences(report)] == ["grid", "groups"]
+
+
+def test_check_says_so_where_there_are_no_results(tmp_path: Path) -> None:
+    (line,) = build.differences(tmp_path)
+    assert line.startswith(f"{tmp_path / 'results.json'}: cannot be read")
+
+
+def test_published_reports_match_their_results() -> None:
+    folders = [path for path in build.PUBLISHED.glob("*") if path.is_dir()]
+    if not folders:
+        pytest.skip("no report is published yet")
+    assert [line for folder in folders for line in build.differences(folder)] == []
+
+
+@pytest.mark.usefixtures("no_browser")
+def test_without_a_browser_the_report_is_whole_and_no_old_figure_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "figures" / "grid.png").write_bytes(b"old")
+    build.write_report(made_up_results(), tmp_path)
+    assert list(tmp_path.glob("figures/*")) == []
+    assert "figures/" not in (tmp_path / "report.md").read_text()
+    assert build.differences(tmp_path) == []
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("no PNG figures")
+
+
+@pytest.mark.usefixtures("no_browser")
+def test_building_again_gives_the_same_files(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        build.write_report(made_up_results(tpe_trials=2), tmp_path / name)
+    for name in ("results.json", "trials.csv", "report.md", "report.html"):
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_the_table_of_trials_has_every_trial_and_no_value_of_a_pruned_one(tmp_path: Path) -> None:
+    results = made_up_results(tpe_trials=4)
+    (tmp_path / "trials.csv").write_text(build.trials_table(results))
+    table = pd.read_csv(tmp_path / "trials.csv")
+    assert len(table) == 20
+    assert list(table["sampler"].value_counts()) == [16, 4]
+    assert table.loc[table["state"] != "COMPLETE", "value"].isna().all()
+    assert table.loc[table["state"] == "COMPLETE", "value"].notna().all()
+    assert (table["repeats"].dropna() == 0).all()
+
+
+def test_a_fingerprint_changes_with_a_number_and_not_with_its_last_bits() -> None:
+    results = made_up_results()
+    before = build.fingerprint(figures(results)["comparison"])
+    results["arms"]["best"]["test_accuracy"][0] *= 1 + 1e-14
+    assert build.fingerprint(figures(results)["comparison"]) == before
+    results["arms"]["best"]["test_accuracy"][0] += 1e-4
+    assert build.fingerprint(figures(results)["comparison"]) != before
+
+
+def test_a_missing_storage_is_one_line_with_the_next_command(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        build.main(["--runs-dir", str(tmp_path)])
+    assert stopped.value.code == f"error: {tmp_path / 'study.db'}: not there; python -m study.run makes it"
+    assert list(tmp_path.iterdir()) == []

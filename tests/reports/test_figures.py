@@ -1,0 +1,86 @@
+"""Figures are drawn for what there is, and say what they show."""
+
+import pytest
+
+from reports import Results
+from reports.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, grid_cells
+from tests.reports.conftest import DrawnCases
+from tests.reports.made_up import made_up_results, odd_cases
+
+CASES = odd_cases()
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_case_is_drawn(case: str, drawn_cases: DrawnCases) -> None:
+    drawn = drawn_cases[case]
+    assert {"grid", "samples"} <= drawn.keys()
+    for figure in drawn.values():
+        assert figure.layout.height, "a page keeps room for a figure by its height"
+        assert figure.layout.width is None, "a figure fits any width"
+        assert "NaN" not in figure.to_json()
+
+
+def test_figures_without_something_to_show_are_left_out(drawn_cases: DrawnCases) -> None:
+    assert "tpe" not in drawn_cases["finished"]
+    assert "pruning" not in drawn_cases["no pruner"]
+    assert not {"comparison", "groups", "loss_with_distillation", "calibration"} & drawn_cases["no arms"].keys()
+    assert not {"groups", "classes", "loss_with_distillation"} & drawn_cases["alpha 0 best"].keys()
+    assert not {"groups", "classes"} & drawn_cases["no shared seed"].keys()
+
+
+def lines_at(results: Results, alpha: float, temperature: float) -> tuple[str, ...]:
+    configuration = results["configuration"]
+    place = configuration["alphas"].index(alpha), configuration["temperatures"].index(temperature)
+    return next(cell.lines for cell in grid_cells(results) if (cell.row, cell.column) == place)
+
+
+def test_cells_of_the_grid_are_told_apart_in_words() -> None:
+    results = made_up_results(gain=0.05)
+    assert lines_at(results, 0.75, 4.0)[1] == "best"
+    assert lines_at(results, 0.75, 8.0) == ("pruned", "epoch 5")
+    assert lines_at(results, 0.5, 8.0) == ("failed", "epoch 5")
+    assert lines_at(results, 0.0, 2.0)[1] == "repeat"
+    assert lines_at(results, 0.75, 2.0)[1] == "≈"
+    assert lines_at(results, 0.0, 1.0)[1] == ""
+
+
+def test_a_repeat_of_the_best_is_a_repeat_and_nothing_more() -> None:
+    results = CASES["alpha 0 best"]
+    assert lines_at(results, 0.0, 1.0)[1] == "best"
+    assert lines_at(results, 0.0, 2.0)[1] == "repeat"
+
+
+def test_cells_that_have_no_value_are_told_apart_by_pattern_too() -> None:
+    results = made_up_results()
+    results["grid"][5] |= {"state": "RUNNING", "value": None}
+    results["grid"][6] |= {"state": "MISSING", "value": None}
+    patterns = [cell.pattern for cell in grid_cells(results)]
+    unlike = {patterns[index] for index in (1, 4, 5, 6, 11)}  # repeat, pruned, running, missing, failed
+    assert len(unlike) == 5
+
+
+def test_alpha_0_has_its_row(drawn_cases: DrawnCases) -> None:
+    figure = drawn_cases["finished"]["grid"]
+    assert list(figure.layout.yaxis.ticktext) == ["0", "0.25", "0.5", "0.75"]
+    assert all(value is not None for value in figure.data[0].z[0])
+
+
+def test_a_pruned_trial_ends_early_and_is_marked(drawn_cases: DrawnCases) -> None:
+    traces = drawn_cases["finished"]["trials"].data
+    (ending,) = [trace for trace in traces if trace.name == "pruned" and trace.showlegend]
+    assert ending.mode == "markers"
+    assert list(ending.x) == [5]
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of WCAG 2.1."""
+    channels = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return sum(weight * value for weight, value in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+@pytest.mark.parametrize("paper", ["#ffffff", "#0d1117"])
+@pytest.mark.parametrize("colour", [GREY, BLUE, ORANGE, PURPLE, GREEN])
+def test_colours_have_a_contrast_of_3_to_1_in_light_and_dark(colour: str, paper: str) -> None:
+    lighter, darker = sorted((luminance(colour), luminance(paper)), reverse=True)
+    assert (lighter + 0.05) / (darker + 0.05) >= 3

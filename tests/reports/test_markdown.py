@@ -1,0 +1,186 @@
+"""The text of the report stays true, whatever the results are."""
+
+import re
+
+import pytest
+
+from reports import Results
+from reports.figures import figures
+from reports.markdown import CAPTIONS, render
+from tests.reports.conftest import DrawnCases
+from tests.reports.made_up import made_up_results, odd_cases
+
+CASES = odd_cases()
+
+
+def verdict(results: Results) -> str:
+    return render(results).split("## Verdict\n\n")[1].split("\n\n##")[0]
+
+
+def claims(results: Results) -> str:
+    return render(results).split("## The original's claims, one by one\n\n")[1].split("\n\n")[0]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_case_gives_a_whole_report(case: str) -> None:
+    text = render(CASES[case])
+    assert re.findall(r"^## (.*)$", text, flags=re.MULTILINE) == [
+        "Verdict",
+        "The original's claims, one by one",
+        "The search",
+        "The comparison",
+        "The data",
+        "How far to trust it",
+    ]
+    assert "](figures/" not in text, "no figure is named that is not there"
+    assert not re.search(r"\bNone\b|\bnan %|\{", text), "a value that is not known is not printed as such"
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_every_figure_is_in_the_report_once(case: str, drawn_cases: DrawnCases) -> None:
+    names = drawn_cases[case]
+    assert names.keys() <= CAPTIONS.keys()
+    text = render(CASES[case], names)
+    assert re.findall(r"\]\(figures/(\w+)\.png\)", text) == [*names]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_value_of_a_pruned_or_failed_trial_is_shown(case: str) -> None:
+    results = CASES[case]
+    told = {f"{100 * cell['value']:.2f}" for cell in results["grid"] + results["tpe"] if cell["value"] is not None}
+    told |= {f"{100 * value:.2f}" for arm in results["arms"].values() for value in arm["test_accuracy"]}
+    grid_part = render(results).split("## The search")[1].split("## The comparison")[0]
+    for cell in results["grid"] + results["tpe"]:
+        if cell["state"] in ("PRUNED", "FAIL"):
+            for epoch in cell["curve"]:
+                value = f"{100 * epoch['validation_accuracy']:.2f}"
+                assert value in told or f"{value} %" not in grid_part
+
+
+def test_a_pruned_cell_with_a_value_by_mistake_is_still_not_shown() -> None:
+    results = made_up_results()
+    results["grid"][4] |= {"state": "PRUNED", "value": 0.98765}
+    assert "98.7" not in render(results, figures(results))
+    assert "98.7" not in str(figures(results)["grid"].to_json())
+
+
+def test_the_verdict_has_three_sentences_with_its_numbers() -> None:
+    text = verdict(CASES["full protocol"])
+    assert len(re.findall(r"\.(?= [A-Z]|$)", text)) == 3
+    assert text.startswith("Distillation helps this student: mean test accuracy goes from ")
+    assert "paired over 5 seeds, better in 5 of 5" in text
+    assert "best point is alpha = 0.75, T = 4" in text
+
+
+@pytest.mark.parametrize(
+    ("case", "words"),
+    [
+        ("harm", "Distillation harms this student"),
+        ("one seed", "whether distillation helps this student cannot be said"),
+        ("alpha 0 best", "no gain from distillation was found"),
+        ("no arms", "there is no verdict yet"),
+        ("no shared seed", "there is no verdict yet"),
+        ("no run of the best arm", "there is no verdict yet"),
+        ("a failed run", "paired over 4 seeds"),
+        ("all pruned", "ended without one complete trial, so it names no best"),
+        ("nothing finished", "The search is not done, so it names no best"),
+        ("synthetic", "neither confirmed nor refuted by synthetic images"),
+        ("finished", "neither confirmed nor refuted by this changed protocol"),
+    ],
+)
+def test_the_verdict_says_what_the_results_allow(case: str, words: str) -> None:
+    assert words in verdict(CASES[case])
+
+
+def test_differences_around_zero_say_nothing() -> None:
+    results = made_up_results("full")
+    results["arms"]["best"]["test_accuracy"] = [
+        value + 0.01 * sign
+        for value, sign in zip(results["arms"]["baseline"]["test_accuracy"], (1, -1, 1, -1, 0), strict=True)
+    ]
+    text = verdict(results)
+    assert text.startswith("The data cannot say whether distillation helps this student")
+    assert "better in 2 of 5" in text
+
+
+def test_synthetic_images_are_named_first_and_judge_nothing() -> None:
+    text = render(CASES["synthetic"])
+    assert "synthetic" in text.splitlines()[0]
+    assert "**The images are synthetic.**" in text.split("## Verdict")[0]
+    rows = claims(CASES["synthetic"]).splitlines()[2:]
+    assert len(rows) == 9
+    assert all("not comparable: synthetic" in row for row in rows)
+
+
+def test_a_changed_protocol_is_named_first_and_judges_no_accuracy() -> None:
+    text = render(CASES["finished"])
+    opening = text.split("## Verdict")[0]
+    assert "shortened or changed protocol" in text.splitlines()[0]
+    for departure in ("teacher resnet20", "15,000 training images", "epochs 10", "batch size 64"):
+        assert departure in opening
+    rows = claims(CASES["finished"]).splitlines()[2:]
+    judged = [row.split("|")[4].strip() for row in rows]
+    assert judged == [
+        "another teacher",
+        *["not the original's protocol"] * 5,
+        "another teacher",
+        "yes",
+        "another teacher",
+    ]
+
+
+def test_the_full_protocol_is_judged_by_the_rule() -> None:
+    results = made_up_results("full")
+    for name, values in {
+        "baseline": [0.5372, 0.5365, 0.5379, 0.5370, 0.5374],
+        "best": [0.5439, 0.5432, 0.5446, 0.5437, 0.5441],
+    }.items():
+        results["arms"][name]["test_accuracy"] = values
+    results["teacher"]["test_accuracy"] = 0.7840
+    judged = [row.split("|")[4].strip() for row in claims(results).splitlines()[2:]]
+    assert judged[:4] == ["yes", "yes", "no", "no"]
+    assert "is not reproduced" in verdict(results)
+    assert "protocol" not in render(results).splitlines()[0]
+
+
+def test_which_reading_is_said_from_the_test_images_where_both_points_were_trained() -> None:
+    text = render(CASES["arms at both of the original's points"])
+    part = text.split("### Which best point")[1].split("###")[0]
+    assert "The data support (0.75, 4): on test" in part
+    part = render(CASES["full protocol"]).split("### Which best point")[1].split("###")[0]
+    assert "On validation, one seed each" in part
+
+
+def test_a_pruned_point_of_the_original_cannot_be_judged() -> None:
+    results = made_up_results("full", pruned=((0.25, 4.0),))
+    row = next(row for row in claims(results).splitlines() if "(0.25, 4)" in row)
+    assert "pruned after epoch 50" in row
+    assert "cannot tell" in row
+    assert "Without both values" in render(results)
+
+
+def test_variance_is_explained_only_where_every_cell_has_a_value() -> None:
+    assert "Not computable: 3 of 16 grid points" in render(CASES["finished"])
+    assert "| whole grid" in render(CASES["every cell complete"])
+
+
+def test_failed_trials_and_runs_are_named_with_their_reasons() -> None:
+    assert "trial 11 at alpha = 0.5, T = 8: the loss became nan in epoch 6" in render(CASES["finished"])
+    assert "best, seed 3: the loss became nan in epoch 3" in render(CASES["a failed run"])
+
+
+def test_text_from_outside_cannot_break_a_table() -> None:
+    results = made_up_results()
+    results["manifest"]["command"] = "study | run\nagain"
+    assert "study \\| run again" in render(results)
+
+
+def test_starts_of_a_study_are_listed_and_repeated_in_order() -> None:
+    results = made_up_results()
+    start = {"date": "2025-01-01 10:00", "command": "python -m study.run", "commit": "aaa", "hardware": {"threads": 2}}
+    later = start | {"command": "python -m study.run --sampler tpe", "commit": "bbb+changes"}
+    results["manifest"] = {"starts": [start, later]}
+    text = render(results)
+    assert "git checkout bbb\npython -m study.run\npython -m study.run --sampler tpe\n" in text
+    assert "starts 2: hardware: threads" in text
+    assert "changes that are in no commit" in text

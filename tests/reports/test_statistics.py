@@ -1,0 +1,187 @@
+"""The statistics say what scipy and worked examples say, and hold what they promise."""
+
+import copy
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from reports import seed
+from reports.statistics import (
+    Estimate,
+    arm_at,
+    calibration_error,
+    estimate,
+    estimate_of,
+    gains,
+    not_told_apart,
+    paired,
+    pool_bins,
+    reproduced,
+    sample_deviation,
+    variance_shares,
+)
+from tests.reports.made_up import made_up_results
+
+
+def arm(seeds: list[int], accuracy: list[float]) -> dict[str, object]:
+    return {"seeds": seeds, "test_accuracy": accuracy}
+
+
+def test_paired_interval_is_that_of_scipy() -> None:
+    first, second = [0.561, 0.568, 0.559, 0.566, 0.570], [0.535, 0.541, 0.532, 0.544, 0.536]
+    pairs = paired(arm([1, 2, 3, 4, 5], first), arm([1, 2, 3, 4, 5], second))
+    assert pairs.estimate is not None
+    assert pairs.estimate.interval == pytest.approx(tuple(stats.ttest_rel(first, second).confidence_interval(0.95)))
+    assert (pairs.wins, pairs.ties) == (5, 0)
+    assert pairs.smallest_sign_flip_p == 0.0625
+
+
+def test_paired_interval_of_a_worked_example() -> None:
+    # Differences 1, 2, 3, 4, 5: mean 3, SD sqrt(2.5), t(0.975, 4) = 2.7764, half width 2.7764 * sqrt(2.5 / 5).
+    known = estimate_of([1.0, 2.0, 3.0, 4.0, 5.0])
+    assert known is not None
+    assert known.half_width == pytest.approx(1.96324, abs=1e-4)
+
+
+def test_pairs_are_made_of_the_seeds_that_both_arms_finished() -> None:
+    pairs = paired(arm([5, 1, 2], [0.6, 0.5, 0.4]), arm([2, 3, 5], [0.3, 0.9, 0.7]))
+    assert pairs.seeds == [2, 5]
+    assert pairs.differences == pytest.approx([0.1, -0.1])
+    assert pairs.wins == 1
+
+
+def test_one_seed_has_no_interval_and_no_deviation() -> None:
+    assert sample_deviation([0.5]) is None
+    assert estimate_of([0.5]) is None
+    assert estimate_of([]) is None
+
+
+def test_welch_interval_is_that_of_scipy() -> None:
+    first, second = [0.561, 0.568, 0.559, 0.566, 0.570], [0.535, 0.549, 0.52]
+    ours, theirs = estimate_of(first), estimate_of(second)
+    assert ours is not None
+    assert theirs is not None
+    expected = stats.ttest_ind(first, second, equal_var=False)
+    assert (ours - theirs).interval == pytest.approx(tuple(expected.confidence_interval(0.95)))
+    assert (ours - theirs).degrees_of_freedom == pytest.approx(expected.df)
+
+
+def test_the_original_gain_has_the_degrees_of_freedom_of_welch() -> None:
+    # By hand: SE^2 = (0.46^2 + 0.50^2) / 5 = 0.09232; df = 4 (0.2116 + 0.25)^2 / (0.2116^2 + 0.25^2) = 7.9449.
+    distilled, baseline = (estimate(s.mean, s.deviation, s.count) for s in (seed.DISTILLED, seed.BASELINE))
+    assert distilled is not None
+    assert baseline is not None
+    gain = distilled - baseline
+    assert gain.mean == pytest.approx(0.0267)
+    assert gain.standard_error == pytest.approx(math.sqrt(0.09232) / 100)
+    assert gain.degrees_of_freedom == pytest.approx(7.9449, abs=1e-3)
+
+
+def test_the_t_interval_of_five_covers_95_percent_and_the_percentile_bootstrap_does_not() -> None:
+    generator = np.random.default_rng(0)
+    samples = generator.normal(0.02, 0.005, size=(4000, 5))
+    intervals = [known.interval for sample in samples if (known := estimate_of(sample.tolist()))]
+    covered = np.mean([low <= 0.02 <= high for low, high in intervals])
+    assert covered == pytest.approx(0.95, abs=0.012)  # 3.5 standard errors of 4,000
+
+    drawn = samples[:1000, generator.integers(0, 5, size=(400, 5))].mean(axis=2)
+    low, high = np.percentile(drawn, [2.5, 97.5], axis=1)
+    assert np.mean((low <= 0.02) & (high >= 0.02)) < 0.9
+
+
+@pytest.mark.parametrize(
+    ("difference", "standard_error", "verdict"),
+    [
+        (0.0, 0.002, "yes"),
+        (0.003, 0.002, "yes"),
+        (0.0, 0.01, "cannot tell"),
+        (0.012, 0.004, "cannot tell"),
+        (0.03, 0.002, "no"),
+        (-0.03, 0.002, "no"),
+    ],
+)
+def test_reproduced_follows_the_rule(difference: float, standard_error: float, verdict: str) -> None:
+    theirs = Estimate(0.5, standard_error, 4)
+    assert reproduced(Estimate(0.5 + difference, standard_error, 4), theirs) == verdict
+
+
+def test_one_run_can_neither_reproduce_nor_refute() -> None:
+    assert reproduced(None, Estimate(0.5, 0.002, 4)) == "cannot tell"
+
+
+def test_equal_runs_give_an_interval_of_no_width() -> None:
+    known = estimate_of([0.5, 0.5, 0.5])
+    assert known is not None
+    assert (known - known).interval == (0.0, 0.0)
+
+
+def test_near_accuracies_are_not_told_apart_and_far_ones_are() -> None:
+    # 5,000 images at 0.56: standard error of the difference 0.993 points, 1.96 of them 1.946 points.
+    assert not_told_apart(0.5416, 0.5610, 5000)
+    assert not not_told_apart(0.5412, 0.5610, 5000)
+    assert not not_told_apart(0.5412, 0.5610, 50_000)
+
+
+def grid(values: list[list[float]]) -> list[dict[str, object]]:
+    return [
+        {"alpha": float(row), "temperature": float(column), "state": "COMPLETE", "value": value}
+        for row, line in enumerate(values)
+        for column, value in enumerate(line)
+    ]
+
+
+def test_variance_shares_of_a_worked_example() -> None:
+    # Rows 0.1 and 0.2 with columns +0, +0.3: row effect 0.05^2 * 4, column effect 0.15^2 * 4, nothing left.
+    shares = variance_shares(grid([[0.1, 0.4], [0.2, 0.5]]), 5000)
+    assert shares is not None
+    assert (shares.alpha, shares.temperature, shares.rest) == pytest.approx((0.1, 0.9, 0.0))
+
+
+def test_variance_shares_of_noise_alone_are_what_noise_would_make() -> None:
+    generator, images = np.random.default_rng(1), 5000
+    found = [
+        variance_shares(grid((generator.binomial(images, 0.5, size=(4, 4)) / images).tolist()), images)
+        for _ in range(300)
+    ]
+    noise = [shares.noise for shares in found if shares is not None]
+    assert 1 / np.mean([1 / value for value in noise]) == pytest.approx(1, abs=0.1)
+
+
+def test_variance_shares_need_every_cell() -> None:
+    cells = grid([[0.1, 0.4], [0.2, 0.5]])
+    cells[2] |= {"state": "PRUNED", "value": None}
+    assert variance_shares(cells, 5000) is None
+    assert variance_shares(grid([[0.1, 0.4]]), 5000) is None
+    assert variance_shares(grid([[0.1, 0.1], [0.1, 0.1]]), 5000) is None
+
+
+def test_calibration_error_of_a_worked_example() -> None:
+    # 60 images at 0.9 of which 48 correct, 40 at 0.5 of which 22: gaps 0.1 and 0.05, weighted 0.06 + 0.02.
+    bins = [(40, 20.0, 22), (0, 0.0, 0), (60, 54.0, 48)]
+    assert calibration_error(bins) == pytest.approx(0.08)
+    assert pool_bins([bins, bins]) == [(80, 40, 44), (0, 0, 0), (120, 108, 96)]
+    assert math.isnan(calibration_error([]))
+
+
+def test_gains_by_group_weigh_classes_by_images_and_pair_by_seed() -> None:
+    results = made_up_results(seeds=(1, 2))
+    results["arms"]["baseline"] |= {
+        "seeds": [2, 1],
+        "images_by_class": [10, 30],
+        "correct_by_class": [[5, 15], [4, 12]],
+    }
+    results["arms"]["best"] |= {"seeds": [1, 2], "images_by_class": [10, 30], "correct_by_class": [[6, 18], [9, 15]]}
+    (gain,) = gains(results, ["one", "one"])
+    assert gain.paired.seeds == [1, 2]
+    assert gain.paired.differences == pytest.approx([8 / 40, 4 / 40])
+    assert (gain.before, gain.after) == pytest.approx((18 / 40, 24 / 40))
+
+
+def test_an_arm_without_runs_has_no_gains_and_is_found_at_no_point() -> None:
+    results = copy.deepcopy(made_up_results())
+    results["arms"]["best"] |= {"seeds": [], "test_accuracy": [], "correct_by_class": [], "images_by_class": []}
+    assert gains(results, results["data"]["groups"]) == []
+    assert arm_at(results, 0.75, 4.0) is None
+    assert arm_at(results, 0.0, 8.0) == "baseline"

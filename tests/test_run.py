@@ -1,0 +1,224 @@
+"""Smoke trials: the real entry point on the embedded images, shrunk by its own options."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from storage.study_storage import default_url
+from study.teacher import main as teacher_main
+
+ROOT = Path(__file__).parent.parent
+SMALL = ["--preset", "demo", "--epochs", "2", "--train-images", "320", "--seeds", "2"]
+SMALL += ["--alphas", "0,0.5", "--temperatures", "1,4"]
+
+
+def command(runs_dir: Path, *options: str) -> list[str]:
+    return [sys.executable, "-m", "study.run", *SMALL, "--runs-dir", str(runs_dir), *options]
+
+
+def environment() -> dict[str, str]:
+    # No browser: the PNG figures have tests of their own and take longer than the study.
+    return {**os.environ, "OMP_NUM_THREADS": "1", "BROWSER_PATH": "/nowhere"}
+
+
+def run(runs_dir: Path, *options: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(
+        command(runs_dir, *options), cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
+    )
+
+
+def results(runs_dir: Path, study: str = "demo") -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((runs_dir / study / "results.json").read_text())
+    return content
+
+
+def without_times(results: dict[str, Any]) -> Any:
+    """What must be the same in every run: all numbers that are not times."""
+
+    def strip(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: strip(item) for key, item in value.items() if "seconds" not in key}
+        return [strip(item) for item in value] if isinstance(value, list) else value
+
+    return strip({key: results[key] for key in ("configuration", "grid", "tpe", "best", "arms")})
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A runs folder that holds a teacher and nothing else."""
+    folder = tmp_path_factory.mktemp("cache")
+    teacher_main(["--preset", "demo", "--epochs", "2", "--runs-dir", str(folder)])
+    return folder
+
+
+@pytest.fixture
+def runs_dir(cache: Path, tmp_path: Path) -> Path:
+    return shutil.copytree(cache, tmp_path / "runs")
+
+
+@pytest.fixture(scope="session")
+def undisturbed(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A runs folder in which the study was run once, by one worker, without a stop."""
+    folder = shutil.copytree(cache, tmp_path_factory.mktemp("undisturbed") / "runs")
+    process = run(folder)
+    assert process.returncode == 0, process.stderr
+    return folder
+
+
+def test_the_study_ends_with_a_report_that_says_it_is_synthetic(undisturbed: Path) -> None:
+    title, *_ = (undisturbed / "demo" / "report.md").read_text().splitlines()
+    assert "synthetic" in title.lower()
+    assert (undisturbed / "demo" / "report.html").stat().st_size > 1_000_000
+    found = results(undisturbed)
+    assert found["configuration"]["preset"] == "demo"
+    assert found["configuration"]["epochs"] == 2
+    assert found["configuration"]["train_images"] == 320
+    assert found["student"]["name"] == "StudentCNN"
+    assert found["teacher"]["test_accuracy"] > 2 / 16
+
+
+def test_every_grid_point_ends_once_and_alpha_zero_is_trained_once(undisturbed: Path) -> None:
+    grid = results(undisturbed)["grid"]
+    assert [(cell["alpha"], cell["temperature"]) for cell in grid] == [(0, 1), (0, 4), (0.5, 1), (0.5, 4)]
+    assert {cell["state"] for cell in grid} <= {"COMPLETE", "PRUNED"}
+    assert sorted(cell["number"] for cell in grid) == [0, 1, 2, 3]
+    first, second = sorted(grid[:2], key=lambda cell: cell["number"])
+    assert (first["repeats"], second["repeats"]) == (None, first["number"])
+    assert second["value"] == first["value"]
+    assert second["curve"] == []
+    assert len(first["curve"]) == 2
+
+
+def test_arms_share_seeds_that_the_search_did_not_use(undisturbed: Path) -> None:
+    found = results(undisturbed)
+    assert set(found["arms"]) == {"baseline", "best"}
+    for arm in found["arms"].values():
+        assert arm["seeds"] == [1, 2]
+        assert len(arm["test_accuracy"]) == 2
+        assert sum(arm["correct_by_class"][0]) / sum(arm["images_by_class"]) == pytest.approx(arm["test_accuracy"][0])
+
+
+def test_the_same_command_again_trains_nothing(undisturbed: Path) -> None:
+    before = results(undisturbed)
+    (undisturbed / "demo" / "report.md").unlink()
+    process = run(undisturbed)
+    assert process.returncode == 0, process.stderr
+    assert "all is trained" in process.stdout
+    assert (undisturbed / "demo" / "report.md").exists()
+    after = results(undisturbed)
+    assert without_times(after) == without_times(before)
+    assert [cell["seconds"] for cell in after["grid"]] == [cell["seconds"] for cell in before["grid"]]
+
+
+def interrupt(process: "subprocess.Popen[str]", ready: Callable[[], bool], how: int) -> None:
+    deadline = time.monotonic() + 120
+    while not ready() and process.poll() is None:
+        assert time.monotonic() < deadline, "the moment to stop it never came"
+        time.sleep(0.02)
+    process.send_signal(how)
+    process.wait()
+
+
+def count(runs_dir: Path, study: str, *states: optuna.trial.TrialState) -> int:
+    try:
+        trials = optuna.load_study(study_name=study, storage=default_url(runs_dir)).get_trials(deepcopy=False)
+    except Exception:
+        return 0
+    return sum(trial.state in states for trial in trials)
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_study_stopped_in_search_and_in_comparison_ends_with_the_same_numbers(
+    how: int, runs_dir: Path, undisturbed: Path
+) -> None:
+    complete, running = optuna.trial.TrialState.COMPLETE, optuna.trial.TrialState.RUNNING
+    moments: list[Callable[[], bool]] = [
+        lambda: count(runs_dir, "demo", complete) >= 1,
+        lambda: count(runs_dir, "demo-comparison", complete) >= 1,
+        lambda: count(runs_dir, "demo-comparison", complete) >= 2 and count(runs_dir, "demo-comparison", running) == 1,
+    ]
+    for ready in moments:
+        process = subprocess.Popen(
+            command(runs_dir), cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        interrupt(process, ready, how)
+        if how == signal.SIGINT:
+            assert process.returncode == 130
+            assert "goes on from here" in process.communicate()[1]
+    final = run(runs_dir)
+    assert final.returncode == 0, final.stderr
+    assert without_times(results(runs_dir)) == without_times(results(undisturbed))
+
+
+def test_two_workers_give_the_same_numbers_for_every_unpruned_trial(runs_dir: Path, undisturbed: Path) -> None:
+    process = run(runs_dir, "--workers", "2")
+    assert process.returncode == 0, process.stdout + process.stderr
+    expected = {(cell["alpha"], cell["temperature"]): cell for cell in results(undisturbed)["grid"]}
+    for cell in results(runs_dir)["grid"]:
+        assert cell["state"] in ("COMPLETE", "PRUNED")
+        assert cell["value"] == expected[cell["alpha"], cell["temperature"]]["value"]
+    assert (
+        results(runs_dir)["arms"]["baseline"]["test_accuracy"]
+        == results(undisturbed)["arms"]["baseline"]["test_accuracy"]
+    )
+
+
+def test_tpe_goes_on_from_the_grid_in_the_same_study(undisturbed: Path, tmp_path: Path) -> None:
+    folder = shutil.copytree(undisturbed, tmp_path / "runs")
+    process = run(folder, "--sampler", "tpe", "--n-trials", "2")
+    assert process.returncode == 0, process.stderr
+    found = results(folder)
+    assert [cell["number"] for cell in found["tpe"]] == [4, 5]
+    assert found["grid"] == results(undisturbed)["grid"]
+    assert all(0 <= cell["alpha"] <= 1 and 1 <= cell["temperature"] <= 16 for cell in found["tpe"])
+
+
+def test_another_configuration_of_the_same_name_is_refused(undisturbed: Path) -> None:
+    process = run(undisturbed, "--epochs", "3")
+    assert process.returncode == 1
+    assert process.stderr.strip().splitlines() == [
+        "error: study 'demo' was begun with epochs 2, not 3: give --study NAME to begin another"
+    ]
+
+
+def test_a_dry_run_says_how_long_it_takes_and_writes_nothing(tmp_path: Path) -> None:
+    process = run(tmp_path / "runs", "--preset", "full", "--dry-run")
+    assert process.returncode == 0, process.stderr
+    assert "about" in process.stdout
+    assert not (tmp_path / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        (["--alphas", "0,2"], "alpha = 2"),
+        (["--arm", "2,4"], "alpha weighs the teacher"),
+        (["--temperatures", "0"], "T = 0"),
+        (["--epochs", "0"], "--epochs 0"),
+        (["--seeds", "0"], "--seeds 0"),
+        (["--train-images", "100000"], "--train-images 100000"),
+        (["--device", "cuda:99"], "--device"),
+        (["--device", "abacus"], "--device abacus"),
+        (["--storage", "mysql://nowhere/study"], "--storage"),
+        (["--storage", "nonsense"], "--storage nonsense"),
+        (["--teacher", "nowhere.pth"], "nowhere.pth"),
+        (["--preset", "quick", "--data-dir", "/nowhere"], "/nowhere"),
+    ],
+)
+def test_bad_input_gets_one_line_and_a_non_zero_exit(options: list[str], named: str, runs_dir: Path) -> None:
+    process = run(runs_dir, *options)
+    assert process.returncode not in (0, 130)
+    last = process.stderr.strip().splitlines()[-1]
+    assert "error: " in last
+    assert named in last
+    assert "Traceback" not in process.stderr
