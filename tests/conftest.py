@@ -1,0 +1,69 @@
+"""What the tests share: real CIFAR-100 where it lies beside the repository, and a small made-up image set."""
+
+import hashlib
+import os
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+import torch
+
+from data import ImageBank, ImageSet, load_cifar100
+from storage.claims import FileClaims, hold
+
+SHARED = Path(__file__).parents[2] / "shared"
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="session")
+def cifar100_folder() -> Path:
+    """Real CIFAR-100 as class folders, unpacked once and kept between test sessions."""
+    source = SHARED / "cifar100"
+    if not (source / "unpack").exists():
+        pytest.skip("no shared/cifar100 beside the repository")
+    version = hashlib.sha256((source / "SHA256SUMS").read_bytes()).hexdigest()[:12]
+    kept = Path(tempfile.gettempdir()) / f"kd-study-tests-{os.getuid()}-{version}"
+    folder = kept / "folders"
+    with hold(FileClaims(kept), "unpack"):
+        if not (folder / ".complete").exists():
+            subprocess.run([source / "unpack", folder], check=True, capture_output=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cifar100(cifar100_folder: Path) -> ImageSet:
+    """Real CIFAR-100, from a cache kept between test sessions."""
+    cache = cifar100_folder.parent / "cache"
+    with hold(FileClaims(cache.parent), "cache"):
+        return load_cifar100(cache, cifar100_folder)
+
+
+@pytest.fixture(scope="session")
+def resnet20_checkpoint() -> Path:
+    """A ResNet20 for CIFAR-100 that SimKD's own code wrote."""
+    path = SHARED / "teachers" / "resnet20_best.pth"
+    if not path.exists():
+        pytest.skip("no shared/teachers/resnet20_best.pth beside the repository")
+    return path
+
+
+@pytest.fixture(scope="session")
+def tiny_images() -> ImageSet:
+    """200 training and 40 test images of 8 classes that can be learned: noise around one colour for each class."""
+    generator = torch.Generator().manual_seed(0)
+    colours = torch.randint(40, 216, (8, 3, 1, 1), generator=generator)
+
+    def draw(images: int) -> tuple[torch.Tensor, torch.Tensor]:
+        labels = torch.arange(images) % 8
+        noise = torch.randint(-40, 40, (images, 3, 32, 32), generator=generator)
+        return (colours[labels] + noise).to(torch.uint8), labels
+
+    classes = tuple(f"class {label}" for label in range(8))
+    return ImageSet("tiny", *draw(200), *draw(40), classes=classes, groups=("all",) * 8, synthetic=True)
+
+
+@pytest.fixture(scope="session")
+def tiny_bank(tiny_images: ImageSet) -> ImageBank:
+    """The training images of ``tiny_images`` on the CPU."""
+    return ImageBank.of_training_images(tiny_images, CPU)

@@ -1,0 +1,178 @@
+"""Checkpoints come and go in SimKD's form; what does not fit is refused and changes nothing."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from data import ImageBank, ImageSet
+from models import CheckpointError, build, load_checkpoint, save_checkpoint, weights_hash
+from study.evaluation import predict, score
+
+Weights = dict[str, Tensor]
+
+
+def test_a_checkpoint_of_simkd_scores_what_was_published(resnet20_checkpoint: Path, cifar100: ImageSet) -> None:
+    network = build("resnet20")
+    load_checkpoint(network, resnet20_checkpoint, "resnet20")
+    test = ImageBank.of_test_images(cifar100, torch.device("cpu"))
+    accuracy = score(predict(network, test, torch.arange(10_000)), test.labels).accuracy
+    assert 100 * accuracy == pytest.approx(65.63, abs=0.05)
+
+
+def test_checkpoints_are_written_back_in_the_form_of_simkd(resnet20_checkpoint: Path, tmp_path: Path) -> None:
+    network = build("resnet20")
+    load_checkpoint(network, resnet20_checkpoint, "resnet20")
+    save_checkpoint(network, tmp_path / "ours.pth", accuracy=0.6563, epoch=25)
+    theirs, ours = (torch.load(path, weights_only=True) for path in (resnet20_checkpoint, tmp_path / "ours.pth"))
+    assert ours.keys() == theirs.keys()
+    assert ours["best_acc"] == pytest.approx(65.63)
+    assert ours["epoch"] == 25
+    assert list(ours["model"]) == list(theirs["model"])
+    assert all(torch.equal(ours["model"][key], theirs["model"][key]) for key in theirs["model"])
+
+
+@pytest.mark.parametrize("name", ["resnet8", "resnet20", "resnet8x4"])
+def test_a_round_trip_keeps_the_weights(name: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    saved, loaded = build(name, 10).to(memory_format=torch.channels_last), build(name, 10)
+    assert weights_hash(saved) != weights_hash(loaded)
+    save_checkpoint(saved, tmp_path / "file.pth", accuracy=0.5, epoch=1)
+    load_checkpoint(loaded, tmp_path / "file.pth", name)
+    assert weights_hash(loaded) == weights_hash(saved)
+
+
+def test_a_bare_state_dict_is_a_checkpoint_too(tmp_path: Path) -> None:
+    saved, loaded = build("resnet8"), build("resnet8")
+    torch.save(saved.state_dict(), tmp_path / "file.pth")
+    load_checkpoint(loaded, tmp_path / "file.pth", "resnet8")
+    assert weights_hash(loaded) == weights_hash(saved)
+
+
+@pytest.mark.parametrize("key", ["conv1.weight", "layer2.0.downsample.1.running_var", "fc.bias"])
+def test_the_hash_sees_every_weight_and_buffer(key: str) -> None:
+    network = build("resnet8")
+    before = weights_hash(network)
+    network.state_dict()[key].flatten()[0] += 0.001
+    assert weights_hash(network) != before
+
+
+def assert_refused(path: Path, *reasons: str) -> None:
+    network = build("resnet20")
+    before = weights_hash(network)
+    with pytest.raises(CheckpointError) as refusal:
+        load_checkpoint(network, path, "resnet20")
+    message = str(refusal.value)
+    assert "\n" not in message
+    assert message.startswith(f"{path}: ")
+    assert all(reason in message for reason in reasons), message
+    assert weights_hash(network) == before
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    assert_refused(tmp_path / "missing.pth", "no such file")
+
+
+def test_a_folder_is_refused(tmp_path: Path) -> None:
+    assert_refused(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"hello\n", b"<!DOCTYPE html><html>", b"version https://git-lfs.github.com/spec/v1\n", bytes(1000)],
+    ids=["empty", "text", "page", "pointer", "zeros"],
+)
+def test_a_file_that_is_no_checkpoint_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "file.pth").write_bytes(content)
+    assert_refused(tmp_path / "file.pth")
+
+
+@pytest.mark.parametrize("share", [0.01, 0.3, 0.9, 0.999])
+def test_a_truncated_file_is_refused(share: float, tmp_path: Path) -> None:
+    save_checkpoint(build("resnet20"), tmp_path / "file.pth", accuracy=0.5, epoch=1)
+    content = (tmp_path / "file.pth").read_bytes()
+    (tmp_path / "file.pth").write_bytes(content[: int(share * len(content))])
+    assert_refused(tmp_path / "file.pth", "cannot be read as a checkpoint")
+
+
+def other_network(weights: Weights) -> Weights:
+    return build("resnet32").state_dict()
+
+
+def smaller_network(weights: Weights) -> Weights:
+    return build("resnet14").state_dict()
+
+
+def wider_network(weights: Weights) -> Weights:
+    return build("resnet20x4").state_dict()
+
+
+def other_class_count(weights: Weights) -> Weights:
+    return build("resnet20", 10).state_dict()
+
+
+def not_a_number(weights: Weights) -> Weights:
+    weights["layer1.0.bn1.running_var"][3] = float("nan")
+    return weights
+
+
+def infinite(weights: Weights) -> Weights:
+    weights["fc.weight"][1, 1] = float("inf")
+    return weights
+
+
+def one_parameter_more(weights: Weights) -> Weights:
+    return {**weights, "extra.weight": torch.zeros(1)}
+
+
+def one_parameter_less(weights: Weights) -> Weights:
+    return {key: value for key, value in weights.items() if key != "layer3.2.bn2.bias"}
+
+
+def names_of_data_parallel(weights: Weights) -> Weights:
+    return {f"module.{key}": value for key, value in weights.items()}
+
+
+@pytest.mark.parametrize(
+    ("change", "reasons"),
+    [
+        (other_network, ("not a resnet20", "'layer1.3.conv1.weight'")),
+        (smaller_network, ("not a resnet20", "no parameter 'layer1.2.conv1.weight'")),
+        (wider_network, ("'conv1.weight'", "(32, 3, 3, 3)", "(16, 3, 3, 3)")),
+        (other_class_count, ("'fc.weight'", "(10, 64)", "(100, 64)")),
+        (not_a_number, ("'layer1.0.bn1.running_var'", "not finite")),
+        (infinite, ("'fc.weight'", "not finite")),
+        (one_parameter_more, ("'extra.weight'",)),
+        (one_parameter_less, ("no parameter 'layer3.2.bn2.bias'",)),
+        (names_of_data_parallel, ("no parameter 'conv1.weight'",)),
+        (lambda weights: {}, ("no checkpoint",)),
+        (lambda weights: {"conv1.weight": "text"}, ("no checkpoint",)),
+    ],
+)
+def test_weights_that_do_not_fit_are_refused_by_the_first_mismatch(
+    change: Callable[[Weights], Weights], reasons: tuple[str, ...], tmp_path: Path
+) -> None:
+    weights = change(build("resnet20").state_dict())
+    torch.save({"model": weights, "best_acc": 50.0, "epoch": 1}, tmp_path / "file.pth")
+    assert_refused(tmp_path / "file.pth", *reasons)
+
+
+class RunsWhenUnpickled:
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __reduce__(self) -> tuple[Callable[[str], None], tuple[str]]:
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("zipped", [True, False])
+def test_a_file_that_would_run_code_is_refused_and_runs_nothing(zipped: bool, tmp_path: Path) -> None:
+    content = {"model": build("resnet20").state_dict(), "best_acc": RunsWhenUnpickled(tmp_path / "ran")}
+    torch.save(content, tmp_path / "file.pth", _use_new_zipfile_serialization=zipped)
+    assert_refused(tmp_path / "file.pth", "more than plain weights")
+    assert not (tmp_path / "ran").exists()
+    torch.load(tmp_path / "file.pth", weights_only=False)
+    assert (tmp_path / "ran").exists()

@@ -1,0 +1,108 @@
+"""Settings that make no sense are refused in one line; the protocol is what the presets say."""
+
+import dataclasses
+import json
+import re
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from study.configuration import PRESETS, STUDENT_RECIPE, TEACHER_RECIPES, Configuration, ConfigurationError, Recipe
+
+DEMO = PRESETS["demo"]
+
+
+@pytest.mark.parametrize(
+    ("epoch", "expected"),
+    [(0, 0.1), (29, 0.1), (30, 0.02), (59, 0.02), (60, 0.004), (89, 0.004), (90, 0.0008), (99, 0.0008)],
+)
+@pytest.mark.parametrize("share", [0.0, 0.999])
+def test_the_learning_rate_of_the_protocol(epoch: int, expected: float, share: float) -> None:
+    assert PRESETS["full"].recipe.learning_rate_at(epoch, share) == pytest.approx(expected)
+
+
+def test_the_full_preset_is_the_protocol() -> None:
+    full, recipe = PRESETS["full"], PRESETS["full"].recipe
+    assert (full.dataset, full.teacher_network, full.train_images, full.seeds) == ("cifar100", "resnet32x4", None, 5)
+    assert full.alphas == (0, 0.25, 0.5, 0.75)
+    assert full.temperatures == (1, 2, 4, 8)
+    assert (recipe.epochs, recipe.batch_size, recipe.momentum, recipe.weight_decay) == (100, 128, 0, 5e-4)
+    assert recipe.precision == "float32"
+
+
+@pytest.mark.parametrize(("epoch", "expected"), [(0, 0.05), (149, 0.05), (150, 5e-3), (180, 5e-4), (210, 5e-5)])
+def test_the_learning_rate_of_simkd(epoch: int, expected: float) -> None:
+    assert TEACHER_RECIPES["simkd"].learning_rate_at(epoch, 0.5) == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(
+    ("epochs", "steps"), [(100, (30, 60, 90)), (200, (60, 120, 180)), (10, (3, 6, 9)), (30, (9, 18, 27))]
+)
+def test_steps_move_in_proportion_to_the_epochs(epochs: int, steps: tuple[int, ...]) -> None:
+    recipe = STUDENT_RECIPE.with_epochs(epochs)
+    assert recipe == replace(STUDENT_RECIPE, epochs=epochs, step_epochs=steps)
+
+
+@pytest.mark.parametrize("epochs", [1, 2, 3])
+def test_few_epochs_begin_at_the_full_learning_rate(epochs: int) -> None:
+    assert STUDENT_RECIPE.with_epochs(epochs).learning_rate_at(0, 0.0) == 0.1
+
+
+def test_one_cycle_rises_for_a_quarter_and_falls_to_zero() -> None:
+    recipe = Recipe(epochs=40, batch_size=1, learning_rate=0.3, schedule="one-cycle")
+    rates = [recipe.learning_rate_at(step // 10, step % 10 / 10) for step in range(400)]
+    assert rates[:101] == sorted(rates[:101])
+    assert rates[100:] == sorted(rates[100:], reverse=True)
+    assert max(rates) == rates[100] == pytest.approx(0.3)
+    assert rates[50] == pytest.approx(0.15)
+    assert rates[250] == pytest.approx(0.15)
+    assert rates[-1] < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (lambda: replace(DEMO, alphas=(2.0,)), "alpha = 2"),
+        (lambda: replace(DEMO, alphas=(0.5, -0.1)), "alpha = -0.1"),
+        (lambda: replace(DEMO, alphas=(float("nan"),)), "alpha = nan"),
+        (lambda: replace(DEMO, temperatures=(0.0,)), "T = 0"),
+        (lambda: replace(DEMO, temperatures=(1.0, 17.0)), "T = 17"),
+        (lambda: replace(DEMO, seed=-1), "--seed -1"),
+        (lambda: replace(DEMO, seeds=0), "--seeds 0"),
+        (lambda: replace(DEMO.recipe, epochs=0), "--epochs 0"),
+        (lambda: DEMO.recipe.with_epochs(0), "--epochs 0"),
+        (lambda: DEMO.recipe.with_epochs(-3), "--epochs -3"),
+        (lambda: replace(DEMO.recipe, batch_size=0), "batch size 0"),
+        (lambda: replace(DEMO.recipe, learning_rate=0.0), "learning rate 0"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused_in_one_line(make: Callable[[], object], named: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^{re.escape(named)}.*: .*give ") as refusal:
+        make()
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2, 3, 5, 6, 100])
+@pytest.mark.parametrize("seeds", [1, 2, 5])
+def test_final_seeds_are_as_many_as_asked_for_without_the_search_seed(seed: int, seeds: int) -> None:
+    final = replace(DEMO, seed=seed, seeds=seeds).final_seeds
+    assert len(final) == len(set(final)) == seeds
+    assert seed not in final
+
+
+@pytest.mark.parametrize("seed", [0, 1, 3])
+def test_more_final_seeds_begin_with_the_fewer(seed: int) -> None:
+    few, many = (replace(DEMO, seed=seed, seeds=seeds).final_seeds for seeds in (2, 5))
+    assert many[:2] == few
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_configuration_survives_json(preset: str) -> None:
+    configuration = PRESETS[preset]
+    assert Configuration.from_json(json.loads(json.dumps(configuration.as_json()))) == configuration
+
+
+def test_a_configuration_is_frozen() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        DEMO.seed = 1  # type: ignore[misc]

@@ -1,0 +1,259 @@
+"""A training is a function of its arguments, however often it is stopped on the way."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from tqdm import tqdm
+
+from data import ImageBank, stream
+from models import StudentCNN, weights_hash
+from storage.logits import TeacherLogits
+from study import training as training_module
+from study.configuration import Recipe
+from study.loss import distillation_loss
+from study.training import DivergedError, Epoch, Training
+
+STEPS = Recipe(epochs=3, batch_size=20, learning_rate=0.05, step_epochs=(1, 2), step_factor=0.2)
+ONE_CYCLE = Recipe(epochs=3, batch_size=32, learning_rate=0.1, momentum=0.9, nesterov=True, schedule="one-cycle")
+TRAIN, VALIDATION = torch.arange(96), torch.arange(160, 200)
+MakeTraining = Callable[..., Training]
+
+
+def student() -> nn.Module:
+    return StudentCNN(8)
+
+
+def small_network() -> nn.Module:
+    """Has running statistics, as a teacher in training has."""
+    return nn.Sequential(
+        nn.Conv2d(3, 16, 3, stride=2), nn.BatchNorm2d(16), nn.ReLU(), nn.MaxPool2d(3), nn.Flatten(), nn.Linear(400, 8)
+    )
+
+
+def teacher() -> nn.Module:
+    with torch.random.fork_rng():
+        torch.manual_seed(5)
+        return small_network().eval()
+
+
+def quiet(total: int) -> "tqdm[Any]":
+    return tqdm(total=total, disable=True)
+
+
+def losses_with_a_live_teacher(bank: ImageBank, alpha: float, temperature: float) -> list[float]:
+    """The mean loss of each epoch of ``STEPS`` where the teacher sees each batch that the student sees."""
+    torch.manual_seed(0)
+    network, live = small_network(), teacher()
+    losses = []
+    for epoch in range(STEPS.epochs):
+        optimizer = torch.optim.SGD(network.parameters(), STEPS.learning_rate_at(epoch, 0), weight_decay=5e-4)
+        order, views = stream(len(TRAIN), 0, epoch)
+        total = 0.0
+        for indices, shown in zip(TRAIN[order].split(STEPS.batch_size), views.split(STEPS.batch_size), strict=True):
+            images = bank.take(indices, shown)
+            with torch.no_grad():
+                said = live(images)
+            loss = distillation_loss(network(images), bank.labels[indices], said, alpha, temperature)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(indices)
+        losses.append(total / len(TRAIN))
+    return losses
+
+
+@pytest.fixture
+def make(tiny_bank: ImageBank, tmp_path: Path) -> MakeTraining:
+    def make_training(recipe: Recipe = STEPS, seed: int = 0, alpha: float = 0.0, **other: object) -> Training:
+        defaults = {
+            "build": small_network,
+            "bank": tiny_bank,
+            "train": TRAIN,
+            "validation": VALIDATION,
+            "checkpoint": tmp_path / "training.pt",
+            "name": "test",
+            "temperature": 4.0,
+        }
+        if alpha != 0:
+            defaults["logits"] = TeacherLogits(tmp_path / "logits", tiny_bank, teacher, 8, quiet)
+        return Training(recipe=recipe, seed=seed, alpha=alpha, **{**defaults, **other})  # type: ignore[arg-type]
+
+    return make_training
+
+
+def without_seconds(curve: list[Epoch]) -> list[Epoch]:
+    return [replace(epoch, seconds=0.0) for epoch in curve]
+
+
+def finish(training: Training) -> tuple[list[Epoch], str]:
+    curve = list(training.epochs())
+    training.forget()
+    return without_seconds(curve), weights_hash(training.network)
+
+
+VARIANTS = pytest.mark.parametrize(
+    "arguments",
+    [{"build": student}, {"alpha": 0.75}, {"recipe": ONE_CYCLE}],
+    ids=["student", "distilled", "one-cycle"],
+)
+
+
+@VARIANTS
+def test_the_same_arguments_give_the_same_curve_and_weights(make: MakeTraining, arguments: dict[str, object]) -> None:
+    first = finish(make(**arguments))
+    torch.manual_seed(99)
+    assert finish(make(**arguments)) == first
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"alpha": 0.5}, {"train": TRAIN[:-1]}], ids=["seed", "alpha", "images"])
+def test_other_arguments_give_other_weights(make: MakeTraining, other: dict[str, object]) -> None:
+    assert finish(make(**other))[1] != finish(make())[1]
+
+
+def test_it_learns(make: MakeTraining) -> None:
+    curve, _ = finish(make(replace(STEPS, epochs=10, step_epochs=())))
+    assert curve[-1].train_loss < 0.5 * curve[0].train_loss
+    assert curve[-1].validation_accuracy is not None
+    assert curve[-1].validation_accuracy > 4 / 8
+
+
+def test_alpha_0_does_not_depend_on_temperature(make: MakeTraining) -> None:
+    assert finish(make(temperature=1.0)) == finish(make(temperature=8.0))
+
+
+def test_trainings_of_one_seed_begin_with_the_same_weights_whatever_alpha(make: MakeTraining) -> None:
+    assert weights_hash(make(alpha=0.5).network) == weights_hash(make().network)
+    assert weights_hash(make(seed=1).network) != weights_hash(make().network)
+
+
+def test_the_global_generator_is_left_alone(make: MakeTraining) -> None:
+    before = torch.get_rng_state()
+    finish(make())
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@VARIANTS
+def test_stopped_after_any_epoch_it_goes_on_to_the_same_numbers(
+    make: MakeTraining, arguments: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_module, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    whole = finish(make(**arguments))
+    for stopped_after in range(1, len(whole[0]) + 1):
+        stopped = list(islice(make(**arguments).epochs(), stopped_after))
+        resumed = make(**arguments)
+        assert resumed.curve == stopped
+        assert finish(resumed) == whole
+
+
+def test_stopped_after_every_epoch_it_ends_with_the_same_numbers(
+    make: MakeTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_module, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    whole = finish(make(ONE_CYCLE))
+    for epochs in range(1, ONE_CYCLE.epochs):
+        list(islice(make(ONE_CYCLE).epochs(), epochs))
+    assert finish(make(ONE_CYCLE)) == whole
+
+
+def test_stopped_before_a_checkpoint_it_starts_over_to_the_same_numbers(make: MakeTraining, tmp_path: Path) -> None:
+    whole = finish(make())
+    list(islice(make().epochs(), 2))
+    assert not (tmp_path / "training.pt").exists()
+    assert finish(make()) == whole
+
+
+def test_killed_it_goes_on_to_the_same_numbers(make: MakeTraining, tiny_bank: ImageBank, tmp_path: Path) -> None:
+    whole = finish(make(ONE_CYCLE))
+    torch.save(tiny_bank, tmp_path / "bank.pt")
+    program = f"""
+import os, signal, torch
+from pathlib import Path
+from study import training
+from tests.study.test_training import ONE_CYCLE, TRAIN, VALIDATION, small_network
+training.SECONDS_BETWEEN_CHECKPOINTS = 0.0
+torch.set_num_threads({torch.get_num_threads()})
+folder = Path({str(tmp_path)!r})
+bank = torch.load(folder / "bank.pt", weights_only=False)
+started = training.Training(small_network, ONE_CYCLE, 0, bank, TRAIN, folder / "training.pt", "test", VALIDATION)
+for epoch in started.epochs():
+    if len(started.curve) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+    killed = subprocess.run([sys.executable, "-c", program], cwd=Path(__file__).parents[2], env={**os.environ})
+    assert killed.returncode == -signal.SIGKILL
+    resumed = make(ONE_CYCLE)
+    assert len(resumed.curve) == 2
+    assert finish(resumed) == whole
+
+
+@pytest.mark.parametrize("damage", [lambda content: b"damaged", lambda content: b"", lambda content: content[:-500]])
+def test_a_damaged_checkpoint_starts_over_and_says_so(
+    make: MakeTraining, tmp_path: Path, damage: Callable[[bytes], bytes], capsys: pytest.CaptureFixture[str]
+) -> None:
+    checkpoint = tmp_path / "training.pt"
+    list(make().epochs())
+    checkpoint.write_bytes(damage(checkpoint.read_bytes()))
+    training = make()
+    assert f"{checkpoint}: damaged" in capsys.readouterr().out
+    assert training.curve == []
+    again = finish(training)
+    assert again == finish(make())
+
+
+def test_a_finished_training_is_not_trained_again(make: MakeTraining) -> None:
+    first = list(make().epochs())
+    assert list(make().epochs()) == first
+
+
+def test_forget_removes_the_checkpoint(make: MakeTraining, tmp_path: Path) -> None:
+    training = make()
+    list(training.epochs())
+    assert (tmp_path / "training.pt").exists()
+    training.forget()
+    training.forget()
+    assert not (tmp_path / "training.pt").exists()
+
+
+def test_without_validation_images_there_are_no_validation_figures(make: MakeTraining) -> None:
+    scored, weights = finish(make())
+    plain, same_weights = finish(make(validation=None))
+    assert {(epoch.validation_loss, epoch.validation_accuracy) for epoch in plain} == {(None, None)}
+    assert [epoch.train_loss for epoch in plain] == [epoch.train_loss for epoch in scored]
+    assert same_weights == weights
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.5])
+def test_a_loss_that_is_not_finite_ends_the_training(make: MakeTraining, alpha: float) -> None:
+    with pytest.raises(DivergedError, match=r"^the loss became (nan|inf) in epoch [12]$"):
+        finish(make(replace(STEPS, learning_rate=1e9), alpha=alpha))
+
+
+@pytest.mark.parametrize(("alpha", "temperature"), [(0.75, 1.0), (1.0, 4.0)])
+def test_cached_teacher_logits_train_as_a_live_teacher_does(
+    make: MakeTraining, tiny_bank: ImageBank, alpha: float, temperature: float
+) -> None:
+    with torch.random.fork_rng():
+        live = losses_with_a_live_teacher(tiny_bank, alpha, temperature)
+    cached, _ = finish(make(alpha=alpha, temperature=temperature))
+    # The cache rounds to float16; measured over four seeds: 2e-4 at most.
+    assert [epoch.train_loss for epoch in cached] == pytest.approx(live, rel=1e-3)
+
+
+@pytest.mark.parametrize("other", [{"seed": 1}, {"train": TRAIN[:48]}, {"recipe": replace(STEPS, batch_size=32)}])
+def test_a_checkpoint_of_another_training_is_not_gone_on_from(
+    make: MakeTraining, other: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    list(make().epochs())
+    training = make(**other)
+    assert training.curve == []
+    assert "left by another study" in capsys.readouterr().out
