@@ -2,13 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check clean
+.PHONY: demo test dashboard check clean
 
 demo: .venv/installed
 	$(BIN)/python -m study.run --preset demo --workers 2
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest
+
+dashboard: .venv/installed
+	$(BIN)/python -m reports.dashboard
 
 check: .venv/installed-dev
 	$(BIN)/ruff check .

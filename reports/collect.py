@@ -41,7 +41,7 @@ def collect(url: str, study_name: str) -> dict[str, Any]:
     points = grid_points(configuration)
     trials = study.get_trials(deepcopy=False)
     grid = [_cell(point, trials) for point in points]
-    tpe = [_trial(trial) for trial in trials if sampler_of(trial, len(points)) == "tpe"]
+    tpe = [_trial(trial) for trial in trials if sampler_of(trial, len(points)) == "tpe" and point_of(trial)]
     best = winner(study, len(points), "grid")
     best_entry = best and {**best.params, "number": best.number, "value": best.value, "sampler": "grid"}
     arms = _arms(study, len(points), compared.get_trials(deepcopy=False))

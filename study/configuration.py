@@ -77,7 +77,7 @@ TEACHER_RECIPES = {
         step_epochs=(150, 180, 210),
         step_factor=0.1,
     ),
-    # A tenth of the time for a few points less; one-cycle after Smith and Topin 2017, https://arxiv.org/abs/1708.07120.
+    # A fifteenth of the epochs, for a machine without GPU; one-cycle after Smith and Topin 2017, https://arxiv.org/abs/1708.07120.
     "short": Recipe(epochs=16, batch_size=128, learning_rate=0.3, momentum=0.9, nesterov=True, schedule="one-cycle"),
     "demo": Recipe(epochs=8, batch_size=64, learning_rate=0.2, momentum=0.9, nesterov=True, schedule="one-cycle"),
 }

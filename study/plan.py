@@ -16,6 +16,7 @@ from data.cifar100 import CIFAR100_HASH
 from models import StudentCNN, build
 from storage.exactly_once import Point, point_of
 from storage.logits import BATCH_SIZE as LOGITS_BATCH
+from storage.logits import count_filled, logits_folder
 from storage.study_storage import open_claims, open_storage
 from study.configuration import TEACHER_RECIPES, Configuration, Recipe
 from study.evaluation import predict
@@ -93,18 +94,21 @@ def work_left(
     )
 
 
-def dry_run(name: str, configuration: Configuration, cache: Path, url: str, arms: int, tpe_trials: int) -> Work:
-    """What would run, without training or writing anything and without CIFAR-100 at hand."""
+def plan(
+    name: str, configuration: Configuration, cache: Path, url: str, arms: int, tpe_trials: int, teacher_given: bool
+) -> Work:
+    """What is left to run, found without training or writing anything and without CIFAR-100 at hand."""
     if configuration.dataset == "synthetic":
         images = load_synthetic()
         labels, data_hash = images.train_labels, images.hash
     else:
         labels, data_hash = torch.arange(100).repeat_interleave(500), CIFAR100_HASH
     parts = split(labels, configuration.train_images)
-    study, compared = stored_study(url, name), stored_study(url, comparison_name(name))
-    work = work_left(configuration, study, compared, parts, arms, tpe_trials, views_filled=0)
     stored = find_teachers(cache, data_hash, configuration.teacher_network)
-    return dataclasses.replace(work, train_teacher=not stored, teacher_images=len(labels))
+    filled = max((count_filled(logits_folder(cache, data_hash, teacher.hash)) for teacher in stored), default=0)
+    study, compared = stored_study(url, name), stored_study(url, comparison_name(name))
+    work = work_left(configuration, study, compared, parts, arms, tpe_trials, filled)
+    return dataclasses.replace(work, train_teacher=not (stored or teacher_given), teacher_images=len(labels))
 
 
 def stored_study(url: str, name: str) -> optuna.Study | None:
@@ -133,12 +137,14 @@ def expected_views(images: int, draws: int) -> int:
     return round(images * VIEWS * (1 - (1 - 1 / VIEWS) ** draws))
 
 
-def print_plan(configuration: Configuration, work: Work, device: torch.device) -> None:
-    """Say what is left to run and how long it should take on this device."""
+def print_plan(configuration: Configuration, work: Work, device: torch.device, workers: int) -> None:
+    """Say what is left to run and how long so many workers should take for it on this device."""
     if work.trainings + work.runs == 0:
         say("all is trained: the report is made again")
         return
     recipe, classes = configuration.recipe, work.classes
+    threads = torch.get_num_threads()
+    torch.set_num_threads(max(1, threads // workers))
     probe = Probe(classes, device)
     step, predict_student = probe.step(StudentCNN, recipe), probe.prediction(StudentCNN)
     predict_teacher = probe.prediction(lambda classes: build(configuration.teacher_network, classes))
@@ -146,6 +152,7 @@ def print_plan(configuration: Configuration, work: Work, device: torch.device) -
     search = work.trainings * recipe.epochs * (work.train_images * step + work.validation_images * predict_student)
     comparison = work.runs * recipe.epochs * every * step
     logits = work.views * predict_teacher
+    teacher = 0.0
     if work.train_teacher:
         teacher_recipe = TEACHER_RECIPES[configuration.teacher_recipe]
         teacher_step = probe.step(lambda classes: build(configuration.teacher_network, classes), teacher_recipe)
@@ -154,7 +161,7 @@ def print_plan(configuration: Configuration, work: Work, device: torch.device) -
             f"teacher: {configuration.teacher_network}, none is stored: {teacher_recipe.epochs} epochs on "
             f"{work.teacher_images:,} images, about {duration(teacher)}"
         )
-        search += teacher
+    torch.set_num_threads(threads)
     say(
         f"search: {work.trainings} trainings of {recipe.epochs} epochs on {work.train_images:,} images, "
         f"pruning ({configuration.pruner}) may shorten them"
@@ -163,7 +170,7 @@ def print_plan(configuration: Configuration, work: Work, device: torch.device) -
     say(f"teacher logits: about {work.views:,} views, {work.views * classes * 2 / 1e9:.2f} GB")
     say(
         f"on {device} a student's step takes {1000 * step:.2f} ms an image: "
-        f"about {duration(search + comparison + logits)} in all, if nothing else runs here"
+        f"about {duration(teacher + (search + comparison) / workers + logits)} in all, if nothing else runs here"
     )
 
 

@@ -23,13 +23,14 @@ from data import ImageBank, split
 from models import StudentCNN
 from reports.build import write_report
 from reports.collect import collect
-from storage.logits import TeacherLogits
+from reports.dashboard import kept_current
+from storage.logits import TeacherLogits, logits_folder
 from storage.study_storage import artifact_store, default_url, open_claims, open_storage
 from study.command_line import add_machine_options, cache_folder, load_images, one_line_errors
 from study.comparison import Arms, Comparison, run_pair
 from study.configuration import PRESETS, Configuration, require
 from study.device import pick_device
-from study.plan import dry_run, print_plan, teacher_of, work_left
+from study.plan import plan, print_plan, teacher_of
 from study.progress import bar
 from study.record import checkpoint_file, comparison_name, count_ended, open_studies
 from study.search import Search, winner
@@ -55,8 +56,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         claims = open_claims(url)
         tpe_trials = options.n_trials if options.sampler == "tpe" else 0
         arms_expected = 2 + len(options.arm) + (1 if tpe_trials else 0)
+        work = plan(name, configuration, cache, url, arms_expected, tpe_trials, options.teacher is not None)
+        if not options.worker:
+            print_plan(configuration, work, device, options.workers)
         if options.dry_run:
-            print_plan(configuration, dry_run(name, configuration, cache, url, arms_expected, tpe_trials), device)
             return
 
         # What is trained on, and who teaches.
@@ -65,12 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         bank = ImageBank.of_training_images(images, device)
         teacher = choose_teacher(configuration, images, cache, device, options.teacher, teacher_of(url, name))
         logits = TeacherLogits(
-            cache / "logits" / f"{images.hash[:12]}-{teacher.hash[:12]}",
+            logits_folder(cache, images.hash, teacher.hash),
             bank,
             make_teacher=lambda: teacher.load(device),
             classes=len(images.classes),
             progress=lambda views: bar(views, "teacher logits", "view"),
         )
+        logits.require_room(work.views)
 
         # What the study is; refused where a study of that name is something else.
         storage = open_storage(url, claims)
@@ -115,24 +119,27 @@ def main(arguments: Sequence[str] | None = None) -> None:
         )
 
         # All of it, together with every other process that runs the same command.
-        if not options.worker:
-            work = work_left(configuration, study, compared, parts, arms_expected, tpe_trials, logits.filled)
-            logits.require_room(work.views)
-            print_plan(configuration, work, device)
-        if options.workers > 1 and not options.worker:
-            total = len(grid_points(configuration)) + tpe_trials + arms_expected * configuration.seeds
-            run_workers(options.workers, given, device, total, lambda: count_ended(study) + count_ended(compared))
-        else:
-            search.run_grid()
-            search.run_tpe(tpe_trials)
-            comparison.run(choose_arms(study, configuration, options.arm))
         if options.worker:
+            work_on(search, comparison, tpe_trials, options.arm)
             return
+        with kept_current(url, name):
+            if options.workers > 1:
+                total = len(grid_points(configuration)) + tpe_trials + arms_expected * configuration.seeds
+                run_workers(options.workers, given, device, total, lambda: count_ended(study) + count_ended(compared))
+            else:
+                work_on(search, comparison, tpe_trials, options.arm)
 
         # The report, from what is stored.
         folder = options.runs_dir / name
         write_report(collect(url, name), folder)
         print(f"all done: {folder / 'report.md'}")
+
+
+def work_on(search: Search, comparison: Comparison, tpe_trials: int, added: list[tuple[float, float]]) -> None:
+    """What one worker does: the grid, TPE from what it found, the comparison of what both found."""
+    search.run_grid()
+    search.run_tpe(tpe_trials)
+    comparison.run(choose_arms(search.study, search.configuration, added))
 
 
 def choose_arms(study: optuna.Study, configuration: Configuration, added: list[tuple[float, float]]) -> Arms:

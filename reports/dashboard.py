@@ -1,0 +1,256 @@
+"""Watch a study in optuna-dashboard: what it shows beyond its own panels, and the command that opens it.
+
+python -m reports.dashboard                  opens the studies of runs/ on http://127.0.0.1:8080
+python -m reports.dashboard --storage URL    those of another storage
+
+While a study runs, ``kept_current`` keeps its notes and figures current, whether or not somebody watches.
+"""
+
+import argparse
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from socketserver import ThreadingMixIn
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import optuna
+import optuna_dashboard
+import plotly.graph_objects as go
+from optuna.trial import FrozenTrial, TrialState
+
+from reports import Results
+from reports.collect import collect
+from reports.figures import comparison, grid_heatmap, pruning_savings, tpe_path, trial_curves
+from reports.notes import comparison_note, study_note, trial_note
+from storage.study_storage import StorageError, artifact_store, default_url, open_claims, open_storage
+from study.command_line import one_line_errors
+from study.record import comparison_name
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
+
+SECONDS_BETWEEN = 30.0
+LARGEST_SHARE_OF_TIME = 0.01
+KEPT = "\n\n---\n*What is written below this line stays.*"
+FIGURE_HEIGHT = 450  # pixels, fixed by the dashboard
+
+Figures = dict[str, tuple[str, Callable[[Results], go.Figure | None]]]
+FIGURES_OF_SEARCH: Figures = {
+    "grid": ("Validation accuracy over the grid, %", grid_heatmap),
+    "pruning": ("What pruning saved", pruning_savings),
+    "curves": ("Trials that ended, by epoch", trial_curves),
+    "tpe": ("Where TPE went", tpe_path),
+}
+FIGURES_OF_COMPARISON: Figures = {"comparison": ("Arms; a line joins the runs of one seed", comparison)}
+
+
+# What is shown.
+
+
+@contextmanager
+def kept_current(url: str, study_name: str) -> Iterator[None]:
+    """Refresh now and then while the block runs, in a thread with its own connection, and once more at its end.
+
+    It takes a hundredth of the time at most. No error of it reaches the block: a study goes on without its notes.
+
+    Args:
+        url: of the Optuna storage.
+        study_name: the study of the search.
+    """
+    ended = threading.Event()
+
+    def refresh_often() -> None:
+        pause = 0.0
+        while not ended.wait(pause):
+            start = time.perf_counter()
+            _try_refresh(url, study_name)
+            pause = max(SECONDS_BETWEEN, (time.perf_counter() - start) / LARGEST_SHARE_OF_TIME)
+
+    thread = threading.Thread(target=refresh_often, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+    thread.join()
+    _try_refresh(url, study_name)
+
+
+def _try_refresh(url: str, study_name: str) -> None:
+    # Whatever goes wrong, a bug included, is about notes and figures alone: no reason to stop a training.
+    try:
+        refresh(url, study_name)
+    except Exception as error:
+        print(f"notes of the dashboard are not current: {type(error).__name__}: {error}", file=sys.stderr)
+
+
+def refresh(url: str, study_name: str) -> None:
+    """Write notes and figures of a study as it is now; nothing where another process is doing so.
+
+    Raises:
+        StorageError: where the storage or the study is not there.
+        ClaimLostError, StorageInternalError, SQLAlchemyError: where the storage does not answer.
+    """
+    claims, claim = open_claims(url), f"{study_name}-dashboard"
+    if not claims.try_claim(claim):
+        return
+    try:
+        results, storage = collect(url, study_name), open_storage(url, claims)
+        study = optuna.load_study(study_name=study_name, storage=storage)
+        compared = optuna.load_study(study_name=comparison_name(study_name), storage=storage)
+        running, runs = _running(study), _running(compared)
+        shown = Shown(study)
+        shown.set_note(study_note(results, running, runs))
+        trials = {trial["number"]: trial for trial in results["grid"] + results["tpe"]}
+        for trial in study.get_trials(deepcopy=False):
+            if trial.number in trials:
+                note = trial_note(trials[trial.number], results["configuration"]["epochs"])
+                shown.set_trial_note(trial, note)
+        shown.set_figures(results, FIGURES_OF_SEARCH)
+        shown = Shown(compared)
+        shown.set_note(comparison_note(results, runs))
+        shown.set_figures(results, FIGURES_OF_COMPARISON)
+    finally:
+        claims.release(claim)
+
+
+def _running(study: optuna.Study) -> list[FrozenTrial]:
+    return study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+
+
+class Shown:
+    """Notes and figures of one study, where the dashboard looks for them.
+
+    The dashboard's own ``save_note`` and ``save_plotly_graph_object`` cut a text into rows and write them one after
+    the other: who reads in between, or after a kill, gets halves of two texts. The dashboard joins the rows that it
+    finds, however long, so here a text is one row. What has not changed is not written.
+    """
+
+    def __init__(self, study: optuna.Study) -> None:
+        self.study = study
+        self.rows: dict[str, Any] = study._storage.get_study_system_attrs(study._study_id)
+
+    def set_note(self, text: str) -> None:
+        """Write the study's note, with the time on top; what a person wrote below it, or instead of it, stays."""
+        before = optuna_dashboard.get_note(self.study)
+        _, kept, own = before.partition(KEPT)
+        if before and not kept:
+            own = f"\n\n{before}"
+        rest = f"\n\n{text}{KEPT}{own}"
+        if not before.endswith(rest):
+            self._write_note("dashboard:", f"*As of {datetime.now():%Y-%m-%d %H:%M:%S}*{rest}")
+
+    def set_trial_note(self, trial: FrozenTrial, text: str | None) -> None:
+        """Write the note of a trial that ended, once: from then on it is the person's."""
+        prefix = f"dashboard:{trial._trial_id}:"
+        if text is not None and f"{prefix}note_ver" not in self.rows:
+            self._write_note(prefix, text)
+
+    def set_figures(self, results: Results, figures: Figures) -> None:
+        """Draw figures and store each under its name."""
+        for name, (title, draw) in figures.items():
+            figure = draw(results)
+            if figure is not None:
+                top = 110 if figure.layout.height > FIGURE_HEIGHT else 80
+                figure.update_layout(title={"text": title, "x": 0.02, "y": 0.97}, margin_t=top, height=FIGURE_HEIGHT)
+                self._write(f"dashboard:plot_data:{name}:", figure.to_json())
+
+    def _write_note(self, prefix: str, text: str) -> None:
+        self._write(f"{prefix}note_str:", text)
+        # The dashboard refuses a person's edit of a version that is not the last.
+        self._set(f"{prefix}note_ver", self.rows.get(f"{prefix}note_ver", 0) + 1)
+
+    def _write(self, prefix: str, text: str) -> None:
+        self._set(f"{prefix}0", text)
+        for key in [key for key in self.rows if key.startswith(prefix) and key != f"{prefix}0"]:
+            self._set(key, "")
+
+    def _set(self, key: str, value: str | int) -> None:
+        if self.rows.get(key) != value:
+            self.study._storage.set_study_system_attr(self.study._study_id, key, value)
+            self.rows[key] = value
+
+
+# Where it is shown.
+
+
+STYLE = b"""<style>
+p.MuiTypography-body1 { white-space: normal; overflow-wrap: anywhere; max-height: 7.5em; overflow-y: auto; }
+td.MuiTableCell-body { overflow-wrap: anywhere; }
+</style></head>"""
+
+
+def _styled(application: "WSGIApplication") -> "WSGIApplication":
+    """The dashboard, with attributes that wrap: it writes each on one line, and a curve makes a page screens wide."""
+
+    def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if not environ["PATH_INFO"].startswith("/dashboard"):
+            return application(environ, start_response)
+        environ.pop("HTTP_IF_MODIFIED_SINCE", None)
+        started: list[Any] = []
+        page = application(environ, lambda *arguments: started.extend(arguments))  # type: ignore[arg-type]
+        body = b"".join(page).replace(b"</head>", STYLE)
+        headers = [header for header in started[1] if header[0].lower() != "content-length"]
+        start_response(started[0], [*headers, ("Content-Length", str(len(body)))])
+        return [body]
+
+    return answer
+
+
+class _Server(ThreadingMixIn, WSGIServer):
+    # Browsers open connections in advance: a server with one thread would wait for what is said on them.
+    daemon_threads = True
+
+
+class _QuietHandler(WSGIRequestHandler):
+    def log_request(self, code: int | str = "-", size: int | str = "-") -> None:
+        """Not printed: an open page asks every few seconds."""
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m reports.dashboard", description="Open optuna-dashboard on the studies of a runs folder."
+    )
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="(default: runs)")
+    parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: sqlite:///RUNS_DIR/study.db)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="whoever reaches it may change and delete studies (default: 127.0.0.1)"
+    )
+    parser.add_argument("--port", type=int, default=8080, help="(default: 8080)")
+    options = parser.parse_args(arguments)
+    with one_line_errors("python -m reports.dashboard"):
+        serve(options)
+
+
+def serve(options: argparse.Namespace) -> None:
+    """Serve the dashboard until Ctrl-C.
+
+    Raises:
+        StorageError: where the storage is not there, or nothing can listen at the address.
+    """
+    if options.storage is None and not (options.runs_dir / "study.db").exists():
+        raise StorageError(f"{options.runs_dir / 'study.db'}: not there; python -m study.run makes it")
+    url = options.storage or default_url(options.runs_dir)
+    storage = open_storage(url, open_claims(url))
+    application = _styled(optuna_dashboard.wsgi(storage, artifact_store=artifact_store(options.runs_dir)))
+    try:
+        server = make_server(options.host, options.port, application, _Server, _QuietHandler)
+    except (OSError, OverflowError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise StorageError(f"{options.host}:{options.port}: {reason}; give another --port or --host") from None
+    print(f"http://{options.host}:{server.server_port}/dashboard (Ctrl-C ends it)", flush=True)
+    with server:
+        try:
+            server.serve_forever()
+        except KeyboardInterrupt:
+            return
+
+
+if __name__ == "__main__":
+    main()

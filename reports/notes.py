@@ -1,0 +1,190 @@
+"""What the notes of the dashboard say, as markdown, from the results and the trials that run now."""
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from optuna.trial import FrozenTrial
+
+from reports import Results
+from reports.statistics import accuracy_standard_error, is_measured, not_told_apart
+from storage.exactly_once import point_of
+
+# The dashboard shows these panels for every study and they cannot be switched off. All of it was seen with
+# optuna-dashboard 0.21; on a noise-free grid with shares of 0.23 and 0.77 the importance panel gave 0.99 and 0.01.
+PANELS = """\
+| not to rely on | why | instead |
+|---|---|---|
+| *Contour* and *Rank* | wrong once a trial is pruned, and alpha = 0 is left out | the heatmap |
+| *Hyperparameter Importance* | its method may turn the shares of alpha and T around | the report, from the grid |
+| the value of a pruned trial | an accuracy of the middle of the training, no result | the trial's note |"""
+
+
+def study_note(results: Results, running: Sequence[FrozenTrial], runs: Sequence[FrozenTrial]) -> str:
+    """The note of the search: what runs and since when, what is left, the best so far, what failed.
+
+    Args:
+        results: as collected; lists may be incomplete.
+        running, runs: the trials of search and comparison in state RUNNING.
+    """
+    name, search = results["study"], results["search"]
+    begun = f", begun {_date(datetime.fromisoformat(search['started']))}" if search["started"] else ""
+    blocks = [
+        f"## Study `{name}`{begun}",
+        _progress(results, len(running), len(runs)),
+        *_list("Runs now", [*map(_running, running), *map(_running, runs)]),
+        "### Best so far",
+        _best(results),
+        *_list("Failed", _failures(results)),
+        "### How to read this dashboard",
+        f"The heatmap says what the built-in panels cannot. The final comparison is the study `{name}-comparison`; the "
+        f"report of all of it is `{name}/report.html` in the runs folder.",
+        PANELS,
+    ]
+    return "\n\n".join(blocks)
+
+
+def comparison_note(results: Results, runs: Sequence[FrozenTrial]) -> str:
+    """The note of the final comparison: the arms, what is done of each, what runs and what failed."""
+    seeds = len(results["configuration"]["final_seeds"])
+    rows = []
+    for name, arm in results["arms"].items():
+        accuracies = ", ".join(f"{100 * accuracy:.2f}" for accuracy in arm["test_accuracy"])
+        temperature = f"{arm['temperature']:.4g}" if arm["alpha"] else "none"
+        rows.append(f"| {name} | {arm['alpha']:.4g} | {temperature} | {len(arm['seeds'])} of {seeds} | {accuracies} |")
+    header = "| arm | alpha | T | seeds done | test accuracy, % |\n|---|---|---|---|---|"
+    blocks = [
+        f"## Final comparison of study `{results['study']}`",
+        "Each run is trained on training and validation images and scored on the test images "
+        "once, after its last epoch. Its weights are among the trial's artifacts.",
+        "\n".join([header, *rows]) if rows else "No run has begun.",
+        *_list("Runs now", map(_running, runs)),
+        *_list("Failed", _failed_runs(results)),
+        "A mean of few seeds is no verdict: the report pairs the seeds and gives the interval of the difference.",
+    ]
+    return "\n\n".join(blocks)
+
+
+def trial_note(trial: dict[str, Any], epochs: int) -> str | None:
+    """The note of one trial as collected; None where its value says it all.
+
+    Args:
+        trial: an entry of the results.
+        epochs: of a whole training.
+    """
+    if trial["repeats"] is not None:
+        ended = "was pruned too" if trial["state"] == "PRUNED" else "has the same value"
+        return (
+            f"**Repeats trial {trial['repeats']}** and {ended}: at alpha = 0 the teacher has no weight, so T means "
+            "nothing and the configuration is trained once. This trial has no curve and no artifacts of its own."
+        )
+    if trial["state"] == "PRUNED":
+        return (
+            f"**Pruned after epoch {trial['epochs']} of {epochs}**: it was below the median of the trials that were "
+            "complete then. The value shown is the accuracy after that epoch, **no result**."
+        )
+    if trial["state"] == "FAIL":
+        return f"**Failed**: {_reason(trial)}. The same command, started again, tries again."
+    return None
+
+
+def _progress(results: Results, running: int, runs: int) -> str:
+    grid, tpe = (Counter(trial["state"] for trial in results[part]) for part in ("grid", "tpe"))
+    rows = [_row("grid", grid, running - tpe["RUNNING"], len(results["grid"]))]
+    if tpe:
+        rows.append(_row("TPE", tpe, tpe["RUNNING"], None))
+    done = sum(len(arm["seeds"]) for arm in results["arms"].values())
+    if done + runs == 0:
+        comparison = "| comparison | - | - | begins when the search has ended |"
+    else:
+        seeds = len(results["configuration"]["final_seeds"])
+        left = max(0, seeds * _arms_expected(results) - done - runs)
+        comparison = f"| comparison | {done} runs | {runs} | {left} |"
+    header = "| part | ended | running | left |\n|---|---|---|---|"
+    return "\n".join([header, *rows, comparison])
+
+
+def _row(part: str, states: Counter[str], running: int, total: int | None) -> str:
+    """A line of the progress table; how many TPE trials are wanted is said on the command line, not stored."""
+    ended = [f"{states[state]} {word}" for state, word in ENDINGS.items() if states[state]]
+    left = "-" if total is None else max(0, total - running - sum(states[state] for state in ENDINGS))
+    return f"| {part} | {', '.join(ended) or 0} | {running} | {left} |"
+
+
+ENDINGS = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+
+
+def _arms_expected(results: Results) -> int:
+    """How many arms are known to be compared: those begun, the baseline and the winners of grid and TPE."""
+    tpe = [trial for trial in results["tpe"] if is_measured(trial)]
+    winners = [results["best"], max(tpe, key=lambda trial: float(trial["value"]), default=None)]
+    known = [*results["arms"].values(), *filter(None, winners)]
+    return len({(point["alpha"], point["temperature"]) for point in known if point["alpha"]}) + 1
+
+
+def _best(results: Results) -> str:
+    measured = [trial for trial in results["grid"] + results["tpe"] if is_measured(trial)]
+    if not measured:
+        return "No trial is complete."
+    best = max(measured, key=lambda trial: (trial["value"], -trial["number"]))
+    images = results["data"]["validation_images"]
+    rivals = [
+        trial
+        for trial in measured
+        if trial["repeats"] is None
+        and trial["number"] != best["number"]
+        and not_told_apart(trial["value"], best["value"], images)
+    ]
+    error = 100 * accuracy_standard_error(best["value"], images)
+    others = f"{len(rivals)} other trial{'s' if len(rivals) != 1 else ''} cannot be told apart from it"
+    return (
+        f"**{100 * best['value']:.2f} %** on the validation images: trial {best['number']}, {_point(best)}. It is one "
+        f"score of one training on {images:,} images, with a standard error of {error:.2f} points: {others}, and a "
+        "winner's score is optimistic. What it is worth is measured by the comparison, on the test images."
+    )
+
+
+def _failures(results: Results) -> list[str]:
+    failed = [trial for trial in results["grid"] + results["tpe"] if trial["state"] == "FAIL"]
+    lines = [
+        f"trial {trial['number']} ({_point(trial)}): {trial['reason'] or 'no reason is stored'}" for trial in failed
+    ]
+    return lines + [f"comparison, {line}" for line in _failed_runs(results)]
+
+
+def _failed_runs(results: Results) -> list[str]:
+    return [
+        f"{name}, seed {run['seed']}: {_reason(run)}" for name, arm in results["arms"].items() for run in arm["failed"]
+    ]
+
+
+def _reason(failed: dict[str, Any]) -> str:
+    return failed["reason"] or "no reason is stored"
+
+
+def _running(trial: FrozenTrial) -> str:
+    point = point_of(trial)
+    where = f" ({_point(point)})" if "alpha" in point and "temperature" in point else ""
+    what = f"trial {trial.number}{where}"
+    if "seed" in point:
+        what = f"comparison, run {trial.number}{where}, seed {point['seed']:g}"
+    since = f", since {_date(trial.datetime_start)}" if trial.datetime_start else ""
+    epochs = f", {len(trial.intermediate_values)} epochs done" if trial.intermediate_values else ""
+    return f"{what}{since}{epochs}"
+
+
+def _point(point: dict[str, Any]) -> str:
+    if point["alpha"] == 0:
+        return "alpha 0, no teacher"
+    return f"alpha {point['alpha']:.4g}, T {point['temperature']:.4g}"
+
+
+def _list(title: str, lines: Iterable[str]) -> list[str]:
+    """A heading and a list; nothing where there is nothing to list."""
+    items = "\n".join(f"- {line}" for line in lines)
+    return [f"### {title}", items] if items else []
+
+
+def _date(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%d %H:%M")

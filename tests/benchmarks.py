@@ -1,0 +1,342 @@
+"""What speed and memory the product has, as ratios within one run.
+
+    python -m tests.benchmarks --quick              in five minutes on 2 cores
+    python -m tests.benchmarks --json FILE          also writes the ratios
+
+Images are random: no speed depends on what they show. Timings of a busy machine are worth nothing: run it alone.
+"""
+
+import argparse
+import json
+import resource
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import optuna
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, Dataset
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision import transforms
+from tqdm import tqdm
+
+from data import VIEWS, ImageBank, stream
+from models import StudentCNN, build
+from storage.logits import TeacherLogits
+from storage.study_storage import default_url, open_claims, open_storage
+from study.configuration import STUDENT_RECIPE, Recipe
+from study.device import pick_device
+from study.loss import distillation_loss
+from study.search import make_pruner
+from study.space import suggest
+from study.training import Training
+
+CLASSES = 100
+FULL_EPOCH_IMAGES = 45_000
+ALPHA, TEMPERATURE = 0.25, 4.0
+TARGETS = {
+    "distilled_over_plain": ("distilled epoch with warm logits / plain epoch", "at most 1.05"),
+    "usual_over_ours": ("the usual way / ours, distilled, ResNet32x4", "at least 20"),
+    "matrix_rate_share": ("student step, share of the matrix-product rate", "at least 0.60"),
+    "input_share": ("input pipeline, share of an epoch", "at most 0.03"),
+    "overhead_share": ("study overhead, share of a full-length epoch", "at most 0.01"),
+}
+
+
+class LiveTeacher(TeacherLogits):
+    """The teacher asked anew for every view: the reference for the stored logits, not an option of the product."""
+
+    def __init__(self, bank: ImageBank, teacher: nn.Module) -> None:
+        self.bank, self.teacher = bank, teacher
+
+    def take(self, indices: Tensor, views: Tensor) -> Tensor:
+        with torch.inference_mode():
+            pairs = zip(indices.split(128), views.split(128), strict=True)
+            device = self.bank.device
+            return torch.cat([self.teacher(self.bank.take(i.to(device), v.to(device))).half().cpu() for i, v in pairs])
+
+
+class UsualImages(Dataset[tuple[Tensor, int]]):
+    """Images as most code has them: PIL images with torchvision's transforms."""
+
+    def __init__(self, images: Tensor, labels: Tensor) -> None:
+        self.images = [transforms.functional.to_pil_image(image) for image in images]
+        self.labels = labels.tolist()
+        self.transform = transforms.Compose(
+            [
+                transforms.RandomCrop(32, padding=4),
+                transforms.RandomHorizontalFlip(),
+                transforms.ToTensor(),
+                transforms.Normalize((0.5,) * 3, (0.25,) * 3),
+            ]
+        )
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, index: int) -> tuple[Tensor, int]:
+        return self.transform(self.images[index]), self.labels[index]
+
+
+@dataclass
+class Bench:
+    """The things that are measured, on one device with one set of random images."""
+
+    device: torch.device
+    repeats: int
+    images: int
+    usual_batches: int
+
+    def __post_init__(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        self.pixels = torch.randint(256, (self.images, 3, 32, 32), dtype=torch.uint8, generator=generator)
+        self.labels = torch.randint(CLASSES, (self.images,), generator=generator)
+        self.bank = ImageBank(self.pixels, self.labels, torch.full((3,), 0.5), torch.full((3,), 0.25), self.device)
+        self.recipe = Recipe(epochs=self.repeats + 1, batch_size=STUDENT_RECIPE.batch_size, learning_rate=1e-3)
+        self.teacher = self._put(build("resnet32x4", CLASSES)).eval()
+        self.folder = Path(tempfile.mkdtemp(prefix="kd-study-benchmark-"))
+
+    def matrix_rate(self) -> float:
+        """Best float32 operations a second in a matrix product, over a few sizes."""
+        best = 0.0
+        for size in (1024, 2048, 3072):
+            left, right = (torch.randn(size, size, device=self.device) for _ in range(2))
+            best = max(best, *(2 * size**3 / seconds for seconds in self._times(partial(torch.matmul, left, right), 5)))
+        return best
+
+    def step_rate(self) -> list[float]:
+        """Operations a second of a student's step: forward, backward, update."""
+        network = self._put(StudentCNN(CLASSES))
+        optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, weight_decay=5e-4)
+        batch = torch.arange(self.recipe.batch_size, device=self.device)
+        images, labels = self.bank.take(batch, batch % VIEWS), self.bank.labels[batch]
+
+        def step() -> None:
+            loss = F.cross_entropy(network(images), labels)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+
+        with FlopCounterMode(display=False) as counter:
+            step()
+        operations = counter.get_total_flops()
+        return [operations / seconds for seconds in self._times(step, 10 * self.repeats)]
+
+    def epochs(self, alpha: float, logits: TeacherLogits | None, name: str) -> list[float]:
+        """Seconds of each training epoch but the first."""
+        training = Training(
+            build=lambda: StudentCNN(CLASSES), recipe=self.recipe, seed=0, bank=self.bank,
+            train=torch.arange(self.images), checkpoint=self.folder / f"{name}.pt", name=name,
+            logits=logits, alpha=alpha, temperature=TEMPERATURE,
+        )  # fmt: skip
+        return [epoch.seconds for epoch in training.epochs()][1:]
+
+    def warm_logits(self, name: str = "resnet20") -> TeacherLogits:
+        """Stored logits in which every view of the measured epochs is filled; the teacher does not matter then."""
+        teacher = self._put(build(name, CLASSES)).eval()
+        logits = TeacherLogits(
+            self.folder / "logits", self.bank, lambda: teacher, CLASSES, lambda rows: tqdm(total=rows, disable=True)
+        )
+        for epoch in range(self.recipe.epochs):
+            logits.take(*stream(self.images, 0, epoch))
+        return logits
+
+    def usual_seconds_an_image(self) -> list[float]:
+        """The same protocol written the usual way: seconds an image of each batch but the first two."""
+        network = build_contiguous(StudentCNN(CLASSES), self.device)
+        teacher = build_contiguous(build("resnet32x4", CLASSES), self.device).eval()
+        optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, weight_decay=5e-4)
+        loader = DataLoader(
+            UsualImages(self.pixels, self.labels), batch_size=self.recipe.batch_size, shuffle=True, num_workers=2
+        )
+        seconds = []
+        last = time.perf_counter()
+        for number, (images, labels) in enumerate(loader):
+            images, labels = images.to(self.device), labels.to(self.device)
+            with torch.no_grad():
+                teacher_logits = teacher(images)
+            loss = distillation_loss(network(images), labels, teacher_logits, ALPHA, TEMPERATURE)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            loss.item()
+            now = time.perf_counter()
+            if number >= 2:
+                seconds.append((now - last) / len(labels))
+            last = now
+            if number == self.usual_batches + 1:
+                break
+        return seconds
+
+    def input_seconds(self) -> list[float]:
+        """Seconds that an epoch spends on order, crops, flips and normalisation."""
+
+        def pass_over_images() -> None:
+            order, views = stream(self.images, 0, 0)
+            order, views = order.to(self.device), views.to(self.device)
+            size = self.recipe.batch_size
+            for first in range(0, self.images, size):
+                self.bank.take(order[first : first + size], views[first : first + size])
+
+        return self._times(pass_over_images, self.repeats)
+
+    def overhead_seconds(self) -> list[float]:
+        """Seconds an epoch that Optuna, its storage and the checkpoint take, in a study of 16 trials."""
+        url = default_url(self.folder)
+        study = optuna.create_study(storage=open_storage(url, open_claims(url)), direction="maximize")
+        epochs = 20
+        study.pruner = make_pruner("median", epochs)
+        training = Training(
+            build=lambda: StudentCNN(CLASSES), recipe=self.recipe, seed=0, bank=self.bank,
+            train=torch.arange(self.images), checkpoint=self.folder / "overhead.pt", name="overhead",
+        )  # fmt: skip
+        seconds = []
+        for _ in range(16):
+            start = time.perf_counter()
+            trial = study.ask()
+            suggest(trial)
+            for epoch in range(1, epochs + 1):
+                trial.report(0.5, epoch)
+                trial.should_prune()
+                training._save()
+            trial.set_user_attr("curve", [{"train_loss": 1.0, "seconds": 1.0}] * epochs)
+            study.tell(trial, 0.5)
+            seconds.append((time.perf_counter() - start) / epochs)
+        return seconds
+
+    def views_asked(self) -> list[tuple[str, int, int]]:
+        """How often the teacher is asked as trials, seeds and images grow: (what, trainings' images, views)."""
+        rows = []
+        for name, trials, seeds, images in (
+            ("1 trial", 1, 1, 512),
+            ("16 trials of one seed", 16, 1, 512),
+            ("5 seeds", 1, 5, 512),
+            ("twice the images", 1, 1, 1024),
+        ):
+            filled = torch.zeros(images, VIEWS, dtype=torch.bool)
+            shown = 0
+            for seed in range(seeds):
+                for _ in range(trials):
+                    for epoch in range(10):
+                        filled[stream(images, seed, epoch)] = True
+                        shown += images
+            rows.append((name, shown, int(filled.sum())))
+        return rows
+
+    def _put(self, network: nn.Module) -> nn.Module:
+        return network.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+    def _times(self, call: Callable[[], object], times: int) -> list[float]:
+        call()
+        seconds = []
+        for _ in range(times):
+            start = time.perf_counter()
+            call()
+            if self.device.type == "cuda":
+                torch.cuda.synchronize(self.device)
+            seconds.append(time.perf_counter() - start)
+        return seconds
+
+
+def build_contiguous(network: nn.Module, device: torch.device) -> nn.Module:
+    """A network in torch's default memory format, as the usual code has it."""
+    return network.to(device)
+
+
+def spread(values: list[float]) -> dict[str, float]:
+    """Median, minimum and maximum."""
+    return {"median": statistics.median(values), "minimum": min(values), "maximum": max(values)}
+
+
+def pairs(above: list[float], below: list[float]) -> list[float]:
+    """Ratios in the order in which both were measured."""
+    return [a / b for a, b in zip(above, below, strict=False)]
+
+
+@contextmanager
+def stage(name: str) -> Iterator[None]:
+    """Say on stderr what is measured and how long it took."""
+    start = time.perf_counter()
+    print(f"{name} ...", end="", file=sys.stderr, flush=True)
+    yield
+    print(f" {time.perf_counter() - start:.0f} s", file=sys.stderr)
+
+
+def main() -> None:
+    """Measure everything and print one table."""
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__.split("\n")[0])
+    parser.add_argument("--quick", action="store_true", help="fewer images and repeats: five minutes on 2 cores")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the ratios")
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args()
+    device = pick_device(options.device)
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    bench = Bench(device, repeats=3 if options.quick else 7, images=2560 if options.quick else 10_240,
+                  usual_batches=6 if options.quick else 20)  # fmt: skip
+
+    with stage("matrix products"):
+        matrix_rate = bench.matrix_rate()
+    with stage("student steps"):
+        step_rates = bench.step_rate()
+    with stage("teacher logits, filled once"):
+        logits = bench.warm_logits()
+    plain, distilled = [], []
+    with stage("plain and distilled epochs, in turn"):
+        for turn in range(2):
+            plain += bench.epochs(0.0, None, f"plain-{turn}")
+            distilled += bench.epochs(ALPHA, logits, f"distilled-{turn}")
+    with stage("input pipeline"):
+        inputs = bench.input_seconds()
+    with stage("study overhead"):
+        overheads = bench.overhead_seconds()
+    with stage("the usual way, live ResNet32x4"):
+        usual = bench.usual_seconds_an_image()
+    with stage("ours with a live ResNet32x4"):
+        live_images = bench.recipe.batch_size * 4
+        order, views = stream(bench.images, 0, 0)
+        start = time.perf_counter()
+        LiveTeacher(bench.bank, bench.teacher).take(order[:live_images], views[:live_images])
+        live = (time.perf_counter() - start) / live_images
+
+    plain_image = statistics.median(plain) / bench.images
+    distilled_image = statistics.median(distilled) / bench.images
+    ratios = {
+        "distilled_over_plain": spread(pairs(distilled, plain)),
+        "usual_over_ours": spread([seconds / distilled_image for seconds in usual]),
+        "matrix_rate_share": spread([rate / matrix_rate for rate in step_rates]),
+        "input_share": spread([seconds / statistics.median(plain) for seconds in inputs]),
+        "overhead_share": spread([seconds / (plain_image * FULL_EPOCH_IMAGES) for seconds in overheads]),
+    }
+    print(f"\non {device}, {torch.get_num_threads()} threads, torch {torch.__version__}; 1 row = median (min to max)\n")
+    for key, values in ratios.items():
+        what, target = TARGETS[key]
+        figures = f"{values['median']:.4g} ({values['minimum']:.4g} to {values['maximum']:.4g})"
+        print(f"{what:<50} {figures:<34} target {target}")
+    print(
+        f"\nmatrix products: {matrix_rate / 1e9:.0f} GFLOPS; student step: {max(step_rates) / 1e9:.0f} GFLOPS at best"
+    )
+    for name, seconds in (
+        ("plain", plain_image),
+        ("distilled, warm logits", distilled_image),
+        ("distilled, live ResNet32x4", plain_image + live),
+        ("the usual way, live ResNet32x4", statistics.median(usual)),
+    ):
+        print(f"{name:<32} {1000 * seconds:8.2f} ms an image, {FULL_EPOCH_IMAGES * seconds:7.0f} s a full-length epoch")
+    print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
+    print("\nthe teacher is asked once for each view:")
+    for name, shown, asked in bench.views_asked():
+        print(f"{name:<24} {shown:8,} images shown, {asked:7,} views asked")
+    if options.json is not None:
+        options.json.write_text(json.dumps(ratios, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,273 @@
+"""The dashboard: what it is given to show, and the page itself on a real study in a real browser."""
+
+import json
+import re
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from optuna_dashboard import get_note, save_note
+from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
+from playwright.sync_api import Page, sync_playwright
+
+from models import StudentCNN, load_checkpoint
+from reports.dashboard import KEPT, kept_current, main, refresh
+from reports.notes import comparison_note, study_note, trial_note
+from storage.study_storage import default_url, open_claims, open_storage
+from study.run import main as study_main
+from study.space import suggest
+from study.teacher import main as teacher_main
+from tests.reports.made_up import made_up_results
+from tests.reports.test_page import BROWSER
+
+ROOT = Path(__file__).parents[2]
+SMALL = ["--preset", "demo", "--epochs", "2", "--train-images", "320", "--seeds", "1"]
+SMALL += ["--alphas", "0,0.5", "--temperatures", "1,4"]
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs folder of a small real study, with what the dashboard shows of it."""
+    folder = tmp_path_factory.mktemp("dashboard") / "runs"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BROWSER_PATH", "/nowhere")  # no PNG figures
+        teacher_main(["--preset", "demo", "--epochs", "1", "--runs-dir", str(folder)])
+        study_main([*SMALL, "--runs-dir", str(folder)])
+    refresh(default_url(folder), "demo")
+    return folder
+
+
+@pytest.fixture
+def url(studied: Path, tmp_path: Path) -> str:
+    """The storage of a copy of that study."""
+    with sqlite3.connect(studied / "study.db") as source, sqlite3.connect(tmp_path / "study.db") as copy:
+        source.backup(copy)
+    return default_url(tmp_path)
+
+
+def load(url: str, name: str = "demo") -> optuna.Study:
+    return optuna.load_study(study_name=name, storage=open_storage(url, open_claims(url)))
+
+
+def begin_trial(study: optuna.Study) -> optuna.Trial:
+    trial = study.ask()
+    suggest(trial)
+    return trial
+
+
+def stored_rows(study: optuna.Study) -> dict[str, Any]:
+    return study._storage.get_study_system_attrs(study._study_id)
+
+
+# What the notes say.
+
+
+def test_the_note_tells_what_is_done_what_failed_and_how_sure_the_best_is() -> None:
+    results = made_up_results()
+    results["grid"][14]["value"] = 0.45
+    note = study_note(results, [], [])
+    assert "| grid | 13 complete, 2 pruned, 1 failed | 0 | 0 |" in note
+    assert "| comparison | 10 runs | 0 | 0 |" in note
+    assert "- trial 11 (alpha 0.5, T 8): the loss became nan in epoch 6" in note
+    assert "**45.00 %** on the validation images: trial 14, alpha 0.75, T 4." in note
+    assert "standard error of 0.70 points" in note
+    assert "Hyperparameter Importance" in note
+
+
+def test_the_note_of_a_study_that_has_just_begun(url: str) -> None:
+    results = made_up_results() | {"best": None, "arms": {}}
+    for cell in results["grid"]:
+        cell |= {"state": "MISSING", "value": None, "number": None, "repeats": None}
+    study = load(url)
+    begin_trial(study).report(0.1, 1)
+    note = study_note(results, study.get_trials(states=(TrialState.RUNNING,)), [])
+    assert "| grid | 0 | 1 | 15 |" in note
+    assert re.search(r"- trial \d+ \(alpha [\d.]+, T [\d.]+\), since [-\d]+ [:\d]+, 1 epochs done", note)
+    assert "No trial is complete." in note
+    assert "begins when the search has ended" in note
+
+
+@pytest.mark.parametrize(
+    ("trial", "expected"),
+    [
+        ({"state": "PRUNED", "epochs": 5}, "Pruned after epoch 5 of 10"),
+        ({"state": "COMPLETE", "repeats": 3}, "Repeats trial 3** and has the same value"),
+        ({"state": "PRUNED", "repeats": 3}, "Repeats trial 3** and was pruned too"),
+        ({"state": "FAIL", "reason": "the loss became nan"}, "Failed**: the loss became nan."),
+        ({"state": "COMPLETE"}, None),
+        ({"state": "RUNNING"}, None),
+    ],
+)
+def test_a_trial_that_is_not_what_it_seems_says_so(trial: dict[str, Any], expected: str | None) -> None:
+    note = trial_note({"repeats": None, "reason": None, "epochs": 10, **trial}, epochs=10)
+    assert note is None if expected is None else expected in str(note)
+
+
+def test_the_note_of_the_comparison_lists_arms_and_failures() -> None:
+    results = made_up_results()
+    results["arms"]["best"]["failed"] = [{"seed": 9, "reason": "out of memory"}]
+    note = comparison_note(results, [])
+    assert "| baseline | 0 | none | 5 of 5 |" in note
+    assert "| best | 0.75 | 4 | 5 of 5 |" in note
+    assert "- best, seed 9: out of memory" in note
+
+
+# How they are stored.
+
+
+def test_a_second_refresh_writes_nothing(url: str) -> None:
+    refresh(url, "demo")
+    before = {name: stored_rows(load(url, name)) for name in ("demo", "demo-comparison")}
+    refresh(url, "demo")
+    assert {name: stored_rows(load(url, name)) for name in before} == before
+    assert get_plotly_graph_objects(before["demo"]).keys() == {"grid", "curves"}
+    assert get_plotly_graph_objects(before["demo-comparison"]).keys() == {"comparison"}
+
+
+def test_what_changed_replaces_what_was_and_what_a_person_wrote_stays(url: str) -> None:
+    study = load(url)
+    repeat = next(trial for trial in study.trials if "repeats" in trial.user_attrs)
+    save_note(study, get_note(study) + "\n" + "My own. " * 600)
+    save_note(optuna.Trial(study, repeat._trial_id), "mine")
+    begin_trial(study)
+    refresh(url, "demo")
+    note = get_note(study)
+    assert note.count("## Study `demo`") == 1
+    assert "### Runs now" in note
+    assert note.endswith(f"{KEPT}\n" + "My own. " * 600)
+    assert get_note(optuna.Trial(study, repeat._trial_id)) == "mine"
+
+
+def test_a_note_that_a_person_wrote_before_stays(url: str) -> None:
+    study = load(url)
+    save_note(study, "Ask Ann before you stop this.")
+    refresh(url, "demo")
+    assert get_note(study).endswith(f"{KEPT}\n\nAsk Ann before you stop this.")
+
+
+def test_with_several_writers_whoever_reads_finds_whole_texts(url: str) -> None:
+    study = load(url)
+    code = f"from reports.dashboard import refresh\nfor _ in range(12): refresh({url!r}, 'demo')"
+    writers = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) for _ in range(2)]
+    seen = set()
+    while any(writer.poll() is None for writer in writers):
+        rows, note = stored_rows(study), get_note(study)
+        assert note.startswith("*As of ")
+        assert note.endswith(KEPT)
+        assert note.count("## Study") == 1
+        for figure in get_plotly_graph_objects(rows).values():
+            assert json.loads(figure)["data"]
+        if note not in seen:
+            begin_trial(study)
+        seen.add(note)
+        time.sleep(0.01)
+    assert [writer.returncode for writer in writers] == [0, 0]
+    assert len(seen) > 2
+
+
+def test_a_study_goes_on_without_its_notes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with kept_current(default_url(tmp_path), "not there"):
+        pass
+    assert capsys.readouterr().err.startswith("notes of the dashboard are not current: StorageError: no study")
+
+
+def test_notes_are_current_when_the_block_has_ended_and_its_error_passes(url: str) -> None:
+    study = load(url)
+    with kept_current(url, "demo"):
+        begin_trial(study)
+    assert "### Runs now" in get_note(study)
+    with pytest.raises(KeyboardInterrupt), kept_current(url, "demo"):
+        raise KeyboardInterrupt
+
+
+# The command.
+
+
+def test_without_a_study_the_command_says_what_makes_one(tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"study\.db: not there; python -m study\.run makes it$"):
+        main(["--runs-dir", str(tmp_path)])
+
+
+def test_a_port_that_is_taken_is_one_line(studied: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(SystemExit, match=rf"^error: 127\.0\.0\.1:{port}: Address already in use"):
+            main(["--runs-dir", str(studied), "--port", str(port)])
+
+
+# The page.
+
+
+@pytest.fixture(scope="module")
+def address(studied: Path) -> Iterator[str]:
+    """The dashboard's address, served by the command in a process of its own."""
+    command = [sys.executable, "-m", "reports.dashboard", "--runs-dir", str(studied), "--port", "0"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        yield process.stdout.readline().split()[0]
+        process.terminate()
+
+
+@pytest.fixture(scope="module")
+def browsed(address: str) -> Iterator[tuple[Page, list[str]]]:
+    """A page of a headless browser, and what its console said."""
+    if BROWSER is None:
+        pytest.skip("no Chromium or Chrome on this machine")
+    console: list[str] = []
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=BROWSER, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page(viewport={"width": 1400, "height": 1000})
+        page.on("console", lambda message: console.append(message.text) if message.type == "error" else None)
+        page.on("pageerror", lambda error: console.append(str(error)))
+        yield page, console
+        browser.close()
+
+
+def test_a_study_opens_with_its_heatmap(browsed: tuple[Page, list[str]], address: str) -> None:
+    page, console = browsed
+    page.goto(address)
+    page.get_by_role("link", name="demo", exact=True).or_(page.get_by_text("demo (id=1)")).first.click()
+    heatmap = page.locator("[id='user-defined-plot:grid']")
+    heatmap.locator(".heatmaplayer image").wait_for()
+    assert "Validation accuracy over the grid" in heatmap.inner_text()
+    assert heatmap.locator(".ytick").all_inner_texts() == ["0", "0.5"]
+    assert heatmap.locator(".xtick").all_inner_texts() == ["1", "4"]
+    assert "repeat" in heatmap.inner_text()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1400
+    assert console == []
+
+
+def test_the_note_of_a_study_is_shown(browsed: tuple[Page, list[str]], address: str) -> None:
+    page, console = browsed
+    page.goto(f"{address}/studies/1/note")
+    page.get_by_role("heading", name="Best so far").wait_for()
+    assert page.get_by_role("cell", name="4 complete").or_(page.get_by_role("cell", name="1 pruned")).count() == 1
+    assert console == []
+
+
+def test_a_repeated_trial_says_so(browsed: tuple[Page, list[str]], address: str, studied: Path) -> None:
+    page, console = browsed
+    repeat = next(trial for trial in load(default_url(studied)).trials if "repeats" in trial.user_attrs)
+    page.goto(f"{address}/studies/1/trials?numbers={repeat.number}")
+    page.get_by_text(f"Repeats trial {repeat.user_attrs['repeats']}").wait_for()
+    assert console == []
+
+
+def test_the_weights_of_a_run_can_be_downloaded(browsed: tuple[Page, list[str]], address: str, tmp_path: Path) -> None:
+    page, console = browsed
+    page.goto(f"{address}/studies/2/trials?numbers=0")
+    with page.expect_download() as download:
+        page.get_by_label("download artifact").first.click()
+    file = tmp_path / download.value.suggested_filename
+    download.value.save_as(file)
+    load_checkpoint(StudentCNN(16), file, "student")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 1400
+    assert console == []
