@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from optuna.pruners import MedianPruner, NopPruner
 
-from study.configuration import ConfigurationError
 from reports.pruning_study import Curves, full_curves, replay, table
+from study.configuration import ConfigurationError
 
 EPOCHS = 8
 
