@@ -60,7 +60,8 @@ def load_cifar100(cache_dir: Path, data_dir: Path | None = None) -> ImageSet:
         try:
             image_set = _assemble(torch.load(cached, weights_only=True))
         except Exception as error:
-            raise DataError(f"{cached}: damaged ({error}); delete it, it is made again from the images") from None
+            reason = str(error).strip().split("\n")[0]
+            raise DataError(f"{cached}: damaged ({reason}); delete it, it is made again from the images") from None
         if image_set.hash != CIFAR100_HASH:
             raise DataError(f"{cached}: damaged; delete it, it is made again from the images")
         return image_set

@@ -34,8 +34,8 @@ def load_checkpoint(network: nn.Module, path: Path, name: str) -> None:
         raise CheckpointError(f"{path}: no such file; give the path of a {name} checkpoint") from None
     except pickle.UnpicklingError:
         raise CheckpointError(f"{path}: refused, it holds more than plain weights or is no checkpoint at all") from None
-    except (OSError, RuntimeError, EOFError, ValueError, KeyError) as error:
-        reason = str(error).strip().split("\n")[0]
+    except Exception as error:  # what torch raises depends on which bytes are wrong
+        reason = f"{type(error).__name__}: {error}".strip().split("\n")[0]
         raise CheckpointError(f"{path}: cannot be read as a checkpoint ({reason})") from None
     weights = content.get("model", content) if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not weights or not all(isinstance(v, Tensor) for v in weights.values()):

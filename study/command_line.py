@@ -9,8 +9,7 @@ from pathlib import Path
 
 from data import DataError, ImageSet, load_cifar100, load_synthetic
 from models import CheckpointError
-from storage.claims import ClaimLostError
-from storage.study_storage import StorageError
+from storage.study_storage import STORAGE_ERRORS, StorageError, reason_of
 from study.configuration import ConfigurationError
 from study.device import DEVICES
 
@@ -56,8 +55,8 @@ def one_line_errors(command: str) -> Iterator[None]:
         sys.exit(INTERRUPTED)
     except (ConfigurationError, DataError, CheckpointError, StorageError) as error:
         sys.exit(f"error: {error}")
-    except ClaimLostError as error:
-        sys.exit(f"error: the claim on {error} was lost and another worker may have it: nothing of it was written")
+    except STORAGE_ERRORS as error:
+        sys.exit(f"error: the storage does not answer ({reason_of(error)}); the same command goes on from here")
     except OSError as error:
         if error.errno == errno.ENOSPC:
             sys.exit(f"error: the disk is full ({error.filename or 'while writing'}); make room and start again")

@@ -10,6 +10,8 @@ The same command again goes on where it was stopped, or rebuilds the report wher
 
 import argparse
 import dataclasses
+import platform
+import re
 import shlex
 import sys
 import warnings
@@ -37,7 +39,7 @@ from study.search import Search, winner
 from study.space import grid_points
 from study.teacher import choose_teacher
 from study.training import Training
-from study.workers import run_workers
+from study.workers import patiently, run_workers
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -46,11 +48,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(given)
     command = "python -m study.run " + shlex.join(given)
     with one_line_errors(command):
-        optuna.logging.set_verbosity(optuna.logging.WARNING)
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         configuration = configure(options)
         device = pick_device(options.device)
         name = options.study or configuration.preset
+        require(re.fullmatch(r"[\w.-]+", name) is not None, f"--study {name!r}: give letters, digits, '.', '_' and '-'")
         cache = cache_folder(options.runs_dir)
         url = options.storage or default_url(options.runs_dir)
         claims = open_claims(url)
@@ -68,7 +71,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         bank = ImageBank.of_training_images(images, device)
         teacher = choose_teacher(configuration, images, cache, device, options.teacher, teacher_of(url, name))
         logits = TeacherLogits(
-            logits_folder(cache, images.hash, teacher.hash),
+            # One memory map for several hosts may show a row as filled before it is there: each host fills its own.
+            logits_folder(cache if url.startswith("sqlite") else cache / platform.node(), images.hash, teacher.hash),
             bank,
             make_teacher=lambda: teacher.load(device),
             classes=len(images.classes),
@@ -137,9 +141,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def work_on(search: Search, comparison: Comparison, tpe_trials: int, added: list[tuple[float, float]]) -> None:
     """What one worker does: the grid, TPE from what it found, the comparison of what both found."""
-    search.run_grid()
-    search.run_tpe(tpe_trials)
-    comparison.run(choose_arms(search.study, search.configuration, added))
+    patiently(search.run_grid)
+    patiently(lambda: search.run_tpe(tpe_trials))
+    patiently(lambda: comparison.run(choose_arms(search.study, search.configuration, added)))
 
 
 def choose_arms(study: optuna.Study, configuration: Configuration, added: list[tuple[float, float]]) -> Arms:

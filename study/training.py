@@ -179,7 +179,9 @@ class Training:
 
     def _identity(self) -> str:
         """What the checkpoint is one of: a study may have been deleted and begun anew under the same name."""
-        digest = hashlib.sha256(repr((self.recipe, self.seed, self.alpha, self.temperature)).encode())
+        shapes = [(name, tuple(value.shape)) for name, value in self.network.state_dict().items()]
+        settings = (self.recipe, self.seed, self.alpha, self.temperature, shapes)
+        digest = hashlib.sha256(repr(settings).encode())
         digest.update(b"" if self.logits is None else self.logits.folder.name.encode())
         for indices in (self.train_cpu, self.validation):
             digest.update(b"" if indices is None else indices.cpu().numpy().tobytes())
@@ -191,7 +193,8 @@ class Training:
         try:
             content = torch.load(self.checkpoint, map_location=self.bank.device, weights_only=True)
         except Exception as error:
-            say(f"{self.checkpoint}: damaged ({error}); {self.name} starts from its first epoch")
+            reason = str(error).strip().split("\n")[0]
+            say(f"{self.checkpoint}: damaged ({reason}); {self.name} starts from its first epoch")
             return
         if content.get("identity") != self._identity():
             say(f"{self.checkpoint}: left by another study; {self.name} starts from its first epoch")

@@ -27,7 +27,7 @@ def hold_for_ever(url: str, told: Any) -> None:
 def hold_with_a_forked_child(url: str, told: Any) -> None:
     claims = open_claims(url)
     claims.wait_for("a")
-    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(30,))
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(300,))
     child.start()
     told.send(child.pid)
     time.sleep(600)
@@ -47,11 +47,11 @@ def start_holder(target: Callable[[str, Any], None], url: str) -> tuple[Any, Any
     here, there = processes.Pipe()
     process = processes.Process(target=target, args=(url, there), daemon=False)
     process.start()
-    assert here.poll(30)
+    assert here.poll(120)
     return process, here.recv()
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 5.0) -> bool:
+def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

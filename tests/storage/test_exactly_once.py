@@ -74,7 +74,7 @@ def test_four_workers_share_the_points(url: str, tmp_path: Path) -> None:
     toy = Toy(url, tmp_path, tpe_trials=4)
     workers = [toy.start() for _ in range(4)]
     for worker in workers:
-        worker.join(60)
+        worker.join(300)
     assert [worker.exitcode for worker in workers] == [0] * 4
     trials = toy.study().get_trials()
     assert len(trials) == 16 + 4, "--n-trials is counted over all workers"
@@ -112,7 +112,7 @@ def test_a_trial_without_all_parameters_is_continued_as_the_same(url: str, tmp_p
     for death in (die_after_ask, die_after_ask, die_between_suggestions):
         worker = processes.Process(target=death, args=(toy,))
         worker.start()
-        worker.join(30)
+        worker.join(120)
         assert worker.exitcode == -signal.SIGKILL
     left = toy.study().get_trials()
     assert {trial.state for trial in left} == {TrialState.RUNNING}
@@ -124,7 +124,7 @@ def test_a_trial_without_all_parameters_is_continued_as_the_same(url: str, tmp_p
 def test_a_killed_trial_goes_on_from_its_last_epoch_to_the_same_numbers(url: str, tmp_path: Path) -> None:
     toy = Toy(url, tmp_path, epoch_seconds=0.05)
     worker = toy.start()
-    assert wait_until(functools.partial(_has_trained, toy, 6), 30)
+    assert wait_until(functools.partial(_has_trained, toy, 6), 120)
     worker.kill()
     worker.join()
     left = [trial for trial in toy.study().get_trials() if trial.state == TrialState.RUNNING]
@@ -171,7 +171,7 @@ def test_a_point_that_diverges_fails_at_once_and_is_tried_again_by_the_next_star
         assert all("nan" in trial.user_attrs["reason"] for trial in failed)
     worker = processes.Process(target=die_after_enqueue, args=(toy,))
     worker.start()
-    worker.join(30)
+    worker.join(120)
     assert toy.study().get_trials()[-1].state == TrialState.WAITING
     mended = dataclasses.replace(toy, diverges=None)
     mended.run()
@@ -228,7 +228,7 @@ def test_tpe_proposals_follow_from_seed_and_number(url: str, tmp_path: Path) -> 
         worker = processes.Process(target=die_after_ask, args=(toy,))
         if trials in (1, 3):  # killed between ask and suggestion
             worker.start()
-            worker.join(30)
+            worker.join(120)
     assert toy.table() == undisturbed(toy.tpe_trials)
 
 
@@ -270,12 +270,12 @@ def test_two_workers_survive_restarts_of_the_server(server: Server, tmp_path: Pa
     toy = Toy(server.new_database(), tmp_path, epoch_seconds=0.03)
     workers = [toy.start() for _ in range(2)]
     for epochs, outage in ((5, 0.0), (15, 1.0)):
-        assert wait_until(functools.partial(_has_trained, toy, epochs), 30)
+        assert wait_until(functools.partial(_has_trained, toy, epochs), 120)
         server.stop()
         time.sleep(outage)
         server.start()
     for worker in workers:
-        worker.join(60)
+        worker.join(300)
     assert [worker.exitcode for worker in workers] == [0, 0]
     assert_every_point_once(toy)
     again = Counter(toy.epochs_trained())

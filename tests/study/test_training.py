@@ -176,7 +176,9 @@ def test_killed_it_goes_on_to_the_same_numbers(make: MakeTraining, tiny_bank: Im
     whole = finish(make(ONE_CYCLE))
     torch.save(tiny_bank, tmp_path / "bank.pt")
     program = f"""
-import os, signal, torch
+import os
+import signal
+import torch
 from pathlib import Path
 from study import training
 from tests.study.test_training import ONE_CYCLE, TRAIN, VALIDATION, small_network
@@ -184,7 +186,10 @@ training.SECONDS_BETWEEN_CHECKPOINTS = 0.0
 torch.set_num_threads({torch.get_num_threads()})
 folder = Path({str(tmp_path)!r})
 bank = torch.load(folder / "bank.pt", weights_only=False)
-started = training.Training(small_network, ONE_CYCLE, 0, bank, TRAIN, folder / "training.pt", "test", VALIDATION)
+checkpoint = folder / "training.pt"
+started = training.Training(
+    small_network, ONE_CYCLE, 0, bank, TRAIN, checkpoint, "test", VALIDATION, temperature=4.0
+)
 for epoch in started.epochs():
     if len(started.curve) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
