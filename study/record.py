@@ -2,6 +2,7 @@
 
 import base64
 import dataclasses
+import io
 import time
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import optuna
 import torch
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
-from torchvision.io import encode_png
+from torchvision.transforms.functional import to_pil_image
 
 from data import ImageSet, Split
 from models import StudentCNN
@@ -133,8 +134,9 @@ def _samples(image_set: ImageSet) -> list[dict[str, str]]:
     for group in dict.fromkeys(image_set.groups):
         label = image_set.groups.index(group)
         image = image_set.train_images[(image_set.train_labels == label).nonzero()[0, 0]]
-        png = base64.b64encode(bytes(encode_png(image).numpy())).decode()
-        samples.append({"class": image_set.classes[label], "png": png})
+        file = io.BytesIO()
+        to_pil_image(image).save(file, "PNG")
+        samples.append({"class": image_set.classes[label], "png": base64.b64encode(file.getvalue()).decode()})
     return samples
 
 

@@ -82,8 +82,15 @@ def test_a_folder_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"hello\n", b"<!DOCTYPE html><html>", b"version https://git-lfs.github.com/spec/v1\n", bytes(1000)],
-    ids=["empty", "text", "page", "pointer", "zeros"],
+    [
+        b"",
+        b"hello\n",
+        b"the quick fox\n",
+        b"<!DOCTYPE html>",
+        b"version https://git-lfs.github.com/spec/v1\n",
+        bytes(1000),
+    ],
+    ids=["empty", "text", "sentence", "page", "pointer", "zeros"],
 )
 def test_a_file_that_is_no_checkpoint_is_refused(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "file.pth").write_bytes(content)

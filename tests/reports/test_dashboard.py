@@ -233,8 +233,7 @@ def browsed(address: str) -> Iterator[tuple[Page, list[str]]]:
 
 def test_a_study_opens_with_its_heatmap(browsed: tuple[Page, list[str]], address: str) -> None:
     page, console = browsed
-    page.goto(address)
-    page.get_by_role("link", name="demo", exact=True).or_(page.get_by_text("demo (id=1)")).first.click()
+    page.goto(f"{address}/studies/1")
     heatmap = page.locator("[id='user-defined-plot:grid']")
     heatmap.locator(".heatmaplayer image").wait_for()
     assert "Validation accuracy over the grid" in heatmap.inner_text()
