@@ -6,6 +6,9 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+# Before torch is loaded, for the processes that tests start too: two threads each on two cores wait for one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 

@@ -236,10 +236,10 @@ def test_a_study_opens_with_its_heatmap(browsed: tuple[Page, list[str]], address
     page.goto(f"{address}/studies/1")
     heatmap = page.locator("[id='user-defined-plot:grid']")
     heatmap.locator(".heatmaplayer image").wait_for()
-    assert "Validation accuracy over the grid" in heatmap.inner_text()
-    assert heatmap.locator(".ytick").all_inner_texts() == ["0", "0.5"]
-    assert heatmap.locator(".xtick").all_inner_texts() == ["1", "4"]
-    assert "repeat" in heatmap.inner_text()
+    assert "Validation accuracy over the grid" in (heatmap.text_content() or "")
+    assert heatmap.locator(".ytick").all_text_contents() == ["0", "0.5"]
+    assert heatmap.locator(".xtick").all_text_contents() == ["1", "4"]
+    assert "repeat" in (heatmap.text_content() or "")
     assert page.evaluate("document.documentElement.scrollWidth") <= 1400
     assert console == []
 
