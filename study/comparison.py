@@ -14,10 +14,11 @@ from data import ImageBank
 from models import save_checkpoint
 from storage.claims import Claims
 from storage.exactly_once import Point, Worker
+from study.configuration import Configuration
 from study.evaluation import predict, score
 from study.progress import bar, say
-from study.search import store_curve
-from study.space import suggest
+from study.search import store_curve, winner
+from study.space import grid_points, suggest
 from study.training import Training
 from study.workers import name_of, work_together
 
@@ -105,3 +106,15 @@ def _suggest(trial: Trial) -> tuple[float, float, int]:
 def run_pair(alpha: float, temperature: float) -> tuple[float, float]:
     """The pair under which a run is stored: at alpha = 0 the temperature means nothing and is written as 1."""
     return (alpha, temperature if alpha != 0 else 1.0)
+
+
+def choose_arms(study: optuna.Study, configuration: Configuration, added: list[tuple[float, float]]) -> Arms:
+    """The arms of the comparison: no distillation, the grid's winner, TPE's winner if any, and those asked for."""
+    arms: Arms = {"baseline": (0.0, 1.0)}
+    for name, sampler in (("best", "grid"), ("tpe", "tpe")):
+        trial = winner(study, len(grid_points(configuration)), sampler)
+        if trial is not None:
+            arms[name] = run_pair(trial.params["alpha"], trial.params["temperature"])
+    for alpha, temperature in added:
+        arms[f"{alpha:g},{temperature:g}"] = run_pair(alpha, temperature)
+    return arms

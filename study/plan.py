@@ -18,6 +18,7 @@ from storage.exactly_once import Point, point_of
 from storage.logits import BATCH_SIZE as LOGITS_BATCH
 from storage.logits import count_filled, logits_folder
 from storage.study_storage import open_claims, open_storage
+from study.comparison import choose_arms
 from study.configuration import TEACHER_RECIPES, Configuration, Recipe
 from study.evaluation import predict
 from study.loss import distillation_loss
@@ -29,6 +30,7 @@ from study.teacher import find_teachers
 
 PROBE_IMAGES = 1000
 PROBE_STEPS = 10
+PROBE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,8 @@ class Work:
     """What is left of a study.
 
     Attributes:
-        trainings: of the search, in full length; alpha = 0 once.
+        trials: of the search.
+        trainings: of those, in full length; alpha = 0 once.
         runs: of the comparison.
         views: (image, view) pairs that the teacher is expected to be asked for the first time.
         train_images, validation_images: of the search.
@@ -45,6 +48,7 @@ class Work:
         teacher_images: that the teacher is trained on.
     """
 
+    trials: int
     trainings: int
     runs: int
     views: int
@@ -60,7 +64,7 @@ def work_left(
     study: optuna.Study | None,
     compared: optuna.Study | None,
     parts: Split,
-    arms: int,
+    added: list[tuple[float, float]],
     tpe_trials: int,
     views_filled: int,
 ) -> Work:
@@ -69,7 +73,7 @@ def work_left(
     Args:
         study, compared: of search and comparison; None where they were not begun.
         parts: what the search trains and is scored on.
-        arms: how many different arms the comparison is to have.
+        added: pairs that are compared beside the baseline and the winners.
         tpe_trials: how many TPE trials the search is to have.
         views_filled: (image, view) pairs whose teacher logits are stored.
     """
@@ -79,13 +83,17 @@ def work_left(
     left = {_trained_as(point) for point in points if point not in ended_points}
     left -= {_trained_as(point) for point in ended_points}
     tpe_left = max(0, tpe_trials - sum(sampler_of(trial, len(points)) == "tpe" for trial in ended))
-    runs_ended = 0 if compared is None else count_ended(compared)
+    trials_left = sum(point not in ended_points for point in points) + tpe_left
+    arms, runs_ended = 2 + len(added) + (1 if tpe_trials else 0), 0 if compared is None else count_ended(compared)
+    if study is not None and trials_left == 0:
+        arms = len(set(choose_arms(study, configuration, added).values()))
     train_images, validation_images = len(parts.train), len(parts.validation)
     epochs, seeds = configuration.recipe.epochs, configuration.seeds
     views = expected_views(train_images, epochs * (1 + seeds)) + expected_views(validation_images, epochs * seeds)
-    nothing_left = not left and not tpe_left and runs_ended >= arms * seeds
+    nothing_left = trials_left == 0 and runs_ended >= arms * seeds
     return Work(
         classes=parts.classes,
+        trials=trials_left,
         trainings=len(left) + tpe_left,
         runs=max(0, arms * seeds - runs_ended),
         views=0 if nothing_left else max(0, views - views_filled),
@@ -95,7 +103,13 @@ def work_left(
 
 
 def plan(
-    name: str, configuration: Configuration, cache: Path, url: str, arms: int, tpe_trials: int, teacher_given: bool
+    name: str,
+    configuration: Configuration,
+    cache: Path,
+    url: str,
+    added: list[tuple[float, float]],
+    tpe_trials: int,
+    teacher_given: bool,
 ) -> Work:
     """What is left to run, found without training or writing anything and without CIFAR-100 at hand."""
     if configuration.dataset == "synthetic":
@@ -107,7 +121,7 @@ def plan(
     stored = find_teachers(cache, data_hash, configuration.teacher_network)
     filled = max((count_filled(logits_folder(cache, data_hash, teacher.hash)) for teacher in stored), default=0)
     study, compared = stored_study(url, name), stored_study(url, comparison_name(name))
-    work = work_left(configuration, study, compared, parts, arms, tpe_trials, filled)
+    work = work_left(configuration, study, compared, parts, added, tpe_trials, filled)
     return dataclasses.replace(work, train_teacher=not (stored or teacher_given), teacher_images=len(labels))
 
 
@@ -214,10 +228,12 @@ class Probe:
         call()
         self._wait()
         start = time.perf_counter()
-        for _ in range(times):
+        done = 0
+        while done < times and time.perf_counter() - start < PROBE_SECONDS:
             call()
+            done += 1
         self._wait()
-        return (time.perf_counter() - start) / times
+        return (time.perf_counter() - start) / done
 
     def _wait(self) -> None:
         if self.device.type == "cuda":

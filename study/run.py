@@ -29,14 +29,13 @@ from reports.dashboard import kept_current
 from storage.logits import TeacherLogits, logits_folder
 from storage.study_storage import artifact_store, default_url, open_claims, open_storage
 from study.command_line import add_machine_options, cache_folder, load_images, one_line_errors
-from study.comparison import Arms, Comparison, run_pair
+from study.comparison import Comparison, choose_arms
 from study.configuration import PRESETS, Configuration, require
 from study.device import pick_device
 from study.plan import plan, print_plan, teacher_of
 from study.progress import bar
 from study.record import checkpoint_file, comparison_name, count_ended, open_studies
-from study.search import Search, winner
-from study.space import grid_points
+from study.search import Search
 from study.teacher import choose_teacher
 from study.training import Training
 from study.workers import patiently, run_workers
@@ -58,8 +57,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         url = options.storage or default_url(options.runs_dir)
         claims = open_claims(url)
         tpe_trials = options.n_trials if options.sampler == "tpe" else 0
-        arms_expected = 2 + len(options.arm) + (1 if tpe_trials else 0)
-        work = plan(name, configuration, cache, url, arms_expected, tpe_trials, options.teacher is not None)
+        work = plan(name, configuration, cache, url, options.arm, tpe_trials, options.teacher is not None)
         if not options.worker:
             print_plan(configuration, work, device, options.workers)
         if options.dry_run:
@@ -128,7 +126,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             return
         with kept_current(url, name):
             if options.workers > 1:
-                total = len(grid_points(configuration)) + tpe_trials + arms_expected * configuration.seeds
+                total = count_ended(study) + count_ended(compared) + work.trials + work.runs
                 run_workers(options.workers, given, device, total, lambda: count_ended(study) + count_ended(compared))
             else:
                 work_on(search, comparison, tpe_trials, options.arm)
@@ -144,18 +142,6 @@ def work_on(search: Search, comparison: Comparison, tpe_trials: int, added: list
     patiently(search.run_grid)
     patiently(lambda: search.run_tpe(tpe_trials))
     patiently(lambda: comparison.run(choose_arms(search.study, search.configuration, added)))
-
-
-def choose_arms(study: optuna.Study, configuration: Configuration, added: list[tuple[float, float]]) -> Arms:
-    """The arms of the comparison: no distillation, the grid's winner, TPE's winner if any, and those asked for."""
-    arms: Arms = {"baseline": (0.0, 1.0)}
-    for name, sampler in (("best", "grid"), ("tpe", "tpe")):
-        trial = winner(study, len(grid_points(configuration)), sampler)
-        if trial is not None:
-            arms[name] = run_pair(trial.params["alpha"], trial.params["temperature"])
-    for alpha, temperature in added:
-        arms[f"{alpha:g},{temperature:g}"] = run_pair(alpha, temperature)
-    return arms
 
 
 def configure(options: argparse.Namespace) -> Configuration:

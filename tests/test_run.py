@@ -120,13 +120,15 @@ def test_the_same_command_again_trains_nothing(undisturbed: Path) -> None:
     assert [cell["seconds"] for cell in after["grid"]] == [cell["seconds"] for cell in before["grid"]]
 
 
-def interrupt(process: "subprocess.Popen[str]", ready: Callable[[], bool], how: int) -> None:
+def interrupt(process: "subprocess.Popen[str]", ready: Callable[[], bool], how: int) -> bool:
     deadline = time.monotonic() + 120
     while not ready() and process.poll() is None:
         assert time.monotonic() < deadline, "the moment to stop it never came"
         time.sleep(0.02)
+    was_running = process.poll() is None
     process.send_signal(how)
     process.wait()
+    return was_running
 
 
 def count(runs_dir: Path, study: str, *states: optuna.trial.TrialState) -> int:
@@ -145,16 +147,19 @@ def test_a_study_stopped_in_search_and_in_comparison_ends_with_the_same_numbers(
     moments: list[Callable[[], bool]] = [
         lambda: count(runs_dir, "demo", complete) >= 1,
         lambda: count(runs_dir, "demo-comparison", complete) >= 1,
-        lambda: count(runs_dir, "demo-comparison", complete) >= 2 and count(runs_dir, "demo-comparison", running) == 1,
+        lambda: count(runs_dir, "demo-comparison", running) == 1,
     ]
+    interrupted = 0
     for ready in moments:
         process = subprocess.Popen(
             command(runs_dir), cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
-        interrupt(process, ready, how)
-        if how == signal.SIGINT:
-            assert process.returncode == 130
-            assert "goes on from here" in process.communicate()[1]
+        if interrupt(process, ready, how):
+            interrupted += 1
+            if how == signal.SIGINT:
+                assert process.returncode == 130
+                assert "goes on from here" in process.communicate()[1]
+    assert interrupted >= 2
     final = run(runs_dir)
     assert final.returncode == 0, final.stderr
     assert without_times(results(runs_dir)) == without_times(results(undisturbed))
@@ -210,7 +215,7 @@ def test_a_dry_run_says_how_long_it_takes_and_writes_nothing(tmp_path: Path) -> 
         (["--device", "cuda:99"], "--device"),
         (["--device", "abacus"], "--device abacus"),
         (["--storage", "mysql://nowhere/study"], "--storage"),
-        (["--storage", "nonsense"], "--storage nonsense"),
+        (["--storage", "nonsense"], "no storage address"),
         (["--teacher", "nowhere.pth"], "nowhere.pth"),
         (["--preset", "quick", "--data-dir", "/nowhere"], "/nowhere"),
     ],

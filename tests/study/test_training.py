@@ -165,7 +165,10 @@ def test_stopped_after_every_epoch_it_ends_with_the_same_numbers(
     assert finish(make(ONE_CYCLE)) == whole
 
 
-def test_stopped_before_a_checkpoint_it_starts_over_to_the_same_numbers(make: MakeTraining, tmp_path: Path) -> None:
+def test_stopped_before_a_checkpoint_it_starts_over_to_the_same_numbers(
+    make: MakeTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_module, "SECONDS_BETWEEN_CHECKPOINTS", float("inf"))
     whole = finish(make())
     list(islice(make().epochs(), 2))
     assert not (tmp_path / "training.pt").exists()
