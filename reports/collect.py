@@ -5,12 +5,13 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from storage.exactly_once import point_of
+from storage.exactly_once import Point, point_of
 from storage.study_storage import StorageError, open_claims, open_storage
+from study.comparison import choose_arms
 from study.configuration import Configuration
 from study.record import comparison_name
 from study.search import sampler_of, winner
-from study.space import Point, grid_points
+from study.space import grid_points
 
 
 def collect(url: str, study_name: str) -> dict[str, Any]:
@@ -44,7 +45,7 @@ def collect(url: str, study_name: str) -> dict[str, Any]:
     tpe = [_trial(trial) for trial in trials if sampler_of(trial, len(points)) == "tpe" and point_of(trial)]
     best = winner(study, len(points), "grid")
     best_entry = best and {**best.params, "number": best.number, "value": best.value, "sampler": "grid"}
-    arms = _arms(study, len(points), compared.get_trials(deepcopy=False))
+    arms = _arms(study, configuration, compared.get_trials(deepcopy=False))
     best_accuracies = arms.get("best", {}).get("test_accuracy", [])
     return {
         "study": study_name,
@@ -101,14 +102,9 @@ def _trial(trial: FrozenTrial) -> dict[str, Any]:
     }
 
 
-def _arms(study: optuna.Study, grid_size: int, runs: list[FrozenTrial]) -> dict[str, Any]:
+def _arms(study: optuna.Study, configuration: Configuration, runs: list[FrozenTrial]) -> dict[str, Any]:
     """The arms by name. Runs are stored by what they are, so an arm is a way to read them."""
-    named = {"baseline": (0.0, 1.0)}
-    for name, sampler in (("best", "grid"), ("tpe", "tpe")):
-        trial = winner(study, grid_size, sampler)
-        if trial is not None:
-            alpha = trial.params["alpha"]
-            named[name] = (alpha, trial.params["temperature"] if alpha != 0 else 1.0)
+    named = choose_arms(study, configuration, [])
     pairs = {pair: _runs_of(pair, runs) for pair in dict.fromkeys(map(_pair, runs))}
     arms = {name: pairs[pair] for name, pair in named.items() if pair in pairs}
     for pair, arm in pairs.items():

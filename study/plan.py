@@ -14,11 +14,11 @@ from sqlalchemy.engine import make_url
 from data import VIEWS, ImageBank, Split, load_synthetic, split
 from data.cifar100 import CIFAR100_HASH
 from models import StudentCNN, build
-from storage.exactly_once import Point, point_of
+from storage.exactly_once import point_of
 from storage.logits import BATCH_SIZE as LOGITS_BATCH
 from storage.logits import count_filled, logits_folder
 from storage.study_storage import open_claims, open_storage
-from study.comparison import choose_arms
+from study.comparison import choose_arms, run_pair
 from study.configuration import TEACHER_RECIPES, Configuration, Recipe
 from study.evaluation import predict
 from study.loss import distillation_loss
@@ -80,8 +80,8 @@ def work_left(
     points = grid_points(configuration)
     ended = [] if study is None else study.get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
     ended_points = [point_of(trial) for trial in ended]
-    left = {_trained_as(point) for point in points if point not in ended_points}
-    left -= {_trained_as(point) for point in ended_points}
+    left = {run_pair(point["alpha"], point["temperature"]) for point in points if point not in ended_points}
+    left -= {run_pair(point["alpha"], point["temperature"]) for point in ended_points}
     tpe_left = max(0, tpe_trials - sum(sampler_of(trial, len(points)) == "tpe" for trial in ended))
     trials_left = sum(point not in ended_points for point in points) + tpe_left
     arms, runs_ended = 2 + len(added) + (1 if tpe_trials else 0), 0 if compared is None else count_ended(compared)
@@ -140,10 +140,6 @@ def teacher_of(url: str, name: str) -> str | None:
     """Hash of the teacher with which a stored study was begun; None where it was not begun."""
     study = stored_study(url, name)
     return None if study is None else study.user_attrs.get("teacher", {}).get("hash")
-
-
-def _trained_as(point: Point) -> tuple[float, float]:
-    return (point["alpha"], point["temperature"] if point["alpha"] != 0 else 1.0)
 
 
 def expected_views(images: int, draws: int) -> int:

@@ -2,9 +2,8 @@
 
 from optuna.trial import Trial
 
+from storage.exactly_once import Point
 from study.configuration import Configuration
-
-Point = dict[str, float]
 
 
 def suggest(trial: Trial) -> tuple[float, float]:
