@@ -8,6 +8,7 @@ from typing import Any, Literal
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75)
 TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
+PRECISIONS = ("float32", "bfloat16")
 
 
 class ConfigurationError(Exception):

@@ -30,7 +30,7 @@ from storage.logits import TeacherLogits, logits_folder
 from storage.study_storage import artifact_store, default_url, open_claims, open_storage
 from study.command_line import add_machine_options, cache_folder, load_images, one_line_errors
 from study.comparison import Comparison, choose_arms
-from study.configuration import PRESETS, Configuration, require
+from study.configuration import PRECISIONS, PRESETS, Configuration, require
 from study.device import pick_device
 from study.plan import plan, print_plan, teacher_of
 from study.progress import bar
@@ -156,6 +156,9 @@ def configure(options: argparse.Namespace) -> Configuration:
     if options.epochs is not None:
         recipe = configuration.recipe.with_epochs(options.epochs)
         configuration = dataclasses.replace(configuration, recipe=recipe)
+    if options.precision is not None:
+        recipe = dataclasses.replace(configuration.recipe, precision=options.precision)
+        configuration = dataclasses.replace(configuration, recipe=recipe)
     given = {
         setting: getattr(options, setting)
         for setting in ("train_images", "seed", "seeds", "pruner", "alphas", "temperatures")
@@ -180,6 +183,7 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
 
     group = parser.add_argument_group("single settings, instead of the preset's")
     group.add_argument("--epochs", type=int, metavar="N", help="learning-rate steps move in proportion")
+    group.add_argument("--precision", choices=PRECISIONS, help="of the student's forward pass; weights stay float32")
     group.add_argument("--train-images", type=int, metavar="N", help="images that the search trains on")
     group.add_argument("--seeds", type=int, metavar="N", help="runs of each arm of the comparison")
     group.add_argument("--seed", type=int, metavar="N", help="of the search")

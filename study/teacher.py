@@ -23,7 +23,7 @@ from models import CheckpointError, build, load_checkpoint, save_checkpoint, wei
 from storage.claims import FileClaims, hold
 from storage.files import write_whole
 from study.command_line import add_machine_options, cache_folder, load_images, one_line_errors
-from study.configuration import PRESETS, TEACHER_RECIPES, Configuration, ConfigurationError, Recipe, require
+from study.configuration import PRECISIONS, PRESETS, TEACHER_RECIPES, Configuration, ConfigurationError, Recipe, require
 from study.device import pick_device
 from study.evaluation import predict, score
 from study.manifest import hardware, versions
@@ -237,7 +237,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--network", help="resnet20, resnet32x4, ... (default: the preset's)")
     parser.add_argument("--recipe", choices=TEACHER_RECIPES, help="how it is trained (default: the preset's)")
     parser.add_argument("--epochs", type=int, help="override the recipe; its learning-rate steps move in proportion")
-    parser.add_argument("--precision", choices=("float32", "bfloat16"), help="of the forward pass (default: float32)")
+    parser.add_argument("--precision", choices=PRECISIONS, help="of the forward pass (default: the recipe's)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--import", dest="file", type=Path, metavar="FILE", help="a checkpoint in SimKD's form")
     add_machine_options(parser)
