@@ -5,7 +5,11 @@ from torch import Tensor
 
 
 def distillation_loss(
-    student_logits: Tensor, labels: Tensor, teacher_logits: Tensor | None, alpha: float, temperature: float
+    student_logits: Tensor,
+    labels: Tensor,
+    teacher_logits: Tensor,
+    alpha: float | Tensor,
+    temperature: float | Tensor,
 ) -> Tensor:
     """(1 - alpha) CE(student, label) + alpha T^2 KL(softmax(teacher / T) || softmax(student / T)).
 
@@ -15,17 +19,14 @@ def distillation_loss(
     Args:
         student_logits: float of shape (batch, classes).
         labels: int64 of shape (batch,).
-        teacher_logits: float of shape (batch, classes), before any temperature; not needed where alpha is 0.
-        alpha: from 0, labels only, to 1, teacher only.
+        teacher_logits: float of shape (batch, classes), before any temperature; any finite values where alpha is 0.
+        alpha: from 0, labels only, to 1, teacher only; as a scalar tensor it is not asked for its value.
         temperature: T, more than 0.
 
     Returns:
         A scalar: cross-entropy and divergence in nats, summed over classes and averaged over the batch.
     """
     hard = F.cross_entropy(student_logits, labels)
-    if alpha == 0:
-        return hard
-    assert teacher_logits is not None, "alpha is not 0, so teacher logits are needed"
     soft = F.kl_div(
         F.log_softmax(student_logits / temperature, dim=1),
         F.log_softmax(teacher_logits.float() / temperature, dim=1),

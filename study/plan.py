@@ -4,12 +4,14 @@ import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import optuna
 import torch
 from optuna.trial import TrialState
 from sqlalchemy.engine import make_url
+from tqdm import tqdm
 
 from data import VIEWS, ImageBank, Split, load_synthetic, split
 from data.cifar100 import CIFAR100_HASH
@@ -21,11 +23,11 @@ from storage.study_storage import open_claims, open_storage
 from study.comparison import choose_arms, run_pair
 from study.configuration import TEACHER_RECIPES, Configuration, Recipe
 from study.evaluation import predict
-from study.loss import distillation_loss
 from study.progress import say
 from study.record import comparison_name, count_ended
 from study.search import sampler_of
 from study.space import grid_points
+from study.step import TrainingStep
 from study.teacher import find_teachers
 
 PROBE_IMAGES = 1000
@@ -195,20 +197,13 @@ class Probe:
 
     def step(self, make: Callable[[int], torch.nn.Module], recipe: Recipe) -> float:
         """One training step with the distillation loss."""
-        network = self._put(make)
-        optimizer = torch.optim.SGD(network.parameters(), lr=1e-6)
-        batch = torch.arange(recipe.batch_size, device=self.device) % PROBE_IMAGES
-        teacher_logits = torch.zeros(recipe.batch_size, self.classes, device=self.device)
-
-        def step() -> None:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
-                logits = network(self.bank.take(batch, batch % VIEWS))
-            loss = distillation_loss(logits.float(), self.bank.labels[batch], teacher_logits, 0.5, 4.0)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-
-        return self._seconds(step, PROBE_STEPS) / recipe.batch_size
+        step = TrainingStep(lambda: make(self.classes), recipe, self.bank, self.classes)
+        # A step of a CPU is long enough to be timed alone.
+        images = torch.arange(recipe.batch_size if self.device.type == "cpu" else PROBE_IMAGES) % PROBE_IMAGES
+        said = torch.zeros(len(images), self.classes, dtype=torch.float16)
+        with tqdm(disable=True) as progress:
+            call = partial(step.epoch, images, images % VIEWS, said, 0.5, 4.0, 0, progress)
+            return self._seconds(call, PROBE_STEPS) / len(images)
 
     def prediction(self, make: Callable[[int], torch.nn.Module]) -> float:
         """One prediction, in the batches of teacher logits."""

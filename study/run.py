@@ -36,6 +36,7 @@ from study.plan import plan, print_plan, teacher_of
 from study.progress import bar
 from study.record import checkpoint_file, comparison_name, count_ended, open_studies
 from study.search import Search
+from study.step import TrainingStep
 from study.teacher import choose_teacher
 from study.training import Training
 from study.workers import patiently, run_workers
@@ -82,13 +83,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
         storage = open_storage(url, claims)
         study, compared = open_studies(name, configuration, images, parts, teacher, storage, claims, device, command)
 
+        # One network and its step, reset for every training.
+        classes = len(images.classes)
+        step = TrainingStep(lambda: StudentCNN(classes), configuration.recipe, bank, classes)
+
         # The search: each trial trains on the training images and is scored on the validation images.
         def train_trial(alpha: float, temperature: float, label: str) -> Training:
             return Training(
-                build=lambda: StudentCNN(len(images.classes)),
-                recipe=configuration.recipe,
+                step,
                 seed=configuration.seed,
-                bank=bank,
                 train=parts.train,
                 validation=parts.validation,
                 logits=logits,
@@ -103,10 +106,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # The comparison: each run trains on both and is tested once, after its last epoch.
         def train_run(alpha: float, temperature: float, seed: int, label: str) -> Training:
             return Training(
-                build=lambda: StudentCNN(len(images.classes)),
-                recipe=configuration.recipe,
+                step,
                 seed=seed,
-                bank=bank,
                 train=torch.cat([parts.train, parts.validation]).sort().values,
                 logits=logits,
                 alpha=alpha,

@@ -28,6 +28,7 @@ from study.device import pick_device
 from study.evaluation import predict, score
 from study.manifest import hardware, versions
 from study.progress import say
+from study.step import TrainingStep
 from study.training import Training
 
 SHIPPED = Path(models.__file__).parent / "teachers"
@@ -108,11 +109,10 @@ def train_teacher(
             if teacher.card.get("recipe") == _as_json(recipe) and teacher.card.get("seed") == seed:
                 return teacher
         bank = ImageBank.of_training_images(image_set, device)
+        classes = len(image_set.classes)
         training = Training(
-            build=lambda: build(network, len(image_set.classes)),
-            recipe=recipe,
+            TrainingStep(lambda: build(network, classes), recipe, bank, classes),
             seed=seed,
-            bank=bank,
             train=torch.arange(len(bank)),
             checkpoint=folder / f"{key}.training.pt",
             name=network,

@@ -12,15 +12,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from data import ImageBank, stream
+from data import stream
 from storage.files import save_whole
 from storage.logits import TeacherLogits
-from study.configuration import Recipe
 from study.evaluation import predict
-from study.loss import distillation_loss
 from study.progress import bar, say
+from study.step import TrainingStep
 
 SECONDS_BETWEEN_CHECKPOINTS = 5.0
+CHECKPOINT_FORMAT = 2
 
 
 class DivergedError(Exception):
@@ -54,24 +54,20 @@ class Training:
     (seed, epoch).
 
     Args:
-        build: makes the network, with weights from torch's global generator.
-        recipe: how it is trained.
+        step: the network, how it is trained and on which images; one training at a time may use it.
         seed: of weights, order and views.
-        bank: the images, on the training device.
         train: indices into the bank to train on, int64 of shape (images,).
+        checkpoint: the file to go on from and to write to, removed by ``forget``.
+        name: shown beside the progress bar.
         validation: indices to score on after each epoch; none where None.
         logits: what the teacher says; not needed where alpha is 0.
         alpha, temperature: of the distillation loss.
-        checkpoint: the file to go on from and to write to, removed by ``forget``.
-        name: shown beside the progress bar.
     """
 
     def __init__(
         self,
-        build: Callable[[], nn.Module],
-        recipe: Recipe,
+        step: TrainingStep,
         seed: int,
-        bank: ImageBank,
         train: Tensor,
         checkpoint: Path,
         name: str,
@@ -80,24 +76,19 @@ class Training:
         alpha: float = 0.0,
         temperature: float = 1.0,
     ) -> None:
-        self.recipe, self.seed, self.name = recipe, seed, name
+        self.step, self.seed, self.name = step, seed, name
         self.alpha, self.temperature, self.logits = alpha, temperature, logits
-        self.bank, self.checkpoint = bank, checkpoint
-        self.train, self.train_cpu = train.to(bank.device), train.cpu()
-        self.validation = None if validation is None else validation.to(bank.device)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            network = build()
-        self.network = network.to(bank.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        self.optimizer = torch.optim.SGD(
-            self.network.parameters(),
-            lr=recipe.learning_rate,
-            momentum=recipe.momentum,
-            nesterov=recipe.nesterov,
-            weight_decay=recipe.weight_decay,
-        )
+        self.checkpoint = checkpoint
+        self.train = train.cpu()
+        self.validation = None if validation is None else validation.to(step.bank.device)
         self.curve: list[Epoch] = []
+        step.reset(seed)
         self._resume()
+
+    @property
+    def network(self) -> nn.Module:
+        """The network as trained so far."""
+        return self.step.network
 
     def epochs(self, require_owner: Callable[[], None] = lambda: None) -> Iterator[Epoch]:
         """Yield every epoch from the first: those of an earlier process from the checkpoint, the rest as trained.
@@ -111,9 +102,10 @@ class Training:
         """
         yield from list(self.curve)
         last_save = time.monotonic()
-        while len(self.curve) < self.recipe.epochs:
+        epochs = self.step.recipe.epochs
+        while len(self.curve) < epochs:
             self.curve.append(self._train_epoch(len(self.curve)))
-            finished = len(self.curve) == self.recipe.epochs
+            finished = len(self.curve) == epochs
             if finished or time.monotonic() - last_save >= SECONDS_BETWEEN_CHECKPOINTS:
                 require_owner()
                 self._save()
@@ -126,44 +118,21 @@ class Training:
 
     def _train_epoch(self, epoch: int) -> Epoch:
         start = time.perf_counter()
-        device = self.bank.device
         order, views = stream(len(self.train), self.seed, epoch)
+        indices = self.train[order]
         teacher_logits = None
         if self.alpha != 0:
             assert self.logits is not None, "alpha is not 0, so teacher logits are needed"
-            teacher_logits = self.logits.take(self.train_cpu[order], views).to(device)
-        indices, views = self.train[order.to(device)], views.to(device)
-        labels = self.bank.labels[indices]
-
-        self.network.train()
-        total_loss = torch.zeros((), device=device)
-        batch_size = self.recipe.batch_size
-        with bar(len(indices), f"{self.name} epoch {epoch + 1}/{self.recipe.epochs}", "image") as progress:
-            for first in range(0, len(indices), batch_size):
-                batch = slice(first, first + batch_size)
-                for group in self.optimizer.param_groups:
-                    group["lr"] = self.recipe.learning_rate_at(epoch, first / len(indices))
-                with torch.autocast(device.type, torch.bfloat16, enabled=self.recipe.precision == "bfloat16"):
-                    student_logits = self.network(self.bank.take(indices[batch], views[batch]))
-                loss = distillation_loss(
-                    student_logits.float(),
-                    labels[batch],
-                    None if teacher_logits is None else teacher_logits[batch],
-                    self.alpha,
-                    self.temperature,
-                )
-                self.optimizer.zero_grad(set_to_none=True)
-                loss.backward()
-                self.optimizer.step()
-                total_loss += loss.detach() * len(indices[batch])
-                progress.update(len(indices[batch]))
-
-        train_loss = total_loss.item() / len(indices)
+            teacher_logits = self.logits.take(indices, views)
+        with bar(len(indices), f"{self.name} epoch {epoch + 1}/{self.step.recipe.epochs}", "image") as progress:
+            mean_loss = self.step.epoch(indices, views, teacher_logits, self.alpha, self.temperature, epoch, progress)
+            train_loss = mean_loss.item()
         if not math.isfinite(train_loss):
             raise DivergedError(f"the loss became {train_loss} in epoch {epoch + 1}")
         validation_loss = validation_accuracy = None
         if self.validation is not None:
-            logits, labels = predict(self.network, self.bank, self.validation), self.bank.labels[self.validation]
+            bank = self.step.bank
+            logits, labels = predict(self.network, bank, self.validation), bank.labels[self.validation]
             validation_loss = F.cross_entropy(logits, labels).item()
             validation_accuracy = (logits.argmax(dim=1) == labels).double().mean().item()
         return Epoch(train_loss, validation_loss, validation_accuracy, time.perf_counter() - start)
@@ -171,8 +140,7 @@ class Training:
     def _save(self) -> None:
         content = {
             "identity": self._identity(),
-            "network": self.network.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "step": self.step.state(),
             "curve": [dataclasses.asdict(epoch) for epoch in self.curve],
         }
         save_whole(content, self.checkpoint)
@@ -180,10 +148,10 @@ class Training:
     def _identity(self) -> str:
         """What the checkpoint is one of: a study may have been deleted and begun anew under the same name."""
         shapes = [(name, tuple(value.shape)) for name, value in self.network.state_dict().items()]
-        settings = (self.recipe, self.seed, self.alpha, self.temperature, shapes)
+        settings = (CHECKPOINT_FORMAT, self.step.recipe, self.seed, self.alpha, self.temperature, shapes)
         digest = hashlib.sha256(repr(settings).encode())
         digest.update(b"" if self.logits is None else self.logits.folder.name.encode())
-        for indices in (self.train_cpu, self.validation):
+        for indices in (self.train, self.validation):
             digest.update(b"" if indices is None else indices.cpu().numpy().tobytes())
         return digest.hexdigest()
 
@@ -191,7 +159,7 @@ class Training:
         if not self.checkpoint.exists():
             return
         try:
-            content = torch.load(self.checkpoint, map_location=self.bank.device, weights_only=True)
+            content = torch.load(self.checkpoint, map_location=self.step.bank.device, weights_only=True)
         except Exception as error:
             reason = str(error).strip().split("\n")[0]
             say(f"{self.checkpoint}: damaged ({reason}); {self.name} starts from its first epoch")
@@ -199,6 +167,5 @@ class Training:
         if content.get("identity") != self._identity():
             say(f"{self.checkpoint}: left by another study; {self.name} starts from its first epoch")
             return
-        self.network.load_state_dict(content["network"])
-        self.optimizer.load_state_dict(content["optimizer"])
+        self.step.load(content["step"])
         self.curve = [Epoch(**epoch) for epoch in content["curve"]]

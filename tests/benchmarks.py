@@ -37,6 +37,7 @@ from study.device import pick_device
 from study.loss import distillation_loss
 from study.search import make_pruner
 from study.space import suggest
+from study.step import TrainingStep
 from study.training import Training
 
 CLASSES = 100
@@ -101,6 +102,7 @@ class Bench:
         self.labels = torch.randint(CLASSES, (self.images,), generator=generator)
         self.bank = ImageBank(self.pixels, self.labels, torch.full((3,), 0.5), torch.full((3,), 0.25), self.device)
         self.recipe = Recipe(epochs=self.repeats + 1, batch_size=STUDENT_RECIPE.batch_size, learning_rate=1e-3)
+        self.step = TrainingStep(lambda: StudentCNN(CLASSES), self.recipe, self.bank, CLASSES)
         self.teacher = self._put(build("resnet32x4", CLASSES)).eval()
         self.folder = Path(tempfile.mkdtemp(prefix="kd-study-benchmark-"))
 
@@ -133,8 +135,7 @@ class Bench:
     def epochs(self, alpha: float, logits: TeacherLogits | None, name: str) -> list[float]:
         """Seconds of each training epoch but the first."""
         training = Training(
-            build=lambda: StudentCNN(CLASSES), recipe=self.recipe, seed=0, bank=self.bank,
-            train=torch.arange(self.images), checkpoint=self.folder / f"{name}.pt", name=name,
+            self.step, seed=0, train=torch.arange(self.images), checkpoint=self.folder / f"{name}.pt", name=name,
             logits=logits, alpha=alpha, temperature=TEMPERATURE,
         )  # fmt: skip
         return [epoch.seconds for epoch in training.epochs()][1:]
@@ -195,9 +196,8 @@ class Bench:
         epochs = 20
         study.pruner = make_pruner("median", epochs)
         training = Training(
-            build=lambda: StudentCNN(CLASSES), recipe=self.recipe, seed=0, bank=self.bank,
-            train=torch.arange(self.images), checkpoint=self.folder / "overhead.pt", name="overhead",
-        )  # fmt: skip
+            self.step, seed=0, train=torch.arange(self.images), checkpoint=self.folder / "overhead.pt", name="overhead"
+        )
         seconds = []
         for _ in range(16):
             start = time.perf_counter()

@@ -8,8 +8,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
-from typing import Any, cast
+from typing import Any
 
 import optuna
 import torch
@@ -18,12 +17,14 @@ from torch import nn
 
 import study.training
 import study.workers
+from data import ImageBank
 from storage.claims import Claims, hold
 from storage.exactly_once import point_of
 from storage.study_storage import open_claims, open_storage
 from study.configuration import ALPHAS, PRESETS, TEMPERATURES, Recipe
 from study.record import checkpoint_file
 from study.search import Search
+from study.step import TrainingStep
 from study.training import DivergedError, Epoch, Training
 
 # Forked from a process that has imported everything but has no thread, connection or claim.
@@ -120,13 +121,14 @@ class ToyTraining(Training):
 
     def __init__(self, toy: Toy, alpha: float, temperature: float, name: str) -> None:
         self.toy, self.alpha, self.temperature, self.name = toy, alpha, temperature, name
-        self.recipe = Recipe(epochs=toy.epochs, batch_size=1, learning_rate=1.0)
-        self.seed, self.logits, self.train_cpu, self.validation = 0, None, torch.arange(1), None
+        self.seed, self.logits, self.train, self.validation = 0, None, torch.arange(1), None
         self.checkpoint = checkpoint_file(toy.folder, toy.name, alpha, temperature, 0)
-        self.bank = cast(Any, SimpleNamespace(device=torch.device("cpu")))
-        self.network = nn.Linear(1, 1, bias=False).double()
-        nn.init.constant_(self.network.weight, 0.3 + 0.1 * alpha + 0.01 * temperature * bool(alpha))
-        self.optimizer = torch.optim.SGD(self.network.parameters(), lr=1.0)
+        recipe = Recipe(epochs=toy.epochs, batch_size=1, learning_rate=1.0)
+        images = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+        bank = ImageBank(images, torch.zeros(1, dtype=torch.int64), torch.zeros(3), torch.ones(3), torch.device("cpu"))
+        self.step = TrainingStep(lambda: nn.Linear(1, 1, bias=False).double(), recipe, bank, 1)
+        (self.weight,) = self.step.network.parameters()
+        nn.init.constant_(self.weight, 0.3 + 0.1 * alpha + 0.01 * temperature * bool(alpha))
         self.curve = []
         self._resume()
 
@@ -141,11 +143,11 @@ class ToyTraining(Training):
                 file.write(".")
             if len(tries.read_text()) <= self.toy.times_exhausted:
                 raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
-        weight = self.network.weight.item()
-        nn.init.constant_(self.network.weight, 3.9 * weight * (1 - weight))
+        weight = self.weight.item()
+        nn.init.constant_(self.weight, 3.9 * weight * (1 - weight))
         line = f"{self.toy.name} {self.alpha!r} {self.temperature!r} {epoch}\n".encode()
         file_descriptor = os.open(self.toy.folder / "epochs", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
         os.write(file_descriptor, line)
         os.close(file_descriptor)
-        accuracy = (epoch + 1) / (self.toy.epochs + 1) * (0.5 + 0.5 * self.network.weight.item())
+        accuracy = (epoch + 1) / (self.toy.epochs + 1) * (0.5 + 0.5 * self.weight.item())
         return Epoch(train_loss=weight, validation_loss=weight, validation_accuracy=accuracy, seconds=0.0)

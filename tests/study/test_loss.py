@@ -31,7 +31,7 @@ def by_the_formula(student: Tensor, teacher: Tensor, alpha: float, temperature: 
     return total / len(student)
 
 
-def gradient(labels: Tensor, teacher: Tensor | None, alpha: float, temperature: float) -> Tensor:
+def gradient(labels: Tensor, teacher: Tensor, alpha: float, temperature: float) -> Tensor:
     student = STUDENT.clone().requires_grad_()
     distillation_loss(student, labels, teacher, alpha, temperature).backward()
     assert student.grad is not None
@@ -56,10 +56,14 @@ def test_the_gradient_is_that_of_the_formula(alpha: float, temperature: float) -
 
 
 @pytest.mark.parametrize("temperature", [1.0, 8.0])
-def test_alpha_0_is_cross_entropy_and_needs_no_teacher(temperature: float) -> None:
-    loss = distillation_loss(STUDENT, LABELS, None, 0.0, temperature)
-    assert torch.equal(loss, F.cross_entropy(STUDENT, LABELS))
-    assert torch.equal(loss, distillation_loss(STUDENT, LABELS, TEACHER, 0.0, temperature))
+def test_alpha_0_is_cross_entropy_whatever_the_teacher_says(temperature: float) -> None:
+    student = STUDENT.clone().requires_grad_()
+    F.cross_entropy(student, LABELS).backward()
+    assert student.grad is not None
+    for teacher in (TEACHER, torch.zeros_like(TEACHER)):
+        loss = distillation_loss(STUDENT, LABELS, teacher, 0.0, temperature)
+        assert torch.equal(loss, F.cross_entropy(STUDENT, LABELS))
+        assert torch.equal(gradient(LABELS, teacher, 0.0, temperature), student.grad)
 
 
 def test_alpha_1_is_the_teacher_alone() -> None:

@@ -83,6 +83,19 @@ def test_the_cache_says_what_the_live_teacher_says(tmp_path: Path) -> None:
         assert_said_by_the_live_teacher(logits.take(indices, views), indices, views)
 
 
+def test_rows_kept_on_the_device_are_those_of_the_disk_whoever_filled_them(tmp_path: Path) -> None:
+    on_device = TeacherLogits(tmp_path, bank(), teacher, CLASSES, quiet)
+    on_device.keep_on_device()
+    on_disk = TeacherLogits(tmp_path, bank(), teacher, CLASSES, quiet)
+    for seed, count in enumerate((1, 300, 300, 731)):
+        # The second asks first for every other set of rows, so some were filled by the first and some were not.
+        indices, views = random_rows(count, seed)
+        expected = on_disk.take(indices, views) if seed % 2 else None
+        said = on_device.take(indices, views)
+        assert torch.equal(said, on_disk.take(indices, views) if expected is None else expected)
+        assert_said_by_the_live_teacher(said, indices, views)
+
+
 def test_only_what_was_asked_for_is_filled_and_once(tmp_path: Path) -> None:
     asked: list[int] = []
 

@@ -21,6 +21,7 @@ from storage.logits import TeacherLogits
 from study import training as training_module
 from study.configuration import Recipe
 from study.loss import distillation_loss
+from study.step import TrainingStep
 from study.training import DivergedError, Epoch, Training
 
 STEPS = Recipe(epochs=3, batch_size=20, learning_rate=0.05, step_epochs=(1, 2), step_factor=0.2)
@@ -74,10 +75,16 @@ def losses_with_a_live_teacher(bank: ImageBank, alpha: float, temperature: float
 
 @pytest.fixture
 def make(tiny_bank: ImageBank, tmp_path: Path) -> MakeTraining:
-    def make_training(recipe: Recipe = STEPS, seed: int = 0, alpha: float = 0.0, **other: object) -> Training:
+    def make_training(
+        recipe: Recipe = STEPS,
+        seed: int = 0,
+        alpha: float = 0.0,
+        build: Callable[[], nn.Module] = small_network,
+        step: TrainingStep | None = None,
+        **other: object,
+    ) -> Training:
         defaults = {
-            "build": small_network,
-            "bank": tiny_bank,
+            "step": step or TrainingStep(build, recipe, tiny_bank, 8),
             "train": TRAIN,
             "validation": VALIDATION,
             "checkpoint": tmp_path / "training.pt",
@@ -86,7 +93,7 @@ def make(tiny_bank: ImageBank, tmp_path: Path) -> MakeTraining:
         }
         if alpha != 0:
             defaults["logits"] = TeacherLogits(tmp_path / "logits", tiny_bank, teacher, 8, quiet)
-        return Training(recipe=recipe, seed=seed, alpha=alpha, **{**defaults, **other})  # type: ignore[arg-type]
+        return Training(seed=seed, alpha=alpha, **{**defaults, **other})  # type: ignore[arg-type]
 
     return make_training
 
@@ -184,15 +191,15 @@ import signal
 import torch
 from pathlib import Path
 from study import training
+from study.step import TrainingStep
 from tests.study.test_training import ONE_CYCLE, TRAIN, VALIDATION, small_network
 training.SECONDS_BETWEEN_CHECKPOINTS = 0.0
 torch.set_num_threads({torch.get_num_threads()})
 folder = Path({str(tmp_path)!r})
 bank = torch.load(folder / "bank.pt", weights_only=False)
 checkpoint = folder / "training.pt"
-started = training.Training(
-    small_network, ONE_CYCLE, 0, bank, TRAIN, checkpoint, "test", VALIDATION, temperature=4.0
-)
+step = TrainingStep(small_network, ONE_CYCLE, bank, 8)
+started = training.Training(step, 0, TRAIN, checkpoint, "test", VALIDATION, temperature=4.0)
 for epoch in started.epochs():
     if len(started.curve) == 2:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -1,0 +1,199 @@
+"""The training step: what a plain loop does, for every training in turn, without waiting for the device."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch._dynamo.utils import counters
+from torch.utils._python_dispatch import TorchDispatchMode
+from tqdm import tqdm
+
+from data import ImageBank, stream
+from models import StudentCNN
+from study.configuration import Recipe
+from study.loss import distillation_loss
+from study.step import TrainingStep
+
+CLASSES = 8
+IMAGES = 90
+PLAIN = Recipe(epochs=2, batch_size=32, learning_rate=0.05, step_epochs=(1,), step_factor=0.2)
+MOMENTUM = Recipe(epochs=2, batch_size=32, learning_rate=0.05, momentum=0.9, nesterov=True, schedule="one-cycle")
+SAID = torch.randn(IMAGES, CLASSES, generator=torch.Generator().manual_seed(3)).half()
+
+
+class Normalised(nn.Sequential):
+    """Has running statistics, which a recorded step must not have changed when it is first replayed."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 16, 3, stride=4), nn.BatchNorm2d(16), nn.ReLU(), nn.Flatten(), nn.Linear(1024, 8))
+
+
+def bank_on(device: str) -> ImageBank:
+    images = torch.randint(256, (IMAGES, 3, 32, 32), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    statistics = (torch.full((3,), 0.5), torch.full((3,), 0.25))
+    return ImageBank(images, torch.arange(IMAGES) % CLASSES, *statistics, torch.device(device))
+
+
+def step_of(recipe: Recipe, device: str = "cpu") -> TrainingStep:
+    return TrainingStep(Normalised, recipe, bank_on(device), CLASSES)
+
+
+def train(step: TrainingStep, seed: int = 0, alpha: float = 0.0, temperature: float = 1.0, images: int = IMAGES) -> Any:
+    """Mean loss of each epoch and all weights, as numbers."""
+    step.reset(seed)
+    losses = []
+    for epoch in range(step.recipe.epochs):
+        order, views = stream(images, seed, epoch)
+        said = None if alpha == 0 else SAID[order]
+        with tqdm(disable=True) as progress:
+            losses.append(step.epoch(order, views, said, alpha, temperature, epoch, progress).item())
+    return losses, {name: value.cpu().clone() for name, value in step.network.state_dict().items()}
+
+
+def train_by_a_plain_loop(recipe: Recipe, bank: ImageBank, alpha: float, temperature: float) -> Any:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = Normalised().to(bank.device)
+    optimizer = torch.optim.SGD(
+        network.parameters(), lr=1.0, momentum=recipe.momentum, nesterov=recipe.nesterov, weight_decay=5e-4
+    )
+    losses = []
+    for epoch in range(recipe.epochs):
+        order, views = (part.to(bank.device) for part in stream(IMAGES, 0, epoch))
+        total = 0.0
+        for first in range(0, IMAGES, recipe.batch_size):
+            batch = slice(first, first + recipe.batch_size)
+            logits = network(bank.take(order[batch], views[batch]))
+            said = SAID.to(bank.device)[order[batch]]
+            loss = distillation_loss(logits, bank.labels[order[batch]], said, alpha, temperature)
+            optimizer.param_groups[0]["lr"] = recipe.learning_rate_at(epoch, first / IMAGES)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            total += loss.item() * len(logits)
+        losses.append(total / IMAGES)
+    return losses, {name: value.cpu() for name, value in network.state_dict().items()}
+
+
+def assert_same(one: Any, other: Any) -> None:
+    assert one[0] == other[0]
+    assert all(torch.equal(one[1][name], other[1][name]) for name in one[1])
+
+
+def assert_close(one: Any, other: Any) -> None:
+    assert one[0] == pytest.approx(other[0], rel=1e-4)
+    for name in one[1]:
+        torch.testing.assert_close(one[1][name], other[1][name], rtol=1e-3, atol=1e-4)
+
+
+DEVICES = pytest.mark.parametrize(
+    "device",
+    ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU"))],
+)
+RECIPES = pytest.mark.parametrize("recipe", [PLAIN, MOMENTUM], ids=["plain", "momentum"])
+
+
+@pytest.fixture(autouse=True)
+def exact_products() -> Iterator[None]:
+    """Without TF32, which on a GPU rounds more than the tests allow."""
+    before = torch.backends.cudnn.allow_tf32
+    torch.backends.cudnn.allow_tf32 = False
+    yield
+    torch.backends.cudnn.allow_tf32 = before
+
+
+@DEVICES
+@RECIPES
+@pytest.mark.parametrize(("alpha", "temperature"), [(0.0, 1.0), (0.25, 4.0), (1.0, 2.0)])
+def test_it_trains_as_a_plain_loop_does(recipe: Recipe, alpha: float, temperature: float, device: str) -> None:
+    by_step = train(step_of(recipe, device), alpha=alpha, temperature=temperature)
+    assert_close(by_step, train_by_a_plain_loop(recipe, bank_on(device), alpha, temperature))
+
+
+@DEVICES
+@RECIPES
+def test_one_step_serves_every_training_in_turn(recipe: Recipe, device: str) -> None:
+    fresh = train(step_of(recipe, device), seed=2, alpha=0.5, temperature=2.0)
+    step = step_of(recipe, device)
+    train(step, seed=1, alpha=0.75, temperature=8.0)
+    train(step, seed=1, images=IMAGES - 20)
+    again = train(step, seed=2, alpha=0.5, temperature=2.0)
+    if device == "cpu":
+        assert_same(again, fresh)
+    else:
+        assert_close(again, fresh)
+
+
+@RECIPES
+def test_a_loaded_state_goes_on_to_the_same_numbers(recipe: Recipe) -> None:
+    whole = train(step_of(recipe))
+    step, other = step_of(recipe), step_of(recipe)
+    step.reset(0)
+    with tqdm(disable=True) as progress:
+        order, views = stream(IMAGES, 0, 0)
+        step.epoch(order, views, None, 0.0, 1.0, 0, progress)
+        other.load(step.state())
+        order, views = stream(IMAGES, 0, 1)
+        loss = other.epoch(order, views, None, 0.0, 1.0, 1, progress).item()
+    assert loss == whole[0][1]
+    assert_same(([], other.network.state_dict()), ([], whole[1]))
+
+
+def test_distillation_without_teacher_logits_is_a_bug_that_shows() -> None:
+    with pytest.raises(AssertionError, match="teacher logits are needed"), tqdm(disable=True) as progress:
+        step_of(PLAIN).epoch(*stream(IMAGES, 0, 0), None, 0.5, 1.0, 0, progress)
+
+
+class NeverAsks(TorchDispatchMode):
+    """Refuses whatever makes the host wait for a device: to read a value, or to count what a mask selects."""
+
+    def __torch_dispatch__(self, function: Any, types: Any, arguments: Any = (), options: Any = None) -> Any:
+        selects = function is torch.ops.aten.index.Tensor
+        by_mask = selects and any(index is not None and index.dtype == torch.bool for index in arguments[1])
+        if by_mask or function in (torch.ops.aten._local_scalar_dense.default, torch.ops.aten.nonzero.default):
+            raise AssertionError("the host waits for the device")
+        return function(*arguments, **(options or {}))
+
+
+class Asks(nn.Module):
+    """A network that asks the device for a value."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(3 * 32 * 32, CLASSES)
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.layer(images.flatten(1))
+        return logits * float(logits.detach().abs().max())
+
+
+@RECIPES
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_an_epoch_never_asks_the_device_for_a_value(recipe: Recipe, precision: Any) -> None:
+    recipe = replace(recipe, precision=precision)
+    order, views = stream(IMAGES, 0, 0)
+    with tqdm(disable=True) as progress:
+        step = TrainingStep(lambda: StudentCNN(CLASSES), recipe, bank_on("cpu"), CLASSES)
+        with NeverAsks():  # type: ignore[no-untyped-call]
+            step.epoch(order, views, SAID, 0.5, 4.0, 0, progress)
+        asks = TrainingStep(Asks, recipe, bank_on("cpu"), CLASSES)
+        with NeverAsks(), pytest.raises(AssertionError, match="the host waits"):  # type: ignore[no-untyped-call]
+            asks.epoch(order, views, SAID, 0.5, 4.0, 0, progress)
+
+
+def test_compiled_it_is_one_graph_for_every_alpha_temperature_and_learning_rate() -> None:
+    eager = [
+        train(step_of(PLAIN), alpha=alpha, temperature=temperature) for alpha, temperature in ((0.25, 4.0), (1, 8))
+    ]
+    torch._dynamo.reset()
+    counters.clear()
+    step = step_of(PLAIN)
+    step._loss = torch.compile(step._forward, dynamic=False, fullgraph=True, backend="aot_eager")
+    compiled = [train(step, alpha=alpha, temperature=temperature) for alpha, temperature in pairs]
+    # One for the whole batches and one for the last, which is smaller.
+    assert counters["stats"]["unique_graphs"] == 2
+    for one, other in zip(compiled, eager, strict=True):
+        assert_close(one, other)
