@@ -185,9 +185,8 @@ def test_an_epoch_never_asks_the_device_for_a_value(recipe: Recipe, precision: A
 
 
 def test_compiled_it_is_one_graph_for_every_alpha_temperature_and_learning_rate() -> None:
-    eager = [
-        train(step_of(PLAIN), alpha=alpha, temperature=temperature) for alpha, temperature in ((0.25, 4.0), (1, 8))
-    ]
+    pairs = ((0.25, 4.0), (1.0, 8.0))
+    eager = [train(step_of(PLAIN), alpha=alpha, temperature=temperature) for alpha, temperature in pairs]
     torch._dynamo.reset()
     counters.clear()
     step = step_of(PLAIN)
