@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torchvision.datasets import CIFAR100, ImageFolder
 
 from data.image_set import DataError, ImageSet, in_canonical_order
 from storage.files import save_whole
@@ -102,6 +101,9 @@ def _assemble(tensors: dict[str, Tensor]) -> ImageSet:
 
 
 def _from_folders(folder: Path) -> tuple[Tensor, Tensor]:
+    # Imported where the cache is not there yet: torchvision takes two seconds, which a second start need not wait.
+    from torchvision.datasets import ImageFolder
+
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; expected train/<class>/*.png and test/<class>/*.png beside it")
     try:
@@ -125,6 +127,8 @@ def _from_folders(folder: Path) -> tuple[Tensor, Tensor]:
 
 
 def _from_archive(root: Path, download: bool) -> dict[str, tuple[Tensor, Tensor]]:
+    from torchvision.datasets import CIFAR100
+
     try:
         parts = {name: CIFAR100(str(root), train=name == "train", download=download) for name in ("train", "test")}
     except RuntimeError:

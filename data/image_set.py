@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -33,7 +34,7 @@ class ImageSet:
     groups: tuple[str, ...]
     synthetic: bool = False
 
-    @property
+    @cached_property
     def hash(self) -> str:
         """sha256 over classes, labels and pixels, in hexadecimal."""
         digest = hashlib.sha256("\n".join(self.classes).encode())
@@ -41,6 +42,7 @@ class ImageSet:
             digest.update(tensor.numpy().tobytes())
         return digest.hexdigest()
 
+    @cached_property
     def channel_statistics(self) -> tuple[Tensor, Tensor]:
         """Mean and standard deviation of each channel over all training images, float32 of shape (3,), scale 0 to 1."""
         values = torch.arange(256, dtype=torch.float64) / 255

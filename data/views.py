@@ -44,12 +44,12 @@ class ImageBank:
     @classmethod
     def of_training_images(cls, image_set: ImageSet, device: torch.device) -> "ImageBank":
         """All official training images, normalised by their own channel statistics."""
-        return cls(image_set.train_images, image_set.train_labels, *image_set.channel_statistics(), device)
+        return cls(image_set.train_images, image_set.train_labels, *image_set.channel_statistics, device)
 
     @classmethod
     def of_test_images(cls, image_set: ImageSet, device: torch.device) -> "ImageBank":
         """All test images, normalised by the channel statistics of the training images."""
-        return cls(image_set.test_images, image_set.test_labels, *image_set.channel_statistics(), device)
+        return cls(image_set.test_images, image_set.test_labels, *image_set.channel_statistics, device)
 
     def __len__(self) -> int:
         return len(self._padded)

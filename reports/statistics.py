@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from scipy import stats
+from scipy import special
 
 from reports import Results
 
@@ -30,7 +30,7 @@ class Estimate:
     @property
     def half_width(self) -> float:
         """Half of the 95% t interval."""
-        return float(stats.t.ppf((1 + CONFIDENCE) / 2, self.degrees_of_freedom)) * self.standard_error
+        return float(special.stdtrit(self.degrees_of_freedom, (1 + CONFIDENCE) / 2)) * self.standard_error
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -153,7 +153,7 @@ def not_told_apart(value: float, best: float, images: int) -> bool:
     only accuracies are stored.
     """
     error = math.hypot(accuracy_standard_error(value, images), accuracy_standard_error(best, images))
-    return bool(best - value < stats.norm.ppf((1 + CONFIDENCE) / 2) * error)
+    return bool(best - value < special.ndtri((1 + CONFIDENCE) / 2) * error)
 
 
 @dataclass(frozen=True)

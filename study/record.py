@@ -11,7 +11,7 @@ import optuna
 import torch
 from optuna.storages import BaseStorage
 from optuna.trial import TrialState
-from torchvision.transforms.functional import to_pil_image
+from PIL import Image
 
 from data import ImageSet, Split
 from models import StudentCNN
@@ -135,7 +135,7 @@ def _samples(image_set: ImageSet) -> list[dict[str, str]]:
         label = image_set.groups.index(group)
         image = image_set.train_images[(image_set.train_labels == label).nonzero()[0, 0]]
         file = io.BytesIO()
-        to_pil_image(image).save(file, "PNG")
+        Image.fromarray(image.permute(1, 2, 0).numpy()).save(file, "PNG")
         samples.append({"class": image_set.classes[label], "png": base64.b64encode(file.getvalue()).decode()})
     return samples
 

@@ -23,9 +23,6 @@ import torch
 
 from data import ImageBank, split
 from models import StudentCNN
-from reports.build import write_report
-from reports.collect import collect
-from reports.dashboard import kept_current
 from storage.logits import TeacherLogits, logits_folder
 from storage.study_storage import artifact_store, default_url, open_claims, open_storage
 from study.command_line import add_machine_options, cache_folder, load_images, one_line_errors
@@ -125,6 +122,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.worker:
             work_on(search, comparison, tpe_trials, options.arm)
             return
+        # Imported here, since plotly takes a while and a worker draws nothing.
+        from reports.build import write_report
+        from reports.collect import collect
+        from reports.dashboard import kept_current
+
         with kept_current(url, name):
             if options.workers > 1:
                 total = count_ended(study) + count_ended(compared) + work.trials + work.runs

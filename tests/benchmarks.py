@@ -10,6 +10,7 @@ import argparse
 import json
 import resource
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -50,6 +51,20 @@ TARGETS = {
     "input_share": ("input pipeline, share of an epoch", "at most 0.03"),
     "overhead_share": ("study overhead, share of a full-length epoch", "at most 0.01"),
 }
+
+
+UNTIL_THE_FIRST_STEP = """
+import os, sys
+from study import configuration, run, teacher, training
+train_epoch = training.Training._train_epoch
+configuration.TEACHER_RECIPES["demo"] = configuration.TEACHER_RECIPES["demo"].with_epochs(1)
+def until_the_first_step(training, epoch):
+    if training.name.startswith("trial"):
+        os._exit(0)
+    return train_epoch(training, epoch)
+training.Training._train_epoch = until_the_first_step
+run.main(sys.argv[1:])
+"""
 
 
 class LiveTeacher(TeacherLogits):
@@ -212,6 +227,12 @@ class Bench:
             seconds.append((time.perf_counter() - start) / epochs)
         return seconds
 
+    def start_seconds(self, data_dir: Path | None) -> list[float]:
+        """Seconds from the command to the first step of a study that was begun before; images and teacher are there."""
+        preset = ["--preset", "demo"] if data_dir is None else ["--preset", "quick", "--data-dir", str(data_dir)]
+        command = [sys.executable, "-c", UNTIL_THE_FIRST_STEP, *preset, "--runs-dir", str(self.folder / "runs")]
+        return self._times(lambda: subprocess.run(command, check=True, stdout=subprocess.DEVNULL), 3)
+
     def views_asked(self) -> list[tuple[str, int, int]]:
         """How often the teacher is asked as trials, seeds and images grow: (what, trainings' images, views)."""
         rows = []
@@ -276,6 +297,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="fewer images and repeats: five minutes on 2 cores")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the ratios")
     parser.add_argument("--device", default="auto")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="CIFAR-100, for the second start")
     options = parser.parse_args()
     device = pick_device(options.device)
     optuna.logging.set_verbosity(optuna.logging.WARNING)
@@ -297,6 +319,8 @@ def main() -> None:
         inputs = bench.input_seconds()
     with stage("study overhead"):
         overheads = bench.overhead_seconds()
+    with stage("second start"):
+        starts = bench.start_seconds(options.data_dir)
     with stage("the usual way, live ResNet32x4"):
         usual = bench.usual_seconds_an_image()
     with stage("ours with a live ResNet32x4"):
@@ -330,6 +354,10 @@ def main() -> None:
         ("the usual way, live ResNet32x4", statistics.median(usual)),
     ):
         print(f"{name:<32} {1000 * seconds:8.2f} ms an image, {FULL_EPOCH_IMAGES * seconds:7.0f} s a full-length epoch")
+    print(
+        f"second start until the first step, {'quick' if options.data_dir else 'demo'} preset: "
+        f"{statistics.median(starts):.1f} s ({min(starts):.1f} to {max(starts):.1f}), target at most 5"
+    )
     print(f"peak memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.2f} GB")
     print("\nthe teacher is asked once for each view:")
     for name, shown, asked in bench.views_asked():

@@ -44,7 +44,7 @@ def test_every_view_is_bit_for_bit_that_of_torchvision() -> None:
 
 
 def test_every_view_of_real_images_is_bit_for_bit_that_of_torchvision(cifar100: ImageSet) -> None:
-    images, statistics = cifar100.train_images[:: 50_000 // IMAGES][:IMAGES], cifar100.channel_statistics()
+    images, statistics = cifar100.train_images[:: 50_000 // IMAGES][:IMAGES], cifar100.channel_statistics
     bank = ImageBank(images, torch.arange(IMAGES), *statistics, CPU)
     expected = [[torchvision_view(image, view, *statistics) for view in range(VIEWS)] for image in images]
     assert torch.equal(all_views(bank), torch.stack([torch.stack(views) for views in expected]))
@@ -74,14 +74,14 @@ def test_a_batch_is_channels_last_float32() -> None:
 def test_test_images_are_normalised_by_the_statistics_of_the_training_images(tiny_images: ImageSet) -> None:
     bank = ImageBank.of_test_images(tiny_images, CPU)
     shown = bank.take(torch.tensor([5]), torch.tensor([IDENTITY_VIEW]))[0]
-    expected = torchvision_view(tiny_images.test_images[5], IDENTITY_VIEW, *tiny_images.channel_statistics())
+    expected = torchvision_view(tiny_images.test_images[5], IDENTITY_VIEW, *tiny_images.channel_statistics)
     assert torch.equal(shown, expected)
     assert torch.equal(bank.labels, tiny_images.test_labels)
 
 
 def test_channel_statistics_are_those_of_the_pixels(tiny_images: ImageSet) -> None:
     pixels = tiny_images.train_images.double() / 255
-    mean, deviation = tiny_images.channel_statistics()
+    mean, deviation = tiny_images.channel_statistics
     torch.testing.assert_close(mean.double(), pixels.mean(dim=(0, 2, 3)), rtol=0, atol=1e-7)
     torch.testing.assert_close(deviation.double(), pixels.std(dim=(0, 2, 3), correction=0), rtol=0, atol=1e-7)
 
@@ -92,4 +92,4 @@ def test_channel_statistics_are_those_of_the_pixels(tiny_images: ImageSet) -> No
     ids=["mean", "deviation"],
 )
 def test_channel_statistics_of_cifar100(cifar100: ImageSet, which: int, expected: tuple[float, ...]) -> None:
-    assert cifar100.channel_statistics()[which].tolist() == pytest.approx(expected, abs=1e-6)
+    assert cifar100.channel_statistics[which].tolist() == pytest.approx(expected, abs=1e-6)

@@ -1,0 +1,185 @@
+"""What each choice in the training step brings: the time of a step without it, over the time of the step as it is.
+
+    python -m tests.choices              a minute or two on 2 cores; run it alone
+    python -m tests.choices --compile    also torch.compile, which takes a minute to compile
+
+Each row is measured in turns with the step as it is, in one process on one device, so that a change in the speed of
+the machine falls on both.
+"""
+
+import argparse
+import multiprocessing
+import statistics
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from data import ImageBank
+from models import StudentCNN, build
+from study.configuration import STUDENT_RECIPE, Recipe
+from study.device import pick_device
+from study.step import TrainingStep
+
+CLASSES = 100
+TURNS = 8
+SECONDS_A_TURN = 1.0
+LOGITS_BATCHES = (25, 100, 500)
+
+
+class ReluFirst(StudentCNN):
+    """The student as most would write it."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """As ``StudentCNN.forward``."""
+        hidden = F.max_pool2d(F.relu(self.conv1(images)), 2)
+        hidden = F.max_pool2d(F.relu(self.conv2(hidden)), 2)
+        hidden = F.max_pool2d(F.relu(self.conv3(hidden)), 2)
+        logits: Tensor = self.fc(F.relu(self.conv4(hidden)).flatten(1))
+        return logits
+
+
+class Contiguous(StudentCNN):
+    """The student in torch's default memory format."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """As ``StudentCNN.forward``."""
+        return super().forward(images.contiguous())
+
+
+class AsksEachStep(TrainingStep):
+    """Reads the loss of every step."""
+
+    def _step(self, size: int) -> None:
+        super()._step(size)
+        self._total_loss.item()
+
+
+def random_bank(device: torch.device) -> ImageBank:
+    """As many random images as one batch has."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (STUDENT_RECIPE.batch_size, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    labels = torch.randint(CLASSES, (len(images),), generator=generator)
+    return ImageBank(images, labels, torch.full((3,), 0.5), torch.full((3,), 0.25), device)
+
+
+def once(step: TrainingStep, said: Tensor | None = None) -> Callable[[], object]:
+    """One step, at a learning rate that leaves the weights where they are."""
+    batch = torch.arange(len(step.bank))
+    alpha = 0.0 if said is None else 0.5
+
+    def call() -> object:
+        with tqdm(disable=True) as progress:
+            return step.epoch(batch, batch, said, alpha, 4.0, 0, progress)
+
+    return call
+
+
+def seconds_of(call: Callable[[], object], device: torch.device, seconds: float = SECONDS_A_TURN) -> float:
+    """Seconds a call, over so many seconds."""
+    start, calls = time.perf_counter(), 0
+    while time.perf_counter() - start < seconds:
+        call()
+        calls += 1
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    return (time.perf_counter() - start) / calls
+
+
+def in_turns(one: Callable[[], object], other: Callable[[], object], device: torch.device) -> list[float]:
+    """Time of ``one`` over time of ``other``, turn by turn."""
+    for call in (one, other):
+        call()
+    return [seconds_of(one, device) / seconds_of(other, device) for _ in range(TURNS)]
+
+
+def work(threads: int, start: float, result: "multiprocessing.Queue[int]") -> None:
+    """Count the steps of one of several processes in ten seconds that all of them share."""
+    torch.set_num_threads(threads)
+    device = torch.device("cpu")
+    call = once(TrainingStep(lambda: StudentCNN(CLASSES), recipe(), random_bank(device), CLASSES))
+    call()
+    time.sleep(max(0.0, start - time.time()))
+    seconds = 10.0
+    result.put(round(seconds / seconds_of(call, device, seconds)))
+
+
+def steps_of_processes(processes: int, threads: int) -> int:
+    """Steps in ten seconds of so many processes of so many threads each."""
+    context = multiprocessing.get_context("spawn")
+    result: multiprocessing.Queue[int] = context.Queue()
+    start = time.time() + 20
+    workers = [context.Process(target=work, args=(threads, start, result)) for _ in range(processes)]
+    for worker in workers:
+        worker.start()
+    steps = sum(result.get() for _ in workers)
+    for worker in workers:
+        worker.join()
+    return steps
+
+
+def recipe(**changes: object) -> Recipe:
+    """The student's, at a learning rate that leaves the weights where they are."""
+    return replace(STUDENT_RECIPE, learning_rate=1e-9, **changes)  # type: ignore[arg-type]
+
+
+def show(name: str, ratios: list[float]) -> None:
+    """One row of the table."""
+    print(f"{name:<58} {statistics.median(ratios):5.2f} ({min(ratios):.2f} to {max(ratios):.2f})", flush=True)
+
+
+def main() -> None:
+    """Measure every choice and print one table."""
+    parser = argparse.ArgumentParser(prog="python -m tests.choices", description=__doc__.split("\n")[0])
+    parser.add_argument("--compile", action="store_true", help="torch.compile too")
+    parser.add_argument("--device", default="auto")
+    options = parser.parse_args()
+    device = pick_device(options.device)
+    bank = random_bank(device)
+    said = torch.zeros(len(bank), CLASSES, dtype=torch.float16)
+
+    def step_of(network: type[nn.Module] = StudentCNN, **changes: object) -> TrainingStep:
+        return TrainingStep(lambda: network(CLASSES), recipe(**changes), bank, CLASSES)
+
+    step = step_of()
+    ours = once(step)
+    contiguous = step_of(Contiguous)
+    contiguous.network.to(memory_format=torch.contiguous_format)
+    for_each = step_of()
+    for_each._optimizer = torch.optim.SGD(for_each.network.parameters(), lr=1e-9, weight_decay=5e-4)
+    asks = AsksEachStep(lambda: StudentCNN(CLASSES), recipe(), bank, CLASSES)
+    print(f"on {device}, {torch.get_num_threads()} threads, torch {torch.__version__}; a step of {len(bank)} images")
+    print(f"as it is: {1000 * seconds_of(ours, device) / len(bank):.3f} ms an image\n")
+    print("time of a step / time of the step as it is, median (min to max)\n")
+    show("channels first", in_turns(once(contiguous), ours, device))
+    show("ReLU before the pool", in_turns(once(step_of(ReluFirst)), ours, device))
+    show("SGD tensor by tensor, not fused", in_turns(once(for_each), ours, device))
+    show("reading the loss of every step", in_turns(once(asks), ours, device))
+    show("distilled (teacher's part of the loss is always there)", in_turns(once(step, said), ours, device))
+    show("bfloat16", in_turns(once(step_of(precision="bfloat16")), ours, device))
+    if options.compile:
+        compiled = step_of()
+        compiled._loss = torch.compile(compiled._forward, dynamic=False)
+        show("compiled", in_turns(once(compiled), ours, device))
+
+    teacher = build("resnet20", CLASSES).eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    predictions = []
+    with torch.inference_mode():
+        for size in LOGITS_BATCHES:
+            images = bank.take(torch.arange(size, device=device) % len(bank), torch.arange(size, device=device) % 162)
+            teacher(images)
+            predictions.append(min(seconds_of(lambda: teacher(images), device) / size for _ in range(3)))  # noqa: B023
+    print("\nteacher logits, ResNet20, ms an image:", end=" ")
+    print(", ".join(f"{1000 * s:.2f} in batches of {n}" for n, s in zip(LOGITS_BATCHES, predictions, strict=True)))
+    if device.type == "cpu" and torch.get_num_threads() > 1:
+        threads = torch.get_num_threads()
+        together, alone = steps_of_processes(threads, 1), steps_of_processes(1, threads)
+        print(f"steps in 10 s: {together} by {threads} processes of one thread, {alone} by one of {threads} threads")
+
+
+if __name__ == "__main__":
+    main()
