@@ -1,6 +1,6 @@
 """The student, the teacher family, their checkpoints and what they cost."""
 
-from models.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, weights_hash
+from models.checkpoint import CheckpointError, load_checkpoint, round_to_half, save_checkpoint, weights_hash
 from models.cost import count_parameters
 from models.resnet import build
 from models.student import StudentCNN
@@ -11,6 +11,7 @@ __all__ = [
     "build",
     "count_parameters",
     "load_checkpoint",
+    "round_to_half",
     "save_checkpoint",
     "weights_hash",
 ]

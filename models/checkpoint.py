@@ -1,4 +1,7 @@
-"""Checkpoints in SimKD's form: ``{'model': state_dict, 'best_acc': percent, 'epoch': epochs trained}``."""
+"""Checkpoints in SimKD's form: ``{'model': state_dict, 'best_acc': percent, 'epoch': epochs trained}``.
+
+Parameters may be float16 in the file; a network that loads them computes in float32 with these values.
+"""
 
 import hashlib
 import pickle
@@ -56,8 +59,18 @@ def load_checkpoint(network: nn.Module, path: Path, name: str) -> None:
     network.load_state_dict(weights)
 
 
+def round_to_half(network: nn.Module) -> None:
+    """Round every parameter to the nearest float16 (11 significant bits), in place; its type stays float32.
+
+    The statistics of batch norm are left as they are: they are few, and a variance may be anything that is positive.
+    """
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(parameter.half())
+
+
 def save_checkpoint(network: nn.Module, path: Path, accuracy: float, epoch: int) -> None:
-    """Write the weights in SimKD's form, whole or not at all.
+    """Write the weights in SimKD's form, whole or not at all; parameters as float16 where that changes none of them.
 
     Args:
         network: whose weights are written.
@@ -66,6 +79,9 @@ def save_checkpoint(network: nn.Module, path: Path, accuracy: float, epoch: int)
         epoch: how many epochs it was trained for.
     """
     weights = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}
+    halves = {key: weights[key].half() for key, _ in network.named_parameters()}
+    if all(torch.equal(half.to(weights[key].dtype), weights[key]) for key, half in halves.items()):
+        weights |= halves
     save_whole({"epoch": epoch, "best_acc": round(100 * accuracy, 4), "model": weights}, path)
 
 

@@ -5,7 +5,7 @@ python -m reports.build --study quick --output DIR    one study, into another fo
 python -m reports.build --check [DIR ...]             exit 1 where a report is not what its results.json gives
 
 A folder holds results.json, trials.csv, report.md, report.html and figures/*.png. The page is for reading at once; it
-is built, not published.
+is built, not published. Where study.db lies beside them, as ``reports.export`` writes it, results.json is checked too.
 """
 
 import argparse
@@ -25,9 +25,10 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from reports import Results, html, markdown
+from reports.collect import collect
 from reports.figures import figures
 from storage.files import write_whole
-from storage.study_storage import StorageError, default_url, open_claims, open_storage
+from storage.study_storage import StorageError, default_url, read_storage
 from study.command_line import one_line_errors
 from study.record import comparison_name
 
@@ -53,7 +54,7 @@ def write_report(results: Results, folder: Path) -> None:
     except NoBrowserError as error:
         print(f"no PNG figures, the page has them all the same: {error}", file=sys.stderr)
         images = {}
-    write_whole(json.dumps(results, indent=1).encode(), folder / "results.json")
+    write_whole(as_json(results), folder / "results.json")
     write_whole(trials_table(results).encode(), folder / "trials.csv")
     for name, image in images.items():
         write_whole(image, folder / "figures" / f"{name}.png")
@@ -62,6 +63,11 @@ def write_report(results: Results, folder: Path) -> None:
             path.unlink()
     write_whole(markdown.render(results, images).encode(), folder / "report.md")
     write_whole(html.render(results, drawn).encode(), folder / "report.html")
+
+
+def as_json(results: Results) -> bytes:
+    """The content of results.json."""
+    return json.dumps(results, indent=1).encode()
 
 
 def trials_table(results: Results) -> str:
@@ -120,9 +126,13 @@ def _with_fingerprint(image: bytes, value: str) -> bytes:
 
 
 def differences(folder: Path) -> list[str]:
-    """In what a report differs from its own results.json, one line each; the page is not looked at."""
+    """In what a report differs from its own results.json, and that from its study.db if any, one line each.
+
+    The page is not looked at.
+    """
     try:
-        results = json.loads((folder / "results.json").read_text())
+        stored = (folder / "results.json").read_bytes()
+        results = json.loads(stored)
     except (OSError, ValueError) as error:
         return [f"{folder / 'results.json'}: cannot be read ({error})"]
     drawn = figures(results)
@@ -144,6 +154,13 @@ def differences(folder: Path) -> list[str]:
             found.append(f"{path}: missing")
         elif path.read_bytes() != content.encode():
             found.append(f"{path}: not what results.json gives")
+    database = folder / "study.db"
+    if database.exists():
+        try:
+            if as_json(collect(f"sqlite:///{database}", results["study"])) != stored:
+                found.append(f"{folder / 'results.json'}: not what study.db gives")
+        except StorageError as error:
+            found.append(f"{database}: {error}")
     return sorted(found)
 
 
@@ -188,10 +205,6 @@ def check(folders: list[Path]) -> None:
 
 def build(options: argparse.Namespace) -> None:
     """Build the reports that the options name."""
-    from reports.collect import collect
-
-    if options.storage is None and not (options.runs_dir / "study.db").exists():
-        raise StorageError(f"{options.runs_dir / 'study.db'}: not there; python -m study.run makes it")
     url = options.storage or default_url(options.runs_dir)
     names = [options.study] if options.study else studies(url)
     for name in names:
@@ -202,7 +215,7 @@ def build(options: argparse.Namespace) -> None:
 
 def studies(url: str) -> list[str]:
     """The studies of a storage, those of their final comparisons aside."""
-    names = set(optuna.get_all_study_names(open_storage(url, open_claims(url))))
+    names = set(optuna.get_all_study_names(read_storage(url)))
     return sorted(names - {comparison_name(name) for name in names})
 
 

@@ -6,7 +6,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from storage.exactly_once import Point, point_of
-from storage.study_storage import StorageError, open_claims, open_storage
+from storage.study_storage import StorageError, read_storage
 from study.comparison import choose_arms
 from study.configuration import Configuration
 from study.record import comparison_name
@@ -28,16 +28,8 @@ def collect(url: str, study_name: str) -> dict[str, Any]:
     Raises:
         StorageError: where the storage or the study is not there.
     """
-    storage = open_storage(url, open_claims(url))
-    names = optuna.get_all_study_names(storage)
-    if study_name not in names:
-        known = ", ".join(sorted(name for name in names if not name.endswith("-comparison"))) or "none"
-        raise StorageError(f"no study {study_name!r} in {url}; there: {known}")
-    study = optuna.load_study(study_name=study_name, storage=storage)
-    compared = optuna.load_study(study_name=comparison_name(study_name), storage=storage)
+    study, compared = read_studies(url, study_name)
     stored = study.user_attrs
-    if "configuration" not in stored:
-        raise StorageError(f"study {study_name!r} in {url} was not made by study.run")
     configuration = Configuration.from_json(stored["configuration"])
     points = grid_points(configuration)
     trials = study.get_trials(deepcopy=False)
@@ -74,6 +66,23 @@ def collect(url: str, study_name: str) -> dict[str, Any]:
             "starts": stored["starts"],
         },
     }
+
+
+def read_studies(url: str, study_name: str) -> tuple[optuna.Study, optuna.Study]:
+    """The stored studies of search and comparison, to be read.
+
+    Raises:
+        StorageError: where the storage or the study is not there.
+    """
+    storage = read_storage(url)
+    names = optuna.get_all_study_names(storage)
+    if study_name not in names:
+        known = ", ".join(sorted(name for name in names if not name.endswith("-comparison"))) or "none"
+        raise StorageError(f"no study {study_name!r} in {url}; there: {known}")
+    study = optuna.load_study(study_name=study_name, storage=storage)
+    if "configuration" not in study.user_attrs:
+        raise StorageError(f"study {study_name!r} in {url} was not made by study.run")
+    return study, optuna.load_study(study_name=comparison_name(study_name), storage=storage)
 
 
 def _cell(point: Point, trials: list[FrozenTrial]) -> dict[str, Any]:

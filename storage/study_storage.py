@@ -1,5 +1,7 @@
 """The Optuna storage: where it is, how it is opened, and the claims that go with it."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +9,7 @@ import optuna
 import sqlalchemy
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.storages import RDBStorage
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import URL, make_url
 
 from storage.claims import ClaimLostError, Claims, FileClaims, hold
 
@@ -59,23 +61,49 @@ def open_storage(url: str, claims: Claims) -> RDBStorage:
         StorageError: where it cannot be reached or is no Optuna storage.
     """
     parsed = make_url(url)
-    try:
+    with _one_line_error(parsed):
         if parsed.get_backend_name() == "sqlite":
             Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
         with hold(claims, "storage"):
+            storage = _connect(parsed)
             if parsed.get_backend_name() == "sqlite":
-                storage = RDBStorage(url, engine_kwargs={"connect_args": {"timeout": 60}})
                 sqlalchemy.event.listen(storage.engine, "connect", _tune_sqlite)
                 storage.engine.dispose()
-            else:
-                # Pinged before use: a connection that a restarted server dropped is replaced without an error.
-                engine_kwargs = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
-                address = parsed.set(drivername="postgresql+psycopg").render_as_string(hide_password=False)
-                storage = RDBStorage(address, engine_kwargs=engine_kwargs)
             storage.get_all_studies()
-    except (*STORAGE_ERRORS, RuntimeError) as error:
-        raise StorageError(f"--storage {parsed.render_as_string()}: cannot be opened ({reason_of(error)})") from None
     return storage
+
+
+def read_storage(url: str) -> RDBStorage:
+    """Open an Optuna storage that is there, to read it: nothing is created, claimed or set, so its folder may be
+    read-only, and a file that is one whole stays so.
+
+    Raises:
+        StorageError: where it is not there, cannot be reached or is no Optuna storage.
+    """
+    open_claims(url)  # refuses the addresses that cannot be one
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite" and not Path(str(parsed.database)).exists():
+        raise StorageError(f"{parsed.database}: not there; python -m study.run makes it")
+    with _one_line_error(parsed):
+        return _connect(parsed, skip_table_creation=True)
+
+
+def _connect(url: URL, skip_table_creation: bool = False) -> RDBStorage:
+    engine_kwargs: dict[str, Any] = {"connect_args": {"timeout": 60}}
+    if url.get_backend_name() != "sqlite":
+        # Pinged before use: a connection that a restarted server dropped is replaced without an error.
+        engine_kwargs = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
+        url = url.set(drivername="postgresql+psycopg")
+    address = url.render_as_string(hide_password=False)
+    return RDBStorage(address, engine_kwargs=engine_kwargs, skip_table_creation=skip_table_creation)
+
+
+@contextmanager
+def _one_line_error(url: URL) -> Iterator[None]:
+    try:
+        yield
+    except (*STORAGE_ERRORS, RuntimeError) as error:
+        raise StorageError(f"--storage {url.render_as_string()}: cannot be opened ({reason_of(error)})") from None
 
 
 def reason_of(error: BaseException) -> str:

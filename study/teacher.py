@@ -1,7 +1,11 @@
 """The teacher: trained or imported, evaluated once on the test images, stored with its hash and accuracy.
 
+The parameters of a teacher that is trained here are rounded to float16, which halves its file; those are what its hash
+and accuracy are of, and what a study uses. An imported one stays as it is.
+
 python -m study.teacher --preset quick
 python -m study.teacher --network resnet32x4 --recipe simkd
+python -m study.teacher --network resnet32x4 --recipe large-batch    for a GPU
 python -m study.teacher --network resnet32x4 --import resnet32x4_best.pth
 """
 
@@ -19,13 +23,13 @@ from torch import nn
 
 import models
 from data import ImageBank, ImageSet
-from models import CheckpointError, build, load_checkpoint, save_checkpoint, weights_hash
+from models import CheckpointError, build, load_checkpoint, round_to_half, save_checkpoint, weights_hash
 from storage.claims import FileClaims, hold
 from storage.files import write_whole
 from study.command_line import add_machine_options, cache_folder, load_images, one_line_errors
 from study.configuration import PRECISIONS, PRESETS, TEACHER_RECIPES, Configuration, ConfigurationError, Recipe, require
 from study.device import pick_device
-from study.evaluation import predict, score
+from study.evaluation import Scores, predict, score
 from study.manifest import hardware, versions
 from study.progress import say
 from study.step import TrainingStep
@@ -124,15 +128,27 @@ def train_teacher(
                 f"{network} epoch {number}/{recipe.epochs}: loss {epoch.train_loss:.3f}, "
                 f"{epoch.seconds:.0f} s, {left:.0f} min left"
             )
+        unrounded = _score(training.network, image_set, device)
         description = {
             "origin": "trained by python -m study.teacher",
+            "weights": "parameters rounded to float16, batch-norm statistics float32; computed in float32",
+            "before_rounding": {
+                "hash": weights_hash(training.network),
+                "test_accuracy": unrounded.accuracy,
+                "test_loss": unrounded.loss,
+            },
             "recipe": _as_json(recipe),
             "seed": seed,
             "epochs": recipe.epochs,
             "training_seconds": round(sum(epoch.seconds for epoch in training.curve), 1),
             "train_loss": [round(epoch.train_loss, 4) for epoch in training.curve],
         }
+        round_to_half(training.network)
         teacher = _store(training.network, network, image_set, cache, device, description)
+        say(
+            f"{network}: {100 * unrounded.accuracy:.2f} % on test as trained, {100 * teacher.test_accuracy:.2f} % "
+            "rounded to float16"
+        )
         training.forget()
         return teacher
 
@@ -180,9 +196,8 @@ def _store(
     device: torch.device,
     description: dict[str, Any],
 ) -> Teacher:
-    test = ImageBank.of_test_images(image_set, device)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    scores = score(predict(network, test, torch.arange(len(test), device=device)), test.labels)
+    scores = _score(network, image_set, device)
     if scores.accuracy < 2 / len(image_set.classes):
         raise CheckpointError(
             f"a {name} with {100 * scores.accuracy:.2f} % on the {image_set.name} test images is no teacher: "
@@ -210,6 +225,11 @@ def _store(
     # The card last: a teacher is there once its card is.
     write_whole((json.dumps(card, indent=1) + "\n").encode(), path.with_suffix(".json"))
     return Teacher(path, card)
+
+
+def _score(network: nn.Module, image_set: ImageSet, device: torch.device) -> Scores:
+    test = ImageBank.of_test_images(image_set, device)
+    return score(predict(network, test, torch.arange(len(test), device=device)), test.labels)
 
 
 def _stored(cache: Path, image_set: ImageSet, network: str, digest: str) -> Teacher | None:

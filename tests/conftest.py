@@ -1,9 +1,10 @@
-"""What the tests share: real CIFAR-100 where it lies beside the repository, and a small made-up image set."""
+"""What the tests share: CIFAR-100 where it lies beside the repository, small made-up images, a PostgreSQL server."""
 
 import hashlib
 import os
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 # Before torch is loaded, for the processes that tests start too: two threads each on two cores wait for one another.
@@ -14,6 +15,7 @@ import torch
 
 from data import ImageBank, ImageSet, load_cifar100
 from storage.claims import FileClaims, hold
+from tests.storage.postgres import Server, running_server
 
 SHARED = Path(__file__).parents[2] / "shared"
 CPU = torch.device("cpu")
@@ -70,3 +72,15 @@ def tiny_images() -> ImageSet:
 def tiny_bank(tiny_images: ImageSet) -> ImageBank:
     """The training images of ``tiny_images`` on the CPU."""
     return ImageBank.of_training_images(tiny_images, CPU)
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[Server]:
+    """A real PostgreSQL server."""
+    try:
+        running = running_server()
+        started = running.__enter__()
+    except (ImportError, OSError, RuntimeError) as error:
+        pytest.skip(f"no PostgreSQL server could be started: {error!r}")
+    yield started
+    running.__exit__(None, None, None)

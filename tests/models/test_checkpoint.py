@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from data import ImageBank, ImageSet
-from models import CheckpointError, build, load_checkpoint, save_checkpoint, weights_hash
+from models import CheckpointError, build, load_checkpoint, round_to_half, save_checkpoint, weights_hash
 from study.evaluation import predict, score
 
 Weights = dict[str, Tensor]
@@ -50,6 +50,34 @@ def test_a_bare_state_dict_is_a_checkpoint_too(tmp_path: Path) -> None:
     torch.save(saved.state_dict(), tmp_path / "file.pth")
     load_checkpoint(loaded, tmp_path / "file.pth", "resnet8")
     assert weights_hash(loaded) == weights_hash(saved)
+
+
+def test_rounded_weights_take_half_the_room_and_lose_nothing_more(tmp_path: Path) -> None:
+    network, loaded = build("resnet20"), build("resnet20")
+    network.state_dict()["bn1.running_var"][0] = 1e6  # beyond float16
+    save_checkpoint(network, tmp_path / "single.pth", accuracy=0.5, epoch=1)
+    round_to_half(network)
+    save_checkpoint(network, tmp_path / "half.pth", accuracy=0.5, epoch=1)
+    assert (tmp_path / "half.pth").stat().st_size < 0.6 * (tmp_path / "single.pth").stat().st_size
+    load_checkpoint(loaded, tmp_path / "half.pth", "resnet20")
+    assert weights_hash(loaded) == weights_hash(network)
+    assert {parameter.dtype for parameter in loaded.parameters()} == {torch.float32}
+
+
+def test_rounding_is_to_the_nearest_float16() -> None:
+    network = build("resnet8")
+    before = torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+    round_to_half(network)
+    after = torch.cat([parameter.detach().flatten() for parameter in network.parameters()])
+    assert ((after - before).abs() <= 2**-11 * before.abs() + 2**-25).all()
+    assert not torch.equal(after, before)
+
+
+def test_a_checkpoint_of_a_network_turned_to_half_loads_with_its_values(tmp_path: Path) -> None:
+    saved, loaded = build("resnet8").half(), build("resnet8")
+    torch.save({"model": saved.state_dict(), "best_acc": 50.0, "epoch": 1}, tmp_path / "file.pth")
+    load_checkpoint(loaded, tmp_path / "file.pth", "resnet8")
+    assert weights_hash(loaded) == weights_hash(saved.float())
 
 
 @pytest.mark.parametrize("key", ["conv1.weight", "layer2.0.downsample.1.running_var", "fc.bias"])

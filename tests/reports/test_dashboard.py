@@ -176,7 +176,7 @@ def test_with_several_writers_whoever_reads_finds_whole_texts(url: str) -> None:
 def test_a_study_goes_on_without_its_notes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with kept_current(default_url(tmp_path), "not there"):
         pass
-    assert capsys.readouterr().err.startswith("notes of the dashboard are not current: StorageError: no study")
+    assert capsys.readouterr().err.startswith("notes of the dashboard are not current: StorageError: ")
 
 
 def test_notes_are_current_when_the_block_has_ended_and_its_error_passes(url: str) -> None:

@@ -1,23 +1,11 @@
 """Every claim about storage is tested on SQLite and on a real PostgreSQL server."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import study.workers
-from tests.storage.postgres import Server, running_server
-
-
-@pytest.fixture(scope="session")
-def server() -> Iterator[Server]:
-    try:
-        running = running_server()
-        started = running.__enter__()
-    except (ImportError, OSError, RuntimeError) as error:
-        pytest.skip(f"no PostgreSQL server could be started: {error!r}")
-    yield started
-    running.__exit__(None, None, None)
+from tests.storage.postgres import Server
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -36,6 +36,14 @@ def test_the_learning_rate_of_simkd(epoch: int, expected: float) -> None:
     assert TEACHER_RECIPES["simkd"].learning_rate_at(epoch, 0.5) == pytest.approx(expected)
 
 
+def test_the_large_batch_recipe_scales_the_learning_rate_of_simkd_with_the_batch() -> None:
+    large, simkd = TEACHER_RECIPES["large-batch"], TEACHER_RECIPES["simkd"]
+    assert large.batch_size == 8 * simkd.batch_size
+    assert large.learning_rate_at(25, 0.0) == pytest.approx(8 * simkd.learning_rate)
+    assert large.weight_decay == simkd.weight_decay
+    assert PRESETS["full"].teacher_recipe == "simkd"
+
+
 @pytest.mark.parametrize(
     ("epochs", "steps"), [(100, (30, 60, 90)), (200, (60, 120, 180)), (10, (3, 6, 9)), (30, (9, 18, 27))]
 )

@@ -1,0 +1,71 @@
+"""Export one study into a SQLite file of its own, from which its report can be rebuilt.
+
+python -m reports.export --study quick --output study.db
+python -m reports.build --storage sqlite:///study.db --study quick --output DIR
+"""
+
+import argparse
+import sqlite3
+import tempfile
+from contextlib import closing
+from pathlib import Path
+
+import optuna
+from optuna.storages import RDBStorage
+
+from reports.collect import read_studies
+from storage.files import write_whole
+from storage.study_storage import StorageError, default_url
+from study.command_line import one_line_errors
+
+
+def export(url: str, study_name: str, file: Path) -> None:
+    """Copy the studies of search and comparison into a new SQLite file, whole or not at all.
+
+    Trials keep their number, state, times and attributes; a running one stays running. Trained weights are not in it.
+    The same studies give the same bytes with the same versions of Optuna and SQLite.
+
+    Args:
+        url: of the Optuna storage, SQLite or PostgreSQL.
+        study_name: the study of the search.
+        file: must not be there.
+
+    Raises:
+        StorageError: where the storage or the study is not there, or ``file`` is.
+        OSError: where ``file`` cannot be written.
+    """
+    if file.exists():
+        raise StorageError(f"{file}: is there already; remove it or give another --output")
+    studies = read_studies(url, study_name)
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "study.db"
+        storage = RDBStorage(f"sqlite:///{copy}")
+        for study in studies:
+            optuna.copy_study(from_study_name=study.study_name, from_storage=study._storage, to_storage=storage)
+        storage.engine.dispose()
+        with closing(sqlite3.connect(copy)) as connection:
+            # The dashboard finds notes by the trial's key in the storage, which is another one in a copy.
+            connection.execute("DELETE FROM study_system_attributes WHERE key LIKE 'dashboard:%'")
+            connection.commit()
+            connection.execute("VACUUM")
+        write_whole(copy.read_bytes(), file)
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m reports.export", description="Export a study into a file from which its report can be rebuilt."
+    )
+    parser.add_argument("--study", required=True, metavar="NAME")
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="a new SQLite file")
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="(default: runs)")
+    parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: sqlite:///RUNS_DIR/study.db)")
+    options = parser.parse_args(arguments)
+    with one_line_errors("python -m reports.export"):
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        export(options.storage or default_url(options.runs_dir), options.study, options.output)
+        print(options.output)
+
+
+if __name__ == "__main__":
+    main()
