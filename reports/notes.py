@@ -57,7 +57,7 @@ def comparison_note(results: Results, runs: Sequence[FrozenTrial]) -> str:
     blocks = [
         f"## Final comparison of study `{results['study']}`",
         "Each run is trained on training and validation images and scored on the test images "
-        "once, after its last epoch. Its weights are among the trial's artifacts.",
+        "once, after its last epoch. Its weights and its curve are the trial's artifacts.",
         "\n".join([header, *rows]) if rows else "No run has begun.",
         *_list("Runs now", map(_running, runs)),
         *_list("Failed", _failed_runs(results)),

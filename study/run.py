@@ -26,8 +26,9 @@ from models import StudentCNN
 from reports.build import write_report
 from reports.collect import collect
 from reports.dashboard import kept_current
+from storage.artifacts import artifact_store
 from storage.logits import TeacherLogits, logits_folder
-from storage.study_storage import artifact_store, default_url, open_claims, open_storage
+from storage.study_storage import default_url, open_claims, open_storage
 from study.command_line import add_machine_options, cache_folder, load_images, one_line_errors
 from study.comparison import Comparison, choose_arms
 from study.configuration import PRECISIONS, PRESETS, Configuration, require
@@ -98,7 +99,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 name=label,
             )
 
-        search = Search(study, configuration, claims, train_trial, configuration.pruner)
+        artifacts = artifact_store(options.runs_dir)
+        search = Search(study, configuration, claims, train_trial, configuration.pruner, artifacts)
 
         # The comparison: each run trains on both and is tested once, after its last epoch.
         def train_run(alpha: float, temperature: float, seed: int, label: str) -> Training:
@@ -116,9 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
 
         test = ImageBank.of_test_images(images, device)
-        comparison = Comparison(
-            compared, claims, configuration.final_seeds, train_run, test, artifact_store(options.runs_dir)
-        )
+        comparison = Comparison(compared, claims, configuration.final_seeds, train_run, test, artifacts)
 
         # All of it, together with every other process that runs the same command.
         if options.worker:
