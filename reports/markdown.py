@@ -298,8 +298,17 @@ class _Document:
             "### Smaller and faster",
             table(["Quantity", "Teacher", "Student", "Teacher / student"], self._cost_rows()),
             "Multiply-adds are those of convolutions and matrix products for one image. Latency and memory were "
-            "measured on the machine named below and hold for it alone.",
+            "measured on the machine named below and hold for it alone." + self._memory_words(),
         ]
+
+    def _memory_words(self) -> str:
+        peaks = [network.get("peak_memory_bytes") or {} for network in (self.teacher, self.student)]
+        if not any(value for peak in peaks for value in peak.values()):
+            return ""
+        return (
+            " Peak memory is the most that a prediction holds at any moment beside weights and input, as torch's "
+            "allocator counts it."
+        )
 
     def _judged(self, verdict: str) -> str:
         """A verdict that needs the original's protocol."""
