@@ -82,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # What the study is; refused where a study of that name is something else.
         storage = open_storage(url, claims)
         study, compared = open_studies(name, configuration, images, parts, teacher, storage, claims, device, command)
+        if tpe_trials:
+            study.set_user_attr("tpe_trials", tpe_trials)
 
         # The search: each trial trains on the training images and is scored on the validation images.
         def train_trial(alpha: float, temperature: float, label: str) -> Training:

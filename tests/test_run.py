@@ -206,6 +206,8 @@ def test_tpe_goes_on_from_the_grid_in_the_same_study(undisturbed: Path, tmp_path
     assert process.returncode == 0, process.stderr
     found = results(folder)
     assert [cell["number"] for cell in found["tpe"]] == [4, 5]
+    assert found["search"]["tpe_trials"] == 2
+    assert results(undisturbed)["search"]["tpe_trials"] == 0
     assert found["grid"] == results(undisturbed)["grid"]
     assert all(0 <= cell["alpha"] <= 1 and 1 <= cell["temperature"] <= 16 for cell in found["tpe"])
 
