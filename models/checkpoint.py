@@ -75,7 +75,7 @@ def save_checkpoint(network: nn.Module, path: Path, accuracy: float, epoch: int)
     Args:
         network: whose weights are written.
         path: the file; its folder is made.
-        accuracy: share of test images classified correctly, 0 to 1 (SimKD's ``best_acc`` is in percent).
+        accuracy: share of images classified correctly, 0 to 1 (SimKD's ``best_acc`` is in percent).
         epoch: how many epochs it was trained for.
     """
     weights = {key: tensor.detach().cpu().contiguous() for key, tensor in network.state_dict().items()}

@@ -1,11 +1,14 @@
 """What a network costs: parameters, multiply-adds, bytes, time and memory of a prediction."""
 
+import os
 import statistics
 import time
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.autograd import profiler
 from torch.utils.flop_counter import FlopCounterMode
 
 LATENCY_BATCHES = (1, 128)
@@ -21,8 +24,8 @@ class Cost:
         multiply_adds: of one 32 x 32 image, in convolutions and matrix products.
         bytes: of all weights and buffers in float32.
         latency_seconds: median time of one prediction, by batch size.
-        peak_memory_bytes: most memory that a prediction holds beside weights and input, by batch size; None
-            where the device does not tell.
+        peak_memory_bytes: most memory that a prediction holds beside weights and input, by batch size, as
+            ``peak_memory`` has it.
     """
 
     parameters: int
@@ -52,23 +55,39 @@ def measure_cost(network: nn.Module, device: torch.device) -> Cost:
             multiply_adds=counter.get_total_flops() // 2,
             bytes=sum(tensor.numel() * tensor.element_size() for tensor in network.state_dict().values()),
             latency_seconds={str(size): _latency(network, batch) for size, batch in images.items()},
-            peak_memory_bytes={str(size): _peak_memory(network, batch) for size, batch in images.items()},
+            peak_memory_bytes={str(size): peak_memory(network, batch) for size, batch in images.items()},
         )
 
 
-def _latency(network: nn.Module, images: torch.Tensor) -> float:
+def peak_memory(network: nn.Module, images: Tensor) -> int | None:
+    """Most bytes that torch's allocator holds for one prediction at any moment, beside weights and input.
+
+    These are the activations that live at the same time and the working memory of convolutions. It is not the memory
+    of the process: what a mathematics library takes past torch's allocator is not seen.
+
+    Returns:
+        The bytes; None where the device is neither CPU nor CUDA.
+    """
+    if images.device.type == "cuda":
+        before = torch.cuda.memory_allocated(images.device)
+        torch.cuda.reset_peak_memory_stats(images.device)
+        network(images)
+        return torch.cuda.max_memory_allocated(images.device) - before
+    if images.device.type != "cpu":
+        return None
+    # The profiler would print when it starts, when it stops, and that there is no GPU.
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")
+    with profiler.profile(profile_memory=True) as profile:
+        network(images)
+    changes = [event for event in profile.kineto_results.events() if event.name() == "[memory]"]
+    held = accumulate(event.nbytes() for event in sorted(changes, key=lambda event: event.start_ns()))
+    return max(held, default=0)
+
+
+def _latency(network: nn.Module, images: Tensor) -> float:
     times = []
     for _ in range(LATENCY_REPEATS + 1):
         start = time.perf_counter()
         network(images).cpu()
         times.append(time.perf_counter() - start)
     return statistics.median(times[1:])
-
-
-def _peak_memory(network: nn.Module, images: torch.Tensor) -> int | None:
-    if images.device.type != "cuda":
-        return None
-    before = torch.cuda.memory_allocated(images.device)
-    torch.cuda.reset_peak_memory_stats(images.device)
-    network(images)
-    return torch.cuda.max_memory_allocated(images.device) - before

@@ -57,7 +57,10 @@ def collect(url: str, study_name: str) -> dict[str, Any]:
         "tpe": tpe,
         "best": best_entry,
         "arms": arms,
-        "search": _effort([*grid, *tpe], trials, configuration.recipe.epochs),
+        "search": {
+            "tpe_trials": stored.get("tpe_trials", 0),
+            **_effort([*grid, *tpe], trials, configuration.recipe.epochs),
+        },
         "manifest": {
             "data_hash": stored["data"]["hash"],
             "teacher_hash": stored["teacher"]["hash"],

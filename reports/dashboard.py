@@ -27,7 +27,8 @@ from reports import Results
 from reports.collect import collect
 from reports.figures import comparison, grid_heatmap, pruning_savings, tpe_path, trial_curves
 from reports.notes import comparison_note, study_note, trial_note
-from storage.study_storage import StorageError, artifact_store, default_url, open_claims, open_storage
+from storage.artifacts import artifact_store
+from storage.study_storage import StorageError, default_url, open_claims, open_storage
 from study.command_line import one_line_errors
 from study.record import comparison_name
 

@@ -57,7 +57,7 @@ def comparison_note(results: Results, runs: Sequence[FrozenTrial]) -> str:
     blocks = [
         f"## Final comparison of study `{results['study']}`",
         "Each run is trained on training and validation images and scored on the test images "
-        "once, after its last epoch. Its weights are among the trial's artifacts.",
+        "once, after its last epoch. Its weights and its curve are the trial's artifacts.",
         "\n".join([header, *rows]) if rows else "No run has begun.",
         *_list("Runs now", map(_running, runs)),
         *_list("Failed", _failed_runs(results)),
@@ -92,8 +92,9 @@ def trial_note(trial: dict[str, Any], epochs: int) -> str | None:
 def _progress(results: Results, running: int, runs: int) -> str:
     grid, tpe = (Counter(trial["state"] for trial in results[part]) for part in ("grid", "tpe"))
     rows = [_row("grid", grid, running - tpe["RUNNING"], len(results["grid"]))]
-    if tpe:
-        rows.append(_row("TPE", tpe, tpe["RUNNING"], None))
+    wanted = results["search"]["tpe_trials"]
+    if tpe or wanted:
+        rows.append(_row("TPE", tpe, tpe["RUNNING"], wanted))
     done = sum(len(arm["seeds"]) for arm in results["arms"].values())
     if done + runs == 0:
         comparison = "| comparison | - | - | begins when the search has ended |"
@@ -105,10 +106,10 @@ def _progress(results: Results, running: int, runs: int) -> str:
     return "\n".join([header, *rows, comparison])
 
 
-def _row(part: str, states: Counter[str], running: int, total: int | None) -> str:
-    """A line of the progress table; how many TPE trials are wanted is said on the command line, not stored."""
+def _row(part: str, states: Counter[str], running: int, total: int) -> str:
+    """A line of the progress table."""
     ended = [f"{states[state]} {word}" for state, word in ENDINGS.items() if states[state]]
-    left = "-" if total is None else max(0, total - running - sum(states[state] for state in ENDINGS))
+    left = max(0, total - running - sum(states[state] for state in ENDINGS))
     return f"| {part} | {', '.join(ended) or 0} | {running} | {left} |"
 
 

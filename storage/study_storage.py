@@ -7,7 +7,6 @@ from typing import Any
 
 import optuna
 import sqlalchemy
-from optuna.artifacts import FileSystemArtifactStore
 from optuna.storages import RDBStorage
 from sqlalchemy.engine import URL, make_url
 
@@ -116,10 +115,3 @@ def reason_of(error: BaseException) -> str:
 def _tune_sqlite(connection: Any, _record: Any) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=NORMAL")
-
-
-def artifact_store(runs_dir: Path) -> FileSystemArtifactStore:
-    """The artifact folder of a runs folder, which optuna-dashboard shows with ``--artifact-dir``."""
-    folder = runs_dir / "artifacts"
-    folder.mkdir(parents=True, exist_ok=True)
-    return FileSystemArtifactStore(str(folder))

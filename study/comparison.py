@@ -1,23 +1,21 @@
 """The final comparison: every arm over the same seeds, on training and validation images, tested once at the end."""
 
-import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import optuna
 import torch
-from optuna.artifacts import FileSystemArtifactStore, upload_artifact
+from optuna.artifacts import FileSystemArtifactStore
 from optuna.trial import Trial, TrialState
 
 from data import ImageBank
-from models import save_checkpoint
 from storage.claims import Claims
 from storage.exactly_once import Point, Worker
 from study.configuration import Configuration
 from study.evaluation import predict, score
 from study.progress import bar, say
-from study.search import store_curve, winner
+from study.record import store_training
+from study.search import winner
 from study.space import grid_points, suggest
 from study.training import Training
 from study.workers import name_of, work_together
@@ -38,7 +36,7 @@ class Comparison:
         seeds: of the runs of each arm.
         make_training: gives the training for (alpha, temperature, seed, name), resumed where it was stopped.
         test: the test images.
-        artifacts: where the trained weights are kept.
+        artifacts: where each run's curve and weights are kept.
     """
 
     study: optuna.Study
@@ -88,12 +86,8 @@ class Comparison:
         every = torch.arange(len(self.test), device=self.test.device)
         scores = score(predict(training.network, self.test, every), self.test.labels)
         worker.require(trial)
-        store_curve(trial, training.curve)
+        store_training(trial, training, training.curve, self.artifacts, scores.accuracy)
         trial.set_user_attr("test", asdict(scores))
-        with tempfile.TemporaryDirectory() as folder:
-            file = Path(folder) / f"student-alpha{alpha:.4g}-T{temperature:.4g}-seed{seed}.pth"
-            save_checkpoint(training.network, file, scores.accuracy, len(training.curve))
-            upload_artifact(artifact_store=self.artifacts, file_path=str(file), study_or_trial=trial)
         self.study.tell(trial, scores.accuracy)
         training.forget()
         say(f"{name}: {100 * scores.accuracy:.2f} % on test, {sum(epoch.seconds for epoch in training.curve):.0f} s")

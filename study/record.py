@@ -3,24 +3,28 @@
 import base64
 import dataclasses
 import io
+import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
 import optuna
 import torch
+from optuna.artifacts import FileSystemArtifactStore
 from optuna.storages import BaseStorage
-from optuna.trial import TrialState
+from optuna.trial import Trial, TrialState
 from PIL import Image
 
 from data import ImageSet, Split
-from models import StudentCNN
+from models import StudentCNN, save_checkpoint
 from models.cost import measure_cost
+from storage.artifacts import offer
 from storage.claims import Claims, hold
 from study.configuration import Configuration, ConfigurationError
 from study.manifest import commit, hardware, versions
 from study.space import grid_points
 from study.teacher import Teacher
+from study.training import Epoch, Training
 
 
 def comparison_name(study_name: str) -> str:
@@ -143,6 +147,33 @@ def _samples(image_set: ImageSet) -> list[dict[str, str]]:
 def checkpoint_file(runs_dir: Path, study_name: str, alpha: float, temperature: float, seed: int) -> Path:
     """Where a training keeps what it needs to go on."""
     return runs_dir / "checkpoints" / study_name / f"alpha{alpha!r}-T{temperature!r}-seed{seed}.pt"
+
+
+def store_training(
+    trial: Trial, training: Training, curve: list[Epoch], artifacts: FileSystemArtifactStore, accuracy: float | None
+) -> None:
+    """Store what a training gave with its trial: the curve, also as a CSV file to download, and its weights.
+
+    Args:
+        curve: the epochs that count, from the first.
+        accuracy: of the trained weights, as a share 0 to 1; None where they are of no use, and then not kept.
+
+    Raises:
+        OSError: where the artifact folder cannot be written or the disk is full.
+    """
+    import pandas as pd  # Here, since the first step need not wait for it.
+
+    epochs = [dataclasses.asdict(epoch) for epoch in curve]
+    trial.set_user_attr("curve", epochs)
+    trial.set_user_attr("seconds", round(sum(epoch.seconds for epoch in curve), 3))
+    name = f"alpha{training.alpha:.4g}-T{training.temperature:.4g}-seed{training.seed}"
+    with tempfile.TemporaryDirectory() as folder:
+        table, weights = Path(folder) / f"curve-{name}.csv", Path(folder) / f"student-{name}.pth"
+        pd.DataFrame(epochs, index=range(1, len(epochs) + 1)).to_csv(table, index_label="epoch", lineterminator="\n")
+        offer(trial, artifacts, table)
+        if accuracy is not None:
+            save_checkpoint(training.network, weights, accuracy, len(curve))
+            offer(trial, artifacts, weights)
 
 
 def count_ended(study: optuna.Study) -> int:

@@ -23,8 +23,9 @@ import torch
 
 from data import ImageBank, split
 from models import StudentCNN
+from storage.artifacts import artifact_store
 from storage.logits import TeacherLogits, logits_folder
-from storage.study_storage import artifact_store, default_url, open_claims, open_storage
+from storage.study_storage import default_url, open_claims, open_storage
 from study.command_line import add_machine_options, cache_folder, load_images, one_line_errors
 from study.comparison import Comparison, choose_arms
 from study.configuration import PRECISIONS, PRESETS, Configuration, require
@@ -79,6 +80,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         # What the study is; refused where a study of that name is something else.
         storage = open_storage(url, claims)
         study, compared = open_studies(name, configuration, images, parts, teacher, storage, claims, device, command)
+        if tpe_trials:
+            study.set_user_attr("tpe_trials", tpe_trials)
 
         # One network and its step, reset for every training.
         classes = len(images.classes)
@@ -98,7 +101,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 name=label,
             )
 
-        search = Search(study, configuration, claims, train_trial, configuration.pruner)
+        artifacts = artifact_store(options.runs_dir)
+        search = Search(study, configuration, claims, train_trial, configuration.pruner, artifacts)
 
         # The comparison: each run trains on both and is tested once, after its last epoch.
         def train_run(alpha: float, temperature: float, seed: int, label: str) -> Training:
@@ -114,9 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             )
 
         test = ImageBank.of_test_images(images, device)
-        comparison = Comparison(
-            compared, claims, configuration.final_seeds, train_run, test, artifact_store(options.runs_dir)
-        )
+        comparison = Comparison(compared, claims, configuration.final_seeds, train_run, test, artifacts)
 
         # All of it, together with every other process that runs the same command.
         if options.worker:

@@ -8,6 +8,7 @@ from typing import Any
 
 import optuna
 import torch
+from optuna.artifacts import FileSystemArtifactStore
 from optuna.distributions import BaseDistribution
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
 from optuna.samplers import BaseSampler, GridSampler, TPESampler
@@ -17,6 +18,7 @@ from storage.claims import Claims
 from storage.exactly_once import Worker
 from study.configuration import Configuration
 from study.progress import bar, say
+from study.record import store_training
 from study.space import grid, grid_points, suggest
 from study.training import Epoch, Training
 from study.workers import name_of, work_together
@@ -88,6 +90,7 @@ class Search:
         claims: of its storage.
         make_training: gives the training for (alpha, temperature, name), resumed where it was stopped.
         pruner: ``median`` or ``none``.
+        artifacts: where each trial's curve is kept, and its weights if it completes.
     """
 
     study: optuna.Study
@@ -95,6 +98,7 @@ class Search:
     claims: Claims
     make_training: MakeTraining
     pruner: str
+    artifacts: FileSystemArtifactStore
 
     def __post_init__(self) -> None:
         self.study.sampler = GridThenTPE(grid(self.configuration), self.configuration.seed)
@@ -178,12 +182,11 @@ class Search:
         training = self.make_training(*suggest(trial), name_of(trial))
         state, curve = self._follow(trial, training)
         self.worker.require(trial)
-        store_curve(trial, curve)
-        last = curve[-1]
-        assert last.validation_accuracy is not None
-        if state == TrialState.COMPLETE:
-            self.study.tell(trial, last.validation_accuracy)
-            outcome = f"{100 * last.validation_accuracy:.2f} %"
+        accuracy = curve[-1].validation_accuracy if state == TrialState.COMPLETE else None
+        store_training(trial, training, curve, self.artifacts, accuracy)
+        if accuracy is not None:
+            self.study.tell(trial, accuracy)
+            outcome = f"{100 * accuracy:.2f} %"
         else:
             self.study.tell(trial, state=state)
             outcome = f"pruned after epoch {len(curve)}"
@@ -231,12 +234,6 @@ def make_pruner(name: str, epochs: int) -> BasePruner:
 def sampler_of(trial: FrozenTrial, grid_size: int) -> str:
     """``grid`` or ``tpe``: the grid's trials come first; a point tried again was enqueued with its parameters."""
     return "grid" if trial.number < grid_size or "fixed_params" in trial.system_attrs else "tpe"
-
-
-def store_curve(trial: Trial, curve: list[Epoch]) -> None:
-    """Store a training curve with its trial, one entry an epoch."""
-    trial.set_user_attr("curve", [asdict(epoch) for epoch in curve])
-    trial.set_user_attr("seconds", round(sum(epoch.seconds for epoch in curve), 3))
 
 
 def winner(study: optuna.Study, grid_size: int, sampler: str) -> FrozenTrial | None:

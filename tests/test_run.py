@@ -87,6 +87,26 @@ def test_the_study_ends_with_a_report_that_says_it_is_synthetic(undisturbed: Pat
     assert found["teacher"]["test_accuracy"] > 2 / 16
 
 
+def artifacts(runs_dir: Path, study: str) -> list[list[str]]:
+    """What each trial of a study offers, as the first words of the file names; every file is there."""
+    storage = optuna.storages.RDBStorage(default_url(runs_dir))
+    found = []
+    for trial in optuna.load_study(study_name=study, storage=storage).get_trials(deepcopy=False):
+        listed = optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
+        assert all((runs_dir / "artifacts" / meta.artifact_id).stat().st_size for meta in listed)
+        found.append(sorted(meta.filename.split("-")[0] for meta in listed))
+    return found
+
+
+def test_every_training_offers_its_curve_and_its_weights(undisturbed: Path) -> None:
+    expected = {"COMPLETE": ["curve", "student"], "PRUNED": ["curve"]}
+    grid = sorted(results(undisturbed)["grid"], key=lambda cell: int(cell["number"]))
+    assert artifacts(undisturbed, "demo") == [
+        [] if cell["repeats"] is not None else expected[cell["state"]] for cell in grid
+    ]
+    assert artifacts(undisturbed, "demo-comparison") == [["curve", "student"]] * 4
+
+
 def test_every_grid_point_ends_once_and_alpha_zero_is_trained_once(undisturbed: Path) -> None:
     grid = results(undisturbed)["grid"]
     assert [(cell["alpha"], cell["temperature"]) for cell in grid] == [(0, 1), (0, 4), (0.5, 1), (0.5, 4)]
@@ -163,6 +183,8 @@ def test_a_study_stopped_in_search_and_in_comparison_ends_with_the_same_numbers(
     final = run(runs_dir)
     assert final.returncode == 0, final.stderr
     assert without_times(results(runs_dir)) == without_times(results(undisturbed))
+    for study in ("demo", "demo-comparison"):
+        assert artifacts(runs_dir, study) == artifacts(undisturbed, study)
 
 
 def test_two_workers_give_the_same_numbers_for_every_unpruned_trial(runs_dir: Path, undisturbed: Path) -> None:
@@ -184,6 +206,8 @@ def test_tpe_goes_on_from_the_grid_in_the_same_study(undisturbed: Path, tmp_path
     assert process.returncode == 0, process.stderr
     found = results(folder)
     assert [cell["number"] for cell in found["tpe"]] == [4, 5]
+    assert found["search"]["tpe_trials"] == 2
+    assert results(undisturbed)["search"]["tpe_trials"] == 0
     assert found["grid"] == results(undisturbed)["grid"]
     assert all(0 <= cell["alpha"] <= 1 and 1 <= cell["temperature"] <= 16 for cell in found["tpe"])
 

@@ -123,6 +123,7 @@ def made_up_results(
         "arms": arms,
         "search": {
             "workers": 1,
+            "tpe_trials": tpe_trials,
             "epochs_trained": sum(cell["epochs"] for cell in trained),
             "epochs_full": epochs * len(trained),
             "seconds": sum(cell["seconds"] for cell in trained),

@@ -82,6 +82,14 @@ def test_the_note_tells_what_is_done_what_failed_and_how_sure_the_best_is() -> N
     assert "Hyperparameter Importance" in note
 
 
+def test_the_note_tells_how_many_tpe_trials_are_left() -> None:
+    results = made_up_results(tpe_trials=5)
+    results["search"]["tpe_trials"] = 32
+    results["tpe"][4]["state"] = "RUNNING"
+    assert "| TPE | 3 complete, 1 pruned | 1 | 27 |" in study_note(results, [], [])
+    assert "| TPE |" not in study_note(made_up_results(), [], [])
+
+
 def test_the_note_of_a_study_that_has_just_begun(url: str) -> None:
     results = made_up_results() | {"best": None, "arms": {}}
     for cell in results["grid"]:

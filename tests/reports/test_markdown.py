@@ -6,7 +6,8 @@ import pytest
 
 from reports import Results
 from reports.figures import figures
-from reports.markdown import CAPTIONS, render
+from reports.markdown import render
+from reports.sections.document import CAPTIONS
 from tests.reports.conftest import DrawnCases
 from tests.reports.made_up import made_up_results, odd_cases
 

@@ -18,6 +18,7 @@ from torch import nn
 import study.training
 import study.workers
 from data import ImageBank
+from storage.artifacts import artifact_store
 from storage.claims import Claims, hold
 from storage.exactly_once import point_of
 from storage.study_storage import open_claims, open_storage
@@ -40,7 +41,7 @@ class Toy:
 
     Attributes:
         url: of the storage.
-        folder: of checkpoints and of ``epochs``, the list of all epochs trained.
+        folder: of checkpoints, artifacts and ``epochs``, the list of all epochs trained.
         alphas, temperatures: the grid.
         diverges: the (alpha, T) whose loss is not finite.
         exhausts: the (alpha, T) for which memory is not enough, and how many times.
@@ -72,7 +73,9 @@ class Toy:
             alphas=self.alphas,
             temperatures=self.temperatures,
         )
-        return Search(self.study(claims), configuration, claims, self.training, self.pruner)
+        return Search(
+            self.study(claims), configuration, claims, self.training, self.pruner, artifact_store(self.folder)
+        )
 
     def study(self, claims: Claims | None = None) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -1,0 +1,217 @@
+"""The original's claims, one by one, each with its number and ours."""
+
+from collections.abc import Sequence
+
+from reports import seed
+from reports.sections.document import Document
+from reports.sections.words import interval, mean_and_deviation, percent, points, state_words, table
+from reports.statistics import TOLERANCE, arm_at, estimate, estimate_of, is_measured, not_told_apart, paired, reproduced
+
+
+def claims(document: Document) -> list[str]:
+    """The table of claims, the two readings of the best point, and what teacher and student cost."""
+    rows = [
+        _teacher_claim(document),
+        _arm_claim(document, "Student without distillation, test accuracy", "baseline", seed.BASELINE),
+        _arm_claim(document, "Student with distillation, test accuracy", "best", seed.DISTILLED),
+        _gain_claim(document),
+        _point_claim(document, seed.BEST_POINT_SECTION_2, "2.4"),
+        _point_claim(document, seed.BEST_POINT_SECTION_3, "3.2"),
+        _teacher_parameters_claim(document),
+        _student_parameters_claim(document),
+        _cost_claim(document),
+    ]
+    return [
+        "## The original's claims, one by one",
+        table(["Claim", "Original", "Here", "Reproduced?", "Difference in points, 95 % interval"], rows),
+        "The rule for means: *yes* where the 95 % Welch interval of ours minus the original's lies within 1 point "
+        "of zero, *no* where it lies wholly outside, *cannot tell* otherwise. The original's standard deviations "
+        "are taken as those of five independent runs; its two arms are not paired. For a single number without "
+        "spread, *yes* means within 1 point. A best point is *yes* where it is ours too, and *cannot tell* "
+        "where it was not measured to the end or cannot be told apart from ours.",
+        "### Which best point: (0.25, 4) or (0.75, 4)?",
+        _readings(document),
+        "### Smaller and faster",
+        table(["Quantity", "Teacher", "Student", "Teacher / student"], _cost_rows(document)),
+        "Multiply-adds are those of convolutions and matrix products for one image. Latency and memory were "
+        "measured on the machine named below and hold for it alone." + _memory_words(document),
+    ]
+
+
+def _memory_words(document: Document) -> str:
+    peaks = [network.get("peak_memory_bytes") or {} for network in (document.teacher, document.student)]
+    if not any(value for peak in peaks for value in peak.values()):
+        return ""
+    return (
+        " Peak memory is the most that a prediction holds at any moment beside weights and input, as torch's "
+        "allocator counts it."
+    )
+
+
+def _judged(document: Document, verdict: str) -> str:
+    """A verdict that needs the original's protocol."""
+    if document.synthetic:
+        return "not comparable: synthetic"
+    return verdict if not document.departures else "not the original's protocol"
+
+
+def _judged_of_teacher(document: Document, verdict: str) -> str:
+    """A verdict that needs the original's teacher."""
+    if document.synthetic:
+        return "not comparable: synthetic"
+    return verdict if seed.is_seed_teacher(document.results) else "another teacher"
+
+
+def _teacher_claim(document: Document) -> Sequence[str]:
+    ours, difference, verdict = document.teacher.get("test_accuracy"), "-", "cannot tell"
+    if ours is not None and seed.is_seed_teacher(document.results):
+        gap = ours - seed.TEACHER_ACCURACY
+        difference, verdict = f"{100 * gap:+.2f} (one run each)", "yes" if abs(gap) <= TOLERANCE else "no"
+    here = f"{percent(ours)} (`{document.teacher['name']}`)"
+    claim = "Teacher, test accuracy"
+    return claim, percent(seed.TEACHER_ACCURACY), here, _judged_of_teacher(document, verdict), difference
+
+
+def _arm_claim(document: Document, claim: str, name: str, original: seed.Summary) -> Sequence[str]:
+    there = f"{percent(original.mean)} ± {100 * original.deviation:.2f} %"
+    if name == "best" and document.undistilled:
+        return (
+            claim,
+            there,
+            "no distilled arm was trained: the search chose alpha = 0",
+            "-",
+            _judged(document, "cannot tell"),
+        )
+    values = document.arms.get(name, {}).get("test_accuracy", [])
+    theirs = estimate(original.mean, original.deviation, original.count)
+    ours = estimate_of(values)
+    assert theirs is not None, "the original has five runs"
+    difference = "-"
+    if ours is not None and not document.departures:
+        difference = f"{100 * (ours - theirs).mean:+.2f} ({interval(ours - theirs)})"
+    return claim, there, mean_and_deviation(values), _judged(document, reproduced(ours, theirs)), difference
+
+
+def _gain_claim(document: Document) -> Sequence[str]:
+    theirs, known = seed.gain(), None if document.gain is None or document.undistilled else document.gain.estimate
+    here, difference = "-", "-"
+    if document.gain is not None and not document.undistilled:
+        here = points(document.gain.mean) + (f" ({interval(known)})" if known is not None else " (one run)")
+    if known is not None and not document.departures:
+        difference = f"{100 * (known - theirs).mean:+.2f} ({interval(known - theirs)})"
+    return "Gain", points(theirs.mean), here, _judged(document, reproduced(known, theirs)), difference
+
+
+def _point_claim(document: Document, where: tuple[float, float], section: str) -> Sequence[str]:
+    cell = document.cell(where)
+    here, verdict = "not in this grid", "cannot tell"
+    if cell is not None:
+        here = percent(cell["value"]) + " on validation" if is_measured(cell) else state_words(cell)
+        if document.best is not None and document.is_best(cell):
+            verdict = "yes"
+        elif document.best is not None and is_measured(cell):
+            here += f"; best is ({document.best['alpha']:.3g}, {document.best['temperature']:.3g})"
+            verdict = "cannot tell" if document.near_best(cell) else "no"
+    original = f"({where[0]:g}, {where[1]:g}), its section {section}"
+    return "Best alpha and T", original, here, _judged(document, verdict), "-"
+
+
+def _teacher_parameters_claim(document: Document) -> Sequence[str]:
+    ours, original = document.teacher["parameters"], seed.TEACHER_PARAMETERS
+    judged = _judged_of_teacher(document, "yes" if ours == original else "no")
+    return "Teacher's parameters", f"{original:,}", f"{ours:,}", judged, "-"
+
+
+def _student_parameters_claim(document: Document) -> Sequence[str]:
+    ours, original = document.student["parameters"], seed.STUDENT_PARAMETERS
+    verdict = "yes" if ours == original else "no"
+    judged = "not comparable: synthetic" if document.synthetic else verdict
+    return "Student's parameters", f"{original:,}", f"{ours:,}", judged, "-"
+
+
+def _cost_claim(document: Document) -> Sequence[str]:
+    ratios = [ratio for _, _, ratio in _costs(document) if ratio is not None]
+    smaller = sum(ratio > 1 for ratio in ratios)
+    here = f"smaller in {smaller} of {len(ratios)} measures below"
+    verdict = "yes" if smaller == len(ratios) else "no" if smaller == 0 else "in part"
+    return "Student is smaller and faster", "yes, without numbers", here, _judged_of_teacher(document, verdict), "-"
+
+
+def _costs(document: Document) -> list[tuple[str, tuple[str, str], float | None]]:
+    """Each quantity with teacher's and student's value in words, and their ratio."""
+    found: list[tuple[str, tuple[str, str], float | None]] = []
+
+    def add(name: str, values: Sequence[float | None], words: str, scale: float) -> None:
+        teacher, student = values
+        shown = ["-" if value is None else words.format(value * scale) for value in values]
+        found.append((name, (shown[0], shown[1]), teacher / student if teacher and student else None))
+
+    def both(key: str, batch: str | None = None) -> list[float | None]:
+        kept = [network.get(key) for network in (document.teacher, document.student)]
+        return kept if batch is None else [(value or {}).get(batch) for value in kept]
+
+    add("Parameters", both("parameters"), "{:,.0f}", 1)
+    add("Multiply-adds, one image", both("multiply_adds"), "{:,.1f} million", 1e-6)
+    add("Size on disk, float32", both("bytes"), "{:,.2f} MB", 1e-6)
+    for batch in ("1", "128"):
+        add(f"Latency, batch {batch}", both("latency_seconds", batch), "{:,.2f} ms", 1e3)
+    for batch in ("1", "128"):
+        add(f"Peak memory, batch {batch}", both("peak_memory_bytes", batch), "{:,.1f} MB", 1e-6)
+    return found
+
+
+def _cost_rows(document: Document) -> list[Sequence[str]]:
+    return [
+        (name, teacher, student, "-" if ratio is None else f"{ratio:.2f}")
+        for name, (teacher, student), ratio in _costs(document)
+    ]
+
+
+def _readings(document: Document) -> str:
+    low, high = seed.BEST_POINT_SECTION_2, seed.BEST_POINT_SECTION_3
+    explained = (
+        "The original names KL weight 0.25 in its section 2.4 and alpha = 0.75 in its section 3.2, both with T = "
+        "4. Here alpha weighs the teacher. Both sections describe one run if the original's alpha weighs the "
+        "cross-entropy, and that run is (0.25, 4) here. "
+    )
+    if document.synthetic:
+        explained += "Synthetic images cannot say which is meant; the points compare here as follows. "
+    elif document.departures:
+        explained += "Under this protocol the points compare as follows. "
+    names = arm_at(document.results, *high), arm_at(document.results, *low)
+    if names[0] is not None and names[1] is not None:
+        pairs = paired(document.arms[names[0]], document.arms[names[1]])
+        known = pairs.estimate
+        if known is not None:
+            low_end, high_end = known.interval
+            answer = (
+                "The data support (0.75, 4)"
+                if low_end > 0
+                else "The data support (0.25, 4)"
+                if high_end < 0
+                else "The data support neither over the other"
+            )
+            return (
+                f"{explained}{answer}: on test, (0.75, 4) minus (0.25, 4) is {points(known.mean)} (95 % interval "
+                f"{interval(known)}, paired over {len(pairs.seeds)} seeds, (0.75, 4) better in {pairs.wins})."
+            )
+    cells = document.cell(low), document.cell(high)
+    if any(cell is None for cell in cells):
+        return f"{explained}The grid of this study does not hold both points."
+    words = [
+        f"({cell['alpha']:g}, {cell['temperature']:g}) "
+        + (percent(cell["value"]) if is_measured(cell) else state_words(cell))
+        for cell in cells
+        if cell is not None
+    ]
+    shown = f"On validation, one seed each: {words[0]}, {words[1]}."
+    values = [cell["value"] for cell in cells if cell is not None and is_measured(cell)]
+    if len(values) < 2:
+        return f"{explained}{shown} Without both values the data support neither over the other."
+    if not_told_apart(min(values), max(values), document.validation_images):
+        return f"{explained}{shown} One seed cannot tell them apart: the data support neither over the other."
+    better = low if values[0] > values[1] else high
+    return (
+        f"{explained}{shown} By one seed the data support ({better[0]:g}, {better[1]:g}); seeds of the final "
+        "comparison at both points would say it more firmly."
+    )

@@ -1,0 +1,89 @@
+"""How far to trust it, how to repeat it, and the manifest."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from reports.sections.document import Document
+from reports.sections.words import count, mean_and_deviation, percent, table
+
+
+def trust(document: Document) -> list[str]:
+    """What speaks against the numbers, the commands to repeat them, and the manifest."""
+    configuration = document.configuration
+    pruned = sum(cell["state"] == "PRUNED" for cell in document.results["grid"])
+    remarks = [
+        "The teacher was trained on the whole training set, the validation images among them. What it says of them "
+        "is surer than of new images; no student trains on them during the search."
+    ]
+    if document.best is not None:
+        remark = (
+            f"The winner's validation accuracy of {percent(document.best['value'])} is optimistic: it is the best of "
+            "many, each with its own luck."
+        )
+        values = document.arms.get("best", {}).get("test_accuracy", [])
+        if values:
+            remark += (
+                f" On test the best arm reaches {mean_and_deviation(values)}, after training on more images and "
+                "with other seeds."
+            )
+        remarks.append(remark)
+    if pruned:
+        remarks.append(
+            f"{count(pruned, 'grid point was', 'grid points were')} pruned; what "
+            f"{'it' if pruned == 1 else 'they'} would have reached is not known, and a pruned point may be the "
+            "true best."
+        )
+    remarks.append(
+        f"The search has one seed ({configuration['seed']}); the comparison has others "
+        f"({', '.join(map(str, configuration['final_seeds']))}), the same for every arm."
+    )
+    if document.results["search"].get("workers", 1) > 1 and configuration["pruner"] != "none":
+        remarks.append(
+            "Several workers shared the search. The numbers of a trial do not depend on that; which trials are "
+            "pruned depends on the order in which they ended."
+        )
+    remarks.append("The test images were looked at once a network, after its last epoch; no epoch was picked on them.")
+    remarks.append("The same numbers, bit for bit, are to be expected on the same processor and versions only.")
+    blocks = ["## How far to trust it", "\n".join(f"- {remark}" for remark in remarks)]
+    return [*blocks, *_repeat(document), *_manifest(document)]
+
+
+def _repeat(document: Document) -> list[str]:
+    manifest = document.results["manifest"]
+    starts = manifest.get("starts") or [manifest]
+    usual = f"python -m study.run --preset {document.configuration['preset']}"
+    commands = [*dict.fromkeys(start.get("command", usual) for start in starts)]
+    commits = [*dict.fromkeys(start.get("commit", "unknown") for start in starts)]
+    commands.append(f"python -m reports.build --study {document.results['study']}")
+    if commits[-1] != "unknown":
+        commands.insert(0, f"git checkout {commits[-1].removesuffix('+changes')}")
+    blocks = ["### To repeat it", "```sh\n" + "\n".join(commands) + "\n```"]
+    if len(commits) > 1:
+        blocks.append(f"The study went on over several commits ({', '.join(commits)}); the last is named above.")
+    if any(commit.endswith("+changes") for commit in commits):
+        blocks.append("The code had changes that are in no commit.")
+    return blocks
+
+
+def _manifest(document: Document) -> list[str]:
+    described = {
+        "student's training": document.configuration["recipe"],
+        "teacher": {key: document.teacher.get(key) for key in ("name", "origin", "epochs", "hash")},
+        "data hash": document.data["hash"],
+        "search": {key: document.results["search"].get(key) for key in ("started", "finished")},
+    }
+    return ["### Manifest", table(["Key", "Value"], [*_flat({**described, **document.results["manifest"]})])]
+
+
+def _flat(nested: Mapping[str, Any], above: str = "") -> Iterable[tuple[str, str]]:
+    for key, value in nested.items():
+        name = f"{above}{key}".replace("_", " ")
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{name}: ")
+        elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
+            for number, item in enumerate(value, start=1):
+                yield from _flat(item, f"{name} {number}: ")
+        elif isinstance(value, list | tuple):
+            yield name, ", ".join(map(str, value))
+        else:
+            yield name, "-" if value is None else str(value)

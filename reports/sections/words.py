@@ -1,0 +1,70 @@
+"""Numbers and tables as the report writes them."""
+
+import re
+import statistics
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import pandas as pd
+
+from reports.figures import STATE_WORDS
+from reports.statistics import Estimate, sample_deviation
+
+
+def percent(share: float | None) -> str:
+    """A share as a percentage, ``-`` where there is none."""
+    return "-" if share is None else f"{100 * share:.2f} %"
+
+
+def points(difference: float) -> str:
+    """A difference of two shares in percentage points."""
+    return f"{100 * difference:+.2f} points"
+
+
+def interval(known: Estimate) -> str:
+    """A 95% interval in percentage points."""
+    low, high = known.interval
+    return f"{100 * low:+.2f} to {100 * high:+.2f}"
+
+
+def mean_and_deviation(values: Sequence[float]) -> str:
+    """Mean and sample standard deviation of shares, in %."""
+    if not values:
+        return "-"
+    deviation = sample_deviation(values)
+    spread = "(one run)" if deviation is None else f"± {100 * deviation:.2f} %"
+    return f"{percent(statistics.fmean(values))} {spread}"
+
+
+def point(alpha: float, temperature: float) -> str:
+    """A point of the plane, in words."""
+    return f"alpha = {alpha:.3g}" if alpha == 0 else f"alpha = {alpha:.3g}, T = {temperature:.3g}"
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """A markdown table, its columns aligned for a terminal."""
+    cells = [[re.sub(r"\s+", " ", str(cell)).replace("|", "\\|") for cell in row] for row in rows]
+    return pd.DataFrame(cells, columns=list(header)).to_markdown(index=False, tablefmt="github", disable_numparse=True)
+
+
+def count(number: int, one: str, many: str | None = None) -> str:
+    """``1 trial``, ``2 trials``."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in the unit that suits them."""
+    if seconds < 120:
+        return f"{seconds:.0f} seconds"
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
+
+
+def mean(values: Sequence[float], words: str) -> str:
+    """The mean in these words, ``-`` where there are no values."""
+    return words.format(statistics.fmean(values)) if values else "-"
+
+
+def state_words(cell: dict[str, Any]) -> str:
+    """The state of a cell that has no value, and after which epoch it ended."""
+    after = f" after epoch {cell['epochs']}" if cell["epochs"] else ""
+    return STATE_WORDS[cell["state"]] + (after if cell["state"] in ("PRUNED", "FAIL") else "")

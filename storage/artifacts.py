@@ -1,0 +1,30 @@
+"""Files that a trial offers for download in the dashboard."""
+
+from pathlib import Path
+
+from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
+from optuna.trial import Trial
+
+
+def artifact_store(runs_dir: Path) -> FileSystemArtifactStore:
+    """The artifact folder of a runs folder, which optuna-dashboard shows with ``--artifact-dir``."""
+    folder = runs_dir / "artifacts"
+    folder.mkdir(parents=True, exist_ok=True)
+    return FileSystemArtifactStore(str(folder))
+
+
+def offer(trial: Trial, store: FileSystemArtifactStore, file: Path) -> None:
+    """Let a running trial offer a file under its name, once, however often a worker that dies begins to.
+
+    Optuna lists an artifact before it writes its file, so a name that is listed may have no file, or half of one: it
+    is written again, in its place.
+
+    Raises:
+        OSError: where the folder cannot be written or the disk is full.
+    """
+    listed = {meta.filename: meta.artifact_id for meta in get_all_artifact_meta(trial)}
+    if file.name in listed:
+        with file.open("rb") as content:
+            store.write(listed[file.name], content)
+    else:
+        upload_artifact(artifact_store=store, file_path=str(file), study_or_trial=trial)

@@ -1,0 +1,54 @@
+"""What networks cost, on cases whose answer can be calculated."""
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from models import StudentCNN
+from models.cost import measure_cost, peak_memory
+
+FLOAT = 4  # bytes
+
+
+@pytest.mark.parametrize(
+    ("network", "floats_an_image"),
+    [
+        (nn.Linear(10, 20), 20),
+        # A layer's input lives until its output is there; the network's own input is not counted.
+        (nn.Sequential(nn.Linear(10, 20), nn.Linear(20, 50), nn.Linear(50, 5)), 20 + 50),
+        (nn.Sequential(nn.Linear(10, 50), nn.ReLU(), nn.Linear(50, 5)), 50 + 50),
+        (nn.Sequential(nn.Linear(10, 50), nn.ReLU(inplace=True), nn.Linear(50, 5)), 50 + 5),
+        (nn.Identity(), 0),
+    ],
+)
+def test_peak_memory_is_what_lives_at_the_same_time(network: nn.Module, floats_an_image: int) -> None:
+    with torch.inference_mode():
+        assert peak_memory(network, torch.zeros(128, 10)) == 128 * floats_an_image * FLOAT
+
+
+class Passing(nn.Module):
+    """Gives back what it was given, after a moment in which it held much."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        """The images."""
+        images.new_zeros(1000, 1000)
+        return images
+
+
+def test_memory_held_for_a_moment_counts_once_however_often() -> None:
+    with torch.inference_mode():
+        assert peak_memory(nn.Sequential(Passing(), Passing(), Passing()), torch.zeros(1)) == 1000 * 1000 * FLOAT
+
+
+def test_the_student_is_measured_on_the_cpu_and_nothing_is_printed(capfd: pytest.CaptureFixture[str]) -> None:
+    cost = measure_cost(StudentCNN(), torch.device("cpu"))
+    assert cost.peak_memory_bytes.keys() == {"1", "128"}
+    for size, peak in cost.peak_memory_bytes.items():
+        # The output of the first convolution lives beside what is pooled from it, a quarter.
+        first = int(size) * 32 * 32 * 32 * FLOAT
+        assert peak is not None
+        assert 1.25 * first <= peak <= 4 * first
+    assert cost.multiply_adds == 75 * 32 * 1024 + 288 * 64 * 256 + 576 * 128 * 64 + 1152 * 256 * 16 + 4096 * 100
+    assert cost.bytes == 799_652 * FLOAT
+    printed = capfd.readouterr()
+    assert printed.out + printed.err == ""
