@@ -2,7 +2,7 @@
 
 from models.checkpoint import CheckpointError, load_checkpoint, round_to_half, save_checkpoint, weights_hash
 from models.cost import count_parameters
-from models.resnet import build
+from models.resnet import build, fold_batch_norm
 from models.student import StudentCNN
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "StudentCNN",
     "build",
     "count_parameters",
+    "fold_batch_norm",
     "load_checkpoint",
     "round_to_half",
     "save_checkpoint",

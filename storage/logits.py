@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from data.views import VIEWS, ImageBank
 from storage.claims import FileClaims, hold
 
 BATCH_SIZE = 500
-BATCHES_BETWEEN_FLUSHES = 20
+SECONDS_BETWEEN_FLUSHES = 5.0
 
 
 def logits_folder(cache: Path, data_hash: str, teacher_hash: str) -> Path:
@@ -126,15 +127,17 @@ class TeacherLogits:
         file = os.open(self.folder / "logits", os.O_RDWR)
         try:
             with self._progress(len(rows)) as progress, torch.inference_mode():
-                size = BATCH_SIZE * BATCHES_BETWEEN_FLUSHES
-                for chunk in rows.split(size):
+                written, last_flush = 0, time.monotonic()
+                for batch in rows.split(BATCH_SIZE):
                     # Not through the memory map: on a full disk that is a SIGBUS, here it is an OSError.
-                    for batch in chunk.split(BATCH_SIZE):
-                        for row, logits in zip(batch.tolist(), self._ask(self._teacher, batch), strict=True):
-                            os.pwrite(file, logits, row * self.classes * 2)
-                        progress.update(len(batch))
-                    os.fsync(file)
-                    self._filled[chunk] = 1
+                    for row, logits in zip(batch.tolist(), self._ask(self._teacher, batch), strict=True):
+                        os.pwrite(file, logits, row * self.classes * 2)
+                    progress.update(len(batch))
+                    written += len(batch)
+                    if written == len(rows) or time.monotonic() - last_flush >= SECONDS_BETWEEN_FLUSHES:
+                        os.fsync(file)
+                        self._filled[rows[:written]] = 1
+                        last_flush = time.monotonic()
         finally:
             os.close(file)
 

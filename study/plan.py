@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from data import VIEWS, ImageBank, Split, load_synthetic, split
 from data.cifar100 import CIFAR100_HASH
-from models import StudentCNN, build
+from models import StudentCNN, build, fold_batch_norm
 from storage.exactly_once import point_of
 from storage.logits import BATCH_SIZE as LOGITS_BATCH
 from storage.logits import count_filled, logits_folder
@@ -159,7 +159,9 @@ def print_plan(configuration: Configuration, work: Work, device: torch.device, w
     torch.set_num_threads(max(1, threads // workers))
     probe = Probe(classes, device)
     step, predict_student = probe.step(StudentCNN, recipe), probe.prediction(StudentCNN)
-    predict_teacher = probe.prediction(lambda classes: build(configuration.teacher_network, classes))
+    predict_teacher = probe.prediction(
+        lambda classes: fold_batch_norm(build(configuration.teacher_network, classes).eval())
+    )
     every = work.train_images + work.validation_images
     search = work.trainings * recipe.epochs * (work.train_images * step + work.validation_images * predict_student)
     comparison = work.runs * recipe.epochs * every * step

@@ -22,7 +22,7 @@ import optuna
 import torch
 
 from data import ImageBank, split
-from models import StudentCNN
+from models import StudentCNN, fold_batch_norm
 from storage.artifacts import artifact_store
 from storage.logits import TeacherLogits, logits_folder
 from storage.study_storage import default_url, open_claims, open_storage
@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             # One memory map for several hosts may show a row as filled before it is there: each host fills its own.
             logits_folder(cache if url.startswith("sqlite") else cache / platform.node(), images.hash, teacher.hash),
             bank,
-            make_teacher=lambda: teacher.load(device),
+            make_teacher=lambda: fold_batch_norm(teacher.load(device)),
             classes=len(images.classes),
             progress=lambda views: bar(views, "teacher logits", "view"),
         )

@@ -3,9 +3,9 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
-from models import StudentCNN, build, count_parameters
+from models import StudentCNN, build, count_parameters, fold_batch_norm
 
 
 def test_the_student_has_799652_parameters() -> None:
@@ -29,6 +29,23 @@ def test_the_student_computes_what_the_seed_describes() -> None:
     torch.manual_seed(0)
     network, images = StudentCNN(), torch.randn(5, 3, 32, 32)
     assert torch.equal(network(images), plainly_read_student(network, images))
+
+
+@pytest.mark.parametrize("name", ["resnet8", "resnet8x4"])
+def test_without_batch_norm_a_teacher_says_the_same(name: str) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = build(name).eval()
+        for module in network.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.running_mean = torch.randn(module.num_features)
+                module.running_var = 0.5 + torch.rand(module.num_features)
+        images = torch.randn(5, 3, 32, 32)
+    folded = fold_batch_norm(network)
+    assert not any(isinstance(module, nn.BatchNorm2d) for module in folded.modules())
+    assert any(isinstance(module, nn.BatchNorm2d) for module in network.modules())
+    with torch.inference_mode():
+        torch.testing.assert_close(folded(images), network(images), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("num_classes", [2, 100])

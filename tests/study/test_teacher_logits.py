@@ -168,12 +168,12 @@ class KilledAfter(tqdm):  # type: ignore[type-arg]
 
 
 def fill_until_killed(folder: Path) -> None:
-    storage.logits.BATCHES_BETWEEN_FLUSHES = 2
+    storage.logits.SECONDS_BETWEEN_FLUSHES = 0.0
     TeacherLogits(folder, bank(), teacher, CLASSES, lambda total: KilledAfter(disable=True)).take(*all_rows())
 
 
 def fill_slowly(folder: Path) -> None:
-    storage.logits.BATCHES_BETWEEN_FLUSHES = 1
+    storage.logits.SECONDS_BETWEEN_FLUSHES = 0.0
     TeacherLogits(folder, bank(), teacher, CLASSES, quiet).take(*all_rows())
 
 
