@@ -73,8 +73,9 @@ def open_storage(url: str, claims: Claims) -> RDBStorage:
 
 
 def read_storage(url: str) -> RDBStorage:
-    """Open an Optuna storage that is there, to read it: nothing is created, claimed or set, so its folder may be
-    read-only, and a file that is one whole stays so.
+    """Open an Optuna storage that is there, to read it.
+
+    Nothing is created, claimed or set, in it or beside it: a SQLite file may lie in a read-only folder.
 
     Raises:
         StorageError: where it is not there, cannot be reached or is no Optuna storage.
