@@ -1,6 +1,7 @@
 """What is written, what --check finds, and a build where no browser is."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -84,6 +85,23 @@ def test_published_reports_match_their_results() -> None:
     if not folders:
         pytest.skip("no report is published yet")
     assert [line for folder in folders for line in build.differences(folder)] == []
+
+
+@pytest.mark.parametrize("published", sorted(build.PUBLISHED.glob("*/")), ids=lambda path: path.name)
+def test_a_published_report_is_built_again_from_its_results(published: Path, tmp_path: Path) -> None:
+    build.write_report(json.loads((published / "results.json").read_text()), tmp_path)
+    for name in ("results.json", "trials.csv"):
+        assert (tmp_path / name).read_bytes() == (published / name).read_bytes()
+    text, page = (published / "report.md").read_text(), (tmp_path / "report.html").read_text()
+    names = re.findall(r"\]\(figures/(\w+)\.png\)", text)
+    assert names
+    assert re.findall(r'<div class="figure" id="(\w+)"', page) == names
+    drawn = {path.stem: build._stored_fingerprint(path) for path in tmp_path.glob("figures/*.png")}
+    if drawn:
+        assert drawn == {name: build._stored_fingerprint(published / "figures" / f"{name}.png") for name in names}
+    else:  # no browser: no figures in the text
+        text = re.sub(r"!\[figure: .*\n\n\*.*\*\n\n", "", text)
+    assert (tmp_path / "report.md").read_text() == text
 
 
 @pytest.mark.usefixtures("no_browser")
