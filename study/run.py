@@ -44,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the study that the command line describes, from where it is to the end."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parse(given)
-    command = "python -m study.run " + shlex.join(given)
+    command = without_password("python -m study.run " + shlex.join(given))
     with one_line_errors(command):
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -203,6 +203,11 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     group.add_argument("--workers", type=int, default=1, metavar="N", help="processes that share the work")
     group.add_argument("--dry-run", action="store_true", help="say what would run and how long it should take here")
     return parser.parse_args(arguments)
+
+
+def without_password(command: str) -> str:
+    """The command with the password of a storage address starred: it is stored, and published with a report."""
+    return re.sub(r"(://[^\s:/@]*):[^\s@]*@", r"\1:***@", command)
 
 
 def numbers(text: str) -> tuple[float, ...]:

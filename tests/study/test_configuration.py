@@ -9,6 +9,7 @@ from dataclasses import replace
 import pytest
 
 from study.configuration import PRESETS, STUDENT_RECIPE, TEACHER_RECIPES, Configuration, ConfigurationError, Recipe
+from study.run import without_password
 
 DEMO = PRESETS["demo"]
 
@@ -114,3 +115,16 @@ def test_a_configuration_survives_json(preset: str) -> None:
 def test_a_configuration_is_frozen() -> None:
     with pytest.raises(dataclasses.FrozenInstanceError):
         DEMO.seed = 1  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("address", "stored"),
+    [
+        ("postgresql+psycopg://kd:se:cr%40et@host/kd", "postgresql+psycopg://kd:***@host/kd"),
+        ("--storage=postgresql://:secret@host/kd", "--storage=postgresql://:***@host/kd"),
+        ("postgresql://kd@host:5432/kd", "postgresql://kd@host:5432/kd"),
+        ("sqlite:///runs/study.db", "sqlite:///runs/study.db"),
+    ],
+)
+def test_no_password_is_stored_with_a_study(address: str, stored: str) -> None:
+    assert without_password(f"study.run --storage {address} --seed 1") == f"study.run --storage {stored} --seed 1"
