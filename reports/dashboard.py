@@ -42,12 +42,12 @@ FIGURE_HEIGHT = 450  # pixels, fixed by the dashboard
 
 Figures = dict[str, tuple[str, Callable[[Results], go.Figure | None]]]
 FIGURES_OF_SEARCH: Figures = {
-    "grid": ("Validation accuracy over the grid, %", grid_heatmap),
+    "grid": ("Validation accuracy, %", grid_heatmap),
     "pruning": ("What pruning saved", pruning_savings),
     "curves": ("Trials that ended, by epoch", trial_curves),
     "tpe": ("Where TPE went", tpe_path),
 }
-FIGURES_OF_COMPARISON: Figures = {"comparison": ("Arms; a line joins the runs of one seed", comparison)}
+FIGURES_OF_COMPARISON: Figures = {"comparison": ("Runs of each arm, joined by seed", comparison)}
 
 
 # What is shown.
@@ -157,8 +157,17 @@ class Shown:
         for name, (title, draw) in figures.items():
             figure = draw(results)
             if figure is not None:
-                top = 110 if figure.layout.height > FIGURE_HEIGHT else 80
-                figure.update_layout(title={"text": title, "x": 0.02, "y": 0.97}, margin_t=top, height=FIGURE_HEIGHT)
+                if figure.layout.height > FIGURE_HEIGHT:
+                    # Panels are lower here than in the report: inner ticks would lie under the titles.
+                    figure.for_each_xaxis(lambda axis: axis.update(showticklabels=axis.title.text is not None))
+                figure.update_layout(
+                    template="kd_study_clear",
+                    title={"text": title, "x": 0.02, "y": 0.97, "font_size": 15},
+                    # Below: on a phone a legend has several lines, which would cover the title.
+                    legend={"yref": "container", "y": 0.01, "yanchor": "bottom"},
+                    margin_t=70,
+                    height=FIGURE_HEIGHT,
+                )
                 self._write(f"dashboard:plot_data:{name}:", figure.to_json())
 
     def _write_note(self, prefix: str, text: str) -> None:
@@ -180,14 +189,25 @@ class Shown:
 # Where it is shown.
 
 
-STYLE = b"""<style>
+STYLE = """
 p.MuiTypography-body1 { white-space: normal; overflow-wrap: anywhere; max-height: 7.5em; overflow-y: auto; }
 td.MuiTableCell-body { overflow-wrap: anywhere; }
-</style></head>"""
+@media (max-width: 700px) {
+  main { min-width: 0; }
+  .MuiGrid-container > .MuiGrid-root { flex-basis: 100%; max-width: 100%; }
+}
+""" + "\n".join(
+    f".MuiGrid-container > :has([id='user-defined-plot:{name}']) {{ order: {rank - 100}; }}"
+    for rank, name in enumerate({**FIGURES_OF_SEARCH, **FIGURES_OF_COMPARISON})
+)
 
 
 def _styled(application: "WSGIApplication") -> "WSGIApplication":
-    """The dashboard, with attributes that wrap: it writes each on one line, and a curve makes a page screens wide."""
+    """The dashboard, with attributes that wrap, our figures in their order, and one column on a phone.
+
+    By itself it writes each attribute on one line, so that a curve makes a page screens wide, and shows figures in
+    the order of a Python set, another one in each process.
+    """
 
     def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         if not environ["PATH_INFO"].startswith("/dashboard"):
@@ -195,7 +215,7 @@ def _styled(application: "WSGIApplication") -> "WSGIApplication":
         environ.pop("HTTP_IF_MODIFIED_SINCE", None)
         started: list[Any] = []
         page = application(environ, lambda *arguments: started.extend(arguments))  # type: ignore[arg-type]
-        body = b"".join(page).replace(b"</head>", STYLE)
+        body = b"".join(page).replace(b"</head>", f"<style>{STYLE}</style></head>".encode())
         headers = [header for header in started[1] if header[0].lower() != "content-length"]
         start_response(started[0], [*headers, ("Content-Length", str(len(body)))])
         return [body]

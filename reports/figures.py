@@ -1,6 +1,7 @@
 """Every figure of the report, drawn by plotly from the results alone.
 
-One quiet template in two schemes, ``kd_study`` (light) and ``kd_study_dark``. Traces keep to colours that reach a
+One quiet template in three schemes: ``kd_study`` (light), ``kd_study_dark``, and ``kd_study_clear`` for a page that may
+be either and does not say which, with the grey that both leave readable. Traces keep to colours that reach a
 contrast of 3 to 1 on both, told apart by the colour-blind, and no figure tells things apart by colour alone. Figures
 have no width of their own: they fit a code host's page (800 pixels) and a phone.
 """
@@ -53,6 +54,7 @@ def _template(text: str, paper: str, lines: str) -> go.layout.Template:
 
 plotly.io.templates["kd_study"] = _template(text="#24292f", paper="#ffffff", lines="#e3e6ea")
 plotly.io.templates["kd_study_dark"] = _template(text="#d8dee6", paper="#0d1117", lines="#2b323b")
+plotly.io.templates["kd_study_clear"] = _template(text="#7a8089", paper="rgba(0,0,0,0)", lines="rgba(128,135,144,0.3)")
 
 
 def figures(results: Results) -> dict[str, go.Figure]:

@@ -1,5 +1,6 @@
 """Figures are drawn for what there is, and say what they show."""
 
+import plotly.io
 import pytest
 
 from reports import Results
@@ -84,3 +85,11 @@ def luminance(colour: str) -> float:
 def test_colours_have_a_contrast_of_3_to_1_in_light_and_dark(colour: str, paper: str) -> None:
     lighter, darker = sorted((luminance(colour), luminance(paper)), reverse=True)
     assert (lighter + 0.05) / (darker + 0.05) >= 3
+
+
+@pytest.mark.parametrize("paper", ["#ffffff", "#1e1e1e"])
+def test_text_of_the_dashboard_is_readable_on_its_light_and_its_dark_cards(paper: str) -> None:
+    text = plotly.io.templates["kd_study_clear"].layout.font.color
+    lighter, darker = sorted((luminance(text), luminance(paper)), reverse=True)
+    # 4.1 on both is the most that one colour can reach.
+    assert (lighter + 0.05) / (darker + 0.05) >= 3.9
