@@ -85,6 +85,8 @@ def read_studies(url: str, study_name: str) -> tuple[optuna.Study, optuna.Study]
     study = optuna.load_study(study_name=study_name, storage=storage)
     if "configuration" not in study.user_attrs:
         raise StorageError(f"study {study_name!r} in {url} was not made by study.run")
+    if comparison_name(study_name) not in names:
+        raise StorageError(f"{url} holds {study_name!r} without its comparison {comparison_name(study_name)!r}")
     return study, optuna.load_study(study_name=comparison_name(study_name), storage=storage)
 
 

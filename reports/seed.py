@@ -25,6 +25,7 @@ RECIPE = {  # 1.4.2 and 2.4; momentum is not named there
     "schedule": "steps",
     "step_epochs": [30, 60, 90],
     "step_factor": 0.2,
+    "precision": "float32",
 }
 
 

@@ -1,5 +1,6 @@
 """Teacher logits on disk: exact, one row for each (image, view), filled as views first appear."""
 
+import errno
 import os
 import shutil
 import time
@@ -19,9 +20,9 @@ BATCH_SIZE = 500
 SECONDS_BETWEEN_FLUSHES = 5.0
 
 
-def logits_folder(cache: Path, data_hash: str, teacher_hash: str) -> Path:
-    """Where the logits of one teacher on one data set are kept."""
-    return cache / "logits" / f"{data_hash[:12]}-{teacher_hash[:12]}"
+def logits_folder(cache: Path, data_hash: str, teacher_hash: str, device: torch.device) -> Path:
+    """Where the logits of one teacher on one data set are kept; apart by kind of device, since CUDA convolves in TF32."""
+    return cache / "logits" / f"{data_hash[:12]}-{teacher_hash[:12]}-{device.type}"
 
 
 def count_filled(folder: Path) -> int:
@@ -73,8 +74,6 @@ class TeacherLogits:
         self._rows = torch.from_file(str(folder / "logits"), shared=True, size=values, dtype=torch.float16)
         self._rows = self._rows.view(rows, classes)
         self._device_rows: Tensor | None = None
-        if bank.device.type == "cuda" and self._rows.nbytes < torch.cuda.mem_get_info(bank.device)[0] / 2:
-            self.keep_on_device()
 
     def keep_on_device(self) -> None:
         """Serve the rows from the bank's device from now on: 1.62 GB for CIFAR-100, of which all may be asked for."""
@@ -94,6 +93,8 @@ class TeacherLogits:
             OSError: where the disk is full; what was filled is kept.
         """
         rows = indices * VIEWS + views
+        if self._device_rows is None and self._fits_on_device():
+            self.keep_on_device()
         if not self._filled[rows].all():
             with hold(self._claims, "logits"):
                 # Looked up again: another process may have filled them while this one waited.
@@ -121,6 +122,10 @@ class TeacherLogits:
                 "make room or give --runs-dir on another disk"
             )
 
+    def _fits_on_device(self) -> bool:
+        device = self.bank.device
+        return device.type == "cuda" and self._rows.nbytes < torch.cuda.mem_get_info(device)[0] / 2
+
     def _fill(self, rows: Tensor) -> None:
         if self._teacher is None:
             self._teacher = self._make_teacher()
@@ -131,7 +136,8 @@ class TeacherLogits:
                 for batch in rows.split(BATCH_SIZE):
                     # Not through the memory map: on a full disk that is a SIGBUS, here it is an OSError.
                     for row, logits in zip(batch.tolist(), self._ask(self._teacher, batch), strict=True):
-                        os.pwrite(file, logits, row * self.classes * 2)
+                        if os.pwrite(file, logits, row * self.classes * 2) < len(logits):
+                            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
                     progress.update(len(batch))
                     written += len(batch)
                     if written == len(rows) or time.monotonic() - last_flush >= SECONDS_BETWEEN_FLUSHES:

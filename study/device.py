@@ -19,4 +19,10 @@ def pick_device(name: str) -> torch.device:
     kind = name.split(":")[0]
     require(kind in available, f"--device {name}: give one of {', '.join(DEVICES)}")
     require(available[kind], f"--device {name}: this machine or this torch has none; give --device cpu to use the CPU")
-    return torch.device(name)
+    device = torch.device(name)
+    if kind == "cuda":
+        devices = torch.cuda.device_count()
+        require((device.index or 0) < devices, f"--device {name}: there are {devices}, numbered from 0")
+        # A CUDA graph is recorded on the current device, wherever its tensors are.
+        torch.cuda.set_device(device.index or 0)
+    return device

@@ -112,6 +112,7 @@ def plan(
     added: list[tuple[float, float]],
     tpe_trials: int,
     teacher_given: bool,
+    device: torch.device,
 ) -> Work:
     """What is left to run, found without training or writing anything and without CIFAR-100 at hand."""
     if configuration.dataset == "synthetic":
@@ -121,7 +122,7 @@ def plan(
         labels, data_hash = torch.arange(100).repeat_interleave(500), CIFAR100_HASH
     parts = split(labels, configuration.train_images)
     stored = find_teachers(cache, data_hash, configuration.teacher_network)
-    filled = max((count_filled(logits_folder(cache, data_hash, teacher.hash)) for teacher in stored), default=0)
+    filled = max((count_filled(logits_folder(cache, data_hash, teacher.hash, device)) for teacher in stored), default=0)
     study, compared = stored_study(url, name), stored_study(url, comparison_name(name))
     work = work_left(configuration, study, compared, parts, added, tpe_trials, filled)
     return dataclasses.replace(work, train_teacher=not (stored or teacher_given), teacher_images=len(labels))
@@ -201,7 +202,8 @@ class Probe:
         """One training step with the distillation loss."""
         step = TrainingStep(lambda: make(self.classes), recipe, self.bank, self.classes)
         # A step of a CPU is long enough to be timed alone.
-        images = torch.arange(recipe.batch_size if self.device.type == "cpu" else PROBE_IMAGES) % PROBE_IMAGES
+        batches = 1 if self.device.type == "cpu" else max(1, PROBE_IMAGES // recipe.batch_size)
+        images = torch.arange(batches * recipe.batch_size) % PROBE_IMAGES
         said = torch.zeros(len(images), self.classes, dtype=torch.float16)
         with tqdm(disable=True) as progress:
             call = partial(step.epoch, images, images % VIEWS, said, 0.5, 4.0, 0, progress)

@@ -44,19 +44,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the study that the command line describes, from where it is to the end."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     options = parse(given)
-    command = without_password("python -m study.run " + shlex.join(given))
+    typed = [argument for argument in given if argument != "--worker"]
+    command = without_password("python -m study.run " + shlex.join(typed))
     with one_line_errors(command):
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         configuration = configure(options)
         device = pick_device(options.device)
+        if options.workers > 1:
+            require(device.index is None, f"--device {device}: --workers takes all devices, leave the number out")
         name = options.study or configuration.preset
         require(re.fullmatch(r"[\w.-]+", name) is not None, f"--study {name!r}: give letters, digits, '.', '_' and '-'")
         cache = cache_folder(options.runs_dir)
         url = options.storage or default_url(options.runs_dir)
         claims = open_claims(url)
         tpe_trials = options.n_trials if options.sampler == "tpe" else 0
-        work = plan(name, configuration, cache, url, options.arm, tpe_trials, options.teacher is not None)
+        work = plan(name, configuration, cache, url, options.arm, tpe_trials, options.teacher is not None, device)
         if not options.worker:
             print_plan(configuration, work, device, options.workers)
         if options.dry_run:
@@ -69,7 +72,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         teacher = choose_teacher(configuration, images, cache, device, options.teacher, teacher_of(url, name))
         logits = TeacherLogits(
             # One memory map for several hosts may show a row as filled before it is there: each host fills its own.
-            logits_folder(cache if url.startswith("sqlite") else cache / platform.node(), images.hash, teacher.hash),
+            logits_folder(
+                cache if url.startswith("sqlite") else cache / platform.node(), images.hash, teacher.hash, device
+            ),
             bank,
             make_teacher=lambda: fold_batch_norm(teacher.load(device)),
             classes=len(images.classes),

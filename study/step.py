@@ -1,5 +1,6 @@
 """The step of stochastic gradient descent, as tensor code that never waits for the device."""
 
+import gc
 import math
 from collections.abc import Callable
 from importlib.util import find_spec
@@ -172,8 +173,15 @@ class TrainingStep:
                 self._step(size)
         torch.cuda.current_stream(self.bank.device).wait_stream(stream)
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph):
-            self._step(size)
+        # A step that was dropped is collected now or later: the end of its graphs would break this recording
+        # (https://github.com/pytorch/pytorch/pull/161037).
+        gc.collect()
+        gc.disable()
+        try:
+            with torch.cuda.graph(graph, stream=stream):
+                self._step(size)
+        finally:
+            gc.enable()
         with torch.no_grad():
             for tensor, value in kept.items():
                 tensor.copy_(value)

@@ -1,4 +1,4 @@
-"""The teacher: trained or imported, evaluated once on the test images, stored with its hash and accuracy.
+"""The teacher: trained or imported, evaluated on the test images at its end, stored with its hash and accuracy.
 
 The parameters of a teacher that is trained here are rounded to float16, which halves its file; those are what its hash
 and accuracy are of, and what a study uses. An imported one stays as it is.

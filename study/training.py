@@ -134,7 +134,7 @@ class Training:
             bank = self.step.bank
             logits, labels = predict(self.network, bank, self.validation), bank.labels[self.validation]
             validation_loss = F.cross_entropy(logits, labels).item()
-            validation_accuracy = (logits.argmax(dim=1) == labels).double().mean().item()
+            validation_accuracy = (logits.argmax(dim=1) == labels).sum().item() / len(labels)
         return Epoch(train_loss, validation_loss, validation_accuracy, time.perf_counter() - start)
 
     def _save(self) -> None:
@@ -165,7 +165,9 @@ class Training:
             say(f"{self.checkpoint}: damaged ({reason}); {self.name} starts from its first epoch")
             return
         if content.get("identity") != self._identity():
-            say(f"{self.checkpoint}: left by another study; {self.name} starts from its first epoch")
+            say(
+                f"{self.checkpoint}: left by another study or by an earlier version; {self.name} starts from its first epoch"
+            )
             return
         self.step.load(content["step"])
         self.curve = [Epoch(**epoch) for epoch in content["curve"]]

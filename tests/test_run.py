@@ -18,7 +18,7 @@ from storage.study_storage import default_url
 from study.teacher import main as teacher_main
 
 ROOT = Path(__file__).parent.parent
-SMALL = ["--preset", "demo", "--epochs", "2", "--train-images", "320", "--seeds", "2"]
+SMALL = ["--device", "cpu", "--preset", "demo", "--epochs", "2", "--train-images", "320", "--seeds", "2"]
 SMALL += ["--alphas", "0,0.5", "--temperatures", "1,4"]
 
 
@@ -57,7 +57,7 @@ def without_times(results: dict[str, Any]) -> Any:
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A runs folder that holds a teacher and nothing else."""
     folder = tmp_path_factory.mktemp("cache")
-    teacher_main(["--preset", "demo", "--epochs", "2", "--runs-dir", str(folder)])
+    teacher_main(["--device", "cpu", "--preset", "demo", "--epochs", "2", "--runs-dir", str(folder)])
     return folder
 
 
