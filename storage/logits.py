@@ -21,7 +21,7 @@ SECONDS_BETWEEN_FLUSHES = 5.0
 
 
 def logits_folder(cache: Path, data_hash: str, teacher_hash: str, device: torch.device) -> Path:
-    """Where the logits of one teacher on one data set are kept; apart by kind of device, since CUDA convolves in TF32."""
+    """Where the logits of one teacher on one data set are kept, by kind of device: CUDA convolves in TF32."""
     return cache / "logits" / f"{data_hash[:12]}-{teacher_hash[:12]}-{device.type}"
 
 

@@ -75,7 +75,7 @@ def open_storage(url: str, claims: Claims) -> RDBStorage:
 def read_storage(url: str) -> RDBStorage:
     """Open an Optuna storage that is there, to read it.
 
-    Nothing is created, claimed or set, in it or beside it: a SQLite file may lie in a read-only folder.
+    Nothing is created, claimed or set in it: an export may lie in a read-only folder.
 
     Raises:
         StorageError: where it is not there, cannot be reached or is no Optuna storage.

@@ -16,13 +16,14 @@ def versions() -> dict[str, str]:
 
 
 def hardware(device: torch.device) -> dict[str, str | int]:
-    """The device, its name, the processor and the number of threads."""
+    """The device, its name, the number of threads, and how CUDA convolves float32."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
         "device": str(device),
         "name": name,
         "threads": torch.get_num_threads(),
         "system": f"{platform.system()} {platform.machine()}",
+        **({"convolutions": "TF32"} if device.type == "cuda" and torch.backends.cudnn.allow_tf32 else {}),
     }
 
 

@@ -165,9 +165,7 @@ class Training:
             say(f"{self.checkpoint}: damaged ({reason}); {self.name} starts from its first epoch")
             return
         if content.get("identity") != self._identity():
-            say(
-                f"{self.checkpoint}: left by another study or by an earlier version; {self.name} starts from its first epoch"
-            )
+            say(f"{self.checkpoint}: left by another study or version; {self.name} starts from its first epoch")
             return
         self.step.load(content["step"])
         self.curve = [Epoch(**epoch) for epoch in content["curve"]]
