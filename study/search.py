@@ -219,12 +219,12 @@ class Search:
 def make_pruner(name: str, epochs: int) -> BasePruner:
     """``median``: prune below the median of the trials completed so far, once half the epochs are over.
 
-    The start-up of 4 trials and the warm-up of half the epochs are meant for 16 points: simulated on curves of equal
-    speed, of random speed, and on curves on which the better points start slower, the best point was pruned in 0, 15
-    and 70 % of the runs and 22 to 27 % of the epochs were saved, against 28, 36 and 69 % of the runs with Optuna's
-    defaults. ``python -m reports.pruning_study`` asks the same of stored curves. A repeated trial counts for the
-    start-up, but has no curve to be compared with. Only trials that have completed are compared with, so several
-    workers prune less: https://github.com/optuna/optuna/issues/2441.
+    The start-up of 4 trials and the warm-up of half the epochs are meant for 16 points. On the 13 full curves of
+    reports/published/cifar100-ten-epochs, replayed in 20 orders by ``python -m reports.pruning_study``, they save 22 %
+    of the epochs and never prune the best point; Optuna's defaults save 52 % and prune it in 45 % of the orders. On
+    simulated curves of which the better points start slower, both prune it in 70 % of the runs. A repeated trial counts
+    for the start-up, but has no curve to be compared with. Only trials that have completed are compared with, so
+    several workers prune less: https://github.com/optuna/optuna/issues/2441.
     """
     if name == "none":
         return NopPruner()
