@@ -64,7 +64,7 @@ class TrainingStep:
 
         self._loss: Callable[..., Tensor] = self._forward
         if device.type == "cuda" and find_spec("triton") is not None:
-            # On a CPU the compiled step takes twice as long as the eager one: python -m tests.choices --compile.
+            # On a CPU the compiled step is slower than the eager one: python -m tests.choices --compile.
             self._loss = torch.compile(self._forward, dynamic=False)
         self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
 
