@@ -9,7 +9,6 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 from torch.autograd import profiler
-from torch.utils.flop_counter import FlopCounterMode
 
 LATENCY_BATCHES = (1, 128)
 LATENCY_REPEATS = 7
@@ -42,6 +41,9 @@ def count_parameters(network: nn.Module) -> int:
 
 def measure_cost(network: nn.Module, device: torch.device) -> Cost:
     """Measure a network in evaluation mode on ``device``, in channels-last float32; takes seconds."""
+    # Imported here: it imports triton, which only a new study has to wait for.
+    from torch.utils.flop_counter import FlopCounterMode
+
     network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     images = {
         size: torch.zeros(size, 3, 32, 32, device=device).to(memory_format=torch.channels_last)

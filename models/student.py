@@ -25,6 +25,6 @@ class StudentCNN(nn.Module):
         hidden = F.relu(F.max_pool2d(self.conv1(images), 2))
         hidden = F.relu(F.max_pool2d(self.conv2(hidden), 2))
         hidden = F.relu(F.max_pool2d(self.conv3(hidden), 2))
-        hidden = F.relu(self.conv4(hidden))
-        logits: Tensor = self.fc(hidden.flatten(1))
+        hidden = F.relu(self.conv4(hidden).flatten(1))
+        logits: Tensor = self.fc(hidden)
         return logits

@@ -3,15 +3,11 @@
 python -m reports.dashboard                  opens the studies of runs/ on http://127.0.0.1:8080
 python -m reports.dashboard --storage URL    those of another storage
 
-While a study runs, ``kept_current`` keeps its notes and figures current, whether or not somebody watches.
+While a study runs, ``reports.current`` keeps its notes and figures current, whether or not somebody watches.
 """
 
 import argparse
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from pathlib import Path
 from socketserver import ThreadingMixIn
@@ -35,8 +31,6 @@ from study.record import comparison_name
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
 
-SECONDS_BETWEEN = 30.0
-LARGEST_SHARE_OF_TIME = 0.01
 KEPT = "\n\n---\n*What is written below this line stays.*"
 FIGURE_HEIGHT = 450  # pixels, fixed by the dashboard
 
@@ -51,43 +45,6 @@ FIGURES_OF_COMPARISON: Figures = {"comparison": ("Runs of each arm, joined by se
 
 
 # What is shown.
-
-
-@contextmanager
-def kept_current(url: str, study_name: str) -> Iterator[None]:
-    """Refresh now and then while the block runs, in a thread with its own connection, and once more at its end.
-
-    It takes a hundredth of the time at most. No error of it reaches the block: a study goes on without its notes.
-
-    Args:
-        url: of the Optuna storage.
-        study_name: the study of the search.
-    """
-    ended = threading.Event()
-
-    def refresh_often() -> None:
-        pause = 0.0
-        while not ended.wait(pause):
-            start = time.perf_counter()
-            _try_refresh(url, study_name)
-            pause = max(SECONDS_BETWEEN, (time.perf_counter() - start) / LARGEST_SHARE_OF_TIME)
-
-    thread = threading.Thread(target=refresh_often, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        ended.set()
-    thread.join()
-    _try_refresh(url, study_name)
-
-
-def _try_refresh(url: str, study_name: str) -> None:
-    # Whatever goes wrong, a bug included, is about notes and figures alone: no reason to stop a training.
-    try:
-        refresh(url, study_name)
-    except Exception as error:
-        print(f"notes of the dashboard are not current: {type(error).__name__}: {error}", file=sys.stderr)
 
 
 def refresh(url: str, study_name: str) -> None:

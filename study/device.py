@@ -1,10 +1,17 @@
 """The device to train on."""
 
+import ctypes
+import platform
+
 import torch
 
 from study.configuration import require
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
+
+# From glibc's malloc.h.
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+LARGEST_MMAP_THRESHOLD = 32 * 2**20
 
 
 def pick_device(name: str) -> torch.device:
@@ -25,4 +32,17 @@ def pick_device(name: str) -> torch.device:
         require((device.index or 0) < devices, f"--device {name}: there are {devices}, numbered from 0")
         # A CUDA graph is recorded on the current device, wherever its tensors are.
         torch.cuda.set_device(device.index or 0)
+    if kind == "cpu":
+        keep_freed_memory()
     return device
+
+
+def keep_freed_memory() -> None:
+    """Have glibc keep the memory that a step frees: the next one would get it back page by page from the kernel.
+
+    ``python -m tests.choices`` says what that brings, mallopt(3) what is set. Does nothing with another C library.
+    """
+    if platform.libc_ver()[0] == "glibc":
+        mallopt = ctypes.CDLL(None).mallopt
+        mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
+        mallopt(M_TRIM_THRESHOLD, 2**31 - 1)

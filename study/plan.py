@@ -32,7 +32,7 @@ from study.teacher import find_teachers
 
 PROBE_IMAGES = 1000
 PROBE_STEPS = 10
-PROBE_SECONDS = 0.3
+PROBE_SECONDS = 0.2
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,7 @@ class Work:
         classes: of the data set.
         train_teacher: whether the teacher has to be trained before.
         teacher_images: that the teacher is trained on.
+        begun_with: hash of the teacher with which the study was begun; None where it was not begun.
     """
 
     trials: int
@@ -59,6 +60,7 @@ class Work:
     classes: int
     train_teacher: bool = False
     teacher_images: int = 0
+    begun_with: str | None = None
 
 
 def work_left(
@@ -123,26 +125,28 @@ def plan(
     parts = split(labels, configuration.train_images)
     stored = find_teachers(cache, data_hash, configuration.teacher_network)
     filled = max((count_filled(logits_folder(cache, data_hash, teacher.hash, device)) for teacher in stored), default=0)
-    study, compared = stored_study(url, name), stored_study(url, comparison_name(name))
+    study, compared = stored_studies(url, name)
     work = work_left(configuration, study, compared, parts, added, tpe_trials, filled)
-    return dataclasses.replace(work, train_teacher=not (stored or teacher_given), teacher_images=len(labels))
+    return dataclasses.replace(
+        work,
+        train_teacher=not (stored or teacher_given),
+        teacher_images=len(labels),
+        begun_with=None if study is None else study.user_attrs.get("teacher", {}).get("hash"),
+    )
 
 
-def stored_study(url: str, name: str) -> optuna.Study | None:
-    """A study as it is stored; None where there is none, and then nothing is created."""
+def stored_studies(url: str, name: str) -> tuple[optuna.Study | None, optuna.Study | None]:
+    """Search and comparison as they are stored; None where there is none, and then nothing is created."""
     database = make_url(url).database
     if make_url(url).get_backend_name() == "sqlite" and not Path(str(database)).exists():
-        return None
+        return None, None
     storage = open_storage(url, open_claims(url))
-    if name not in optuna.get_all_study_names(storage):
-        return None
-    return optuna.load_study(study_name=name, storage=storage)
-
-
-def teacher_of(url: str, name: str) -> str | None:
-    """Hash of the teacher with which a stored study was begun; None where it was not begun."""
-    study = stored_study(url, name)
-    return None if study is None else study.user_attrs.get("teacher", {}).get("hash")
+    stored = optuna.get_all_study_names(storage)
+    study, compared = (
+        optuna.load_study(study_name=name, storage=storage) if name in stored else None
+        for name in (name, comparison_name(name))
+    )
+    return study, compared
 
 
 def expected_views(images: int, draws: int) -> int:

@@ -23,6 +23,7 @@ import torch
 
 from data import ImageBank, split
 from models import StudentCNN, fold_batch_norm
+from reports.current import kept_current
 from storage.artifacts import artifact_store
 from storage.logits import TeacherLogits, logits_folder
 from storage.study_storage import default_url, open_claims, open_storage
@@ -30,7 +31,7 @@ from study.command_line import add_machine_options, cache_folder, load_images, o
 from study.comparison import Comparison, choose_arms
 from study.configuration import PRECISIONS, PRESETS, Configuration, require
 from study.device import pick_device
-from study.plan import plan, print_plan, teacher_of
+from study.plan import plan, print_plan
 from study.progress import bar
 from study.record import checkpoint_file, comparison_name, count_ended, open_studies
 from study.search import Search
@@ -69,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         images = load_images(configuration.dataset, options.runs_dir, options.data_dir)
         parts = split(images.train_labels, configuration.train_images)
         bank = ImageBank.of_training_images(images, device)
-        teacher = choose_teacher(configuration, images, cache, device, options.teacher, teacher_of(url, name))
+        teacher = choose_teacher(configuration, images, cache, device, options.teacher, work.begun_with)
         logits = TeacherLogits(
             # One memory map for several hosts may show a row as filled before it is there: each host fills its own.
             logits_folder(
@@ -129,11 +130,6 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.worker:
             work_on(search, comparison, tpe_trials, options.arm)
             return
-        # Imported here, since plotly takes a while and a worker draws nothing.
-        from reports.build import write_report
-        from reports.collect import collect
-        from reports.dashboard import kept_current
-
         with kept_current(url, name):
             if options.workers > 1:
                 total = count_ended(study) + count_ended(compared) + work.trials + work.runs
@@ -141,7 +137,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             else:
                 work_on(search, comparison, tpe_trials, options.arm)
 
-        # The report, from what is stored.
+        # The report, from what is stored. Imported here, since plotly takes a while and a worker draws nothing.
+        from reports.build import write_report
+        from reports.collect import collect
+
         folder = options.runs_dir / name
         write_report(collect(url, name), folder)
         print(f"all done: {folder / 'report.md'}")

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.sgd import sgd
 from tqdm import tqdm
 
 from data import ImageBank
@@ -40,19 +41,8 @@ class TrainingStep:
             network = build()
         self.network: nn.Module = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._learning_rate = torch.zeros(1, device=device)
-        self._optimizer = torch.optim.SGD(
-            self.network.parameters(),
-            lr=self._learning_rate,
-            momentum=recipe.momentum,
-            nesterov=recipe.nesterov,
-            weight_decay=recipe.weight_decay,
-            # The others ask the device for the value of a learning rate that is a tensor.
-            fused=True,
-        )
-        # Made here and not by the first step: a recorded graph writes to the addresses that it has seen.
-        self._momenta = [torch.zeros_like(weight) for weight in self.network.parameters() if recipe.momentum != 0]
-        for weight, momentum in zip(self.network.parameters(), self._momenta, strict=False):
-            self._optimizer.state[weight]["momentum_buffer"] = momentum
+        self._weights = list(self.network.parameters())
+        self._momenta = [torch.zeros_like(weight) for weight in self._weights if recipe.momentum != 0]
 
         self._indices = torch.zeros(len(bank), dtype=torch.int64, device=device)
         self._views = torch.zeros_like(self._indices)
@@ -140,12 +130,30 @@ class TrainingStep:
         indices = self._indices[rows]
         images, labels = self.bank.take(indices, self._views[rows]), self.bank.labels[indices]
         loss = self._loss(images, labels, self._teacher_logits[rows])
-        self._optimizer.zero_grad(set_to_none=True)
+        self.network.zero_grad(set_to_none=True)
         loss.backward()
         self._learning_rate.copy_(self._learning_rates[self._number])
-        self._optimizer.step()
+        self._descend()
         self._total_loss += loss.detach() * size
         self._number += 1
+
+    @torch.no_grad()
+    def _descend(self) -> None:
+        # The function behind torch.optim.SGD: momenta and learning rate have their place here already, and the class
+        # imports the whole of torch's compiler, which a start without it would wait for.
+        sgd(
+            self._weights,
+            [weight.grad for weight in self._weights if weight.grad is not None],
+            list(self._momenta) or [None] * len(self._weights),
+            lr=self._learning_rate,
+            momentum=self.recipe.momentum,
+            dampening=0.0,
+            nesterov=self.recipe.nesterov,
+            weight_decay=self.recipe.weight_decay,
+            maximize=False,
+            # The others ask the device for the value of a learning rate that is a tensor.
+            fused=True,
+        )
 
     def _rewind(self) -> None:
         self._number.zero_()

@@ -22,7 +22,6 @@ from pathlib import Path
 
 import optuna
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
@@ -39,7 +38,7 @@ from study.loss import distillation_loss
 from study.search import make_pruner
 from study.space import suggest
 from study.step import TrainingStep
-from study.training import Training
+from study.training import Epoch, Training
 
 CLASSES = 100
 FULL_EPOCH_IMAGES = 45_000
@@ -116,44 +115,48 @@ class Bench:
         self.pixels = torch.randint(256, (self.images, 3, 32, 32), dtype=torch.uint8, generator=generator)
         self.labels = torch.randint(CLASSES, (self.images,), generator=generator)
         self.bank = ImageBank(self.pixels, self.labels, torch.full((3,), 0.5), torch.full((3,), 0.25), self.device)
-        self.recipe = Recipe(epochs=self.repeats + 1, batch_size=STUDENT_RECIPE.batch_size, learning_rate=1e-3)
+        self.recipe = Recipe(epochs=2 * self.repeats + 1, batch_size=STUDENT_RECIPE.batch_size, learning_rate=1e-3)
         self.step = TrainingStep(lambda: StudentCNN(CLASSES), self.recipe, self.bank, CLASSES)
         self.teacher = self._put(build("resnet32x4", CLASSES)).eval()
         self.folder = Path(tempfile.mkdtemp(prefix="kd-study-benchmark-"))
 
-    def matrix_rate(self) -> float:
-        """Best float32 operations a second in a matrix product, over a few sizes."""
-        best = 0.0
-        for size in (1024, 2048, 3072):
-            left, right = (torch.randn(size, size, device=self.device) for _ in range(2))
-            best = max(best, *(2 * size**3 / seconds for seconds in self._times(partial(torch.matmul, left, right), 5)))
-        return best
+    def rates(self) -> tuple[list[float], list[float]]:
+        """Operations a second of the best matrix product and of a student's step (forward, backward, update).
 
-    def step_rate(self) -> list[float]:
-        """Operations a second of a student's step: forward, backward, update."""
-        network = self._put(StudentCNN(CLASSES))
-        optimizer = torch.optim.SGD(network.parameters(), lr=1e-3, weight_decay=5e-4)
+        Both float32 and in turns, so that a change in the speed of the machine falls on both.
+        """
         batch = torch.arange(self.recipe.batch_size, device=self.device)
         images, labels = self.bank.take(batch, batch % VIEWS), self.bank.labels[batch]
+        said = torch.randn(len(batch), CLASSES, device=self.device).half()
+        pairs = [torch.randn(2, size, size, device=self.device) for size in (1024, 2048, 3072)]
 
         def step() -> None:
-            loss = F.cross_entropy(network(images), labels)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
+            self.step.network.zero_grad(set_to_none=True)
+            self.step._loss(images, labels, said).backward()
+            self.step._descend()
 
         with FlopCounterMode(display=False) as counter:
             step()
         operations = counter.get_total_flops()
-        return [operations / seconds for seconds in self._times(step, 10 * self.repeats)]
+        products, steps = [], []
+        for _ in range(10 * self.repeats):
+            seconds = {pair: min(self._times(partial(torch.matmul, *pair), 2)) for pair in pairs}
+            products.append(max(2 * pair.shape[1] ** 3 / seconds[pair] for pair in pairs))
+            steps.append(operations / statistics.median(self._times(step, 5)))
+        return products, steps
 
-    def epochs(self, alpha: float, logits: TeacherLogits | None, name: str) -> list[float]:
-        """Seconds of each training epoch but the first."""
-        training = Training(
-            self.step, seed=0, train=torch.arange(self.images), checkpoint=self.folder / f"{name}.pt", name=name,
-            logits=logits, alpha=alpha, temperature=TEMPERATURE,
-        )  # fmt: skip
-        return [epoch.seconds for epoch in training.epochs()][1:]
+    def epochs(self, logits: TeacherLogits) -> tuple[list[float], list[float]]:
+        """Seconds of each epoch but the first of a plain and of a distilled training, epoch by epoch in turn."""
+
+        def begin(name: str, alpha: float) -> Iterator[Epoch]:
+            step = TrainingStep(lambda: StudentCNN(CLASSES), self.recipe, self.bank, CLASSES)
+            return Training(
+                step, seed=0, train=torch.arange(self.images), checkpoint=self.folder / f"{name}.pt", name=name,
+                logits=logits, alpha=alpha, temperature=TEMPERATURE,
+            ).epochs()  # fmt: skip
+
+        both = list(zip(begin("plain", 0.0), begin("distilled", ALPHA), strict=True))[1:]
+        return [plain.seconds for plain, _ in both], [distilled.seconds for _, distilled in both]
 
     def warm_logits(self, name: str = "resnet20") -> TeacherLogits:
         """Stored logits in which every view of the measured epochs is filled; the teacher does not matter then."""
@@ -304,17 +307,12 @@ def main() -> None:
     bench = Bench(device, repeats=3 if options.quick else 7, images=2560 if options.quick else 10_240,
                   usual_batches=6 if options.quick else 20)  # fmt: skip
 
-    with stage("matrix products"):
-        matrix_rate = bench.matrix_rate()
-    with stage("student steps"):
-        step_rates = bench.step_rate()
+    with stage("matrix products and student steps, in turn"):
+        matrix_rates, step_rates = bench.rates()
     with stage("teacher logits, filled once"):
         logits = bench.warm_logits()
-    plain, distilled = [], []
     with stage("plain and distilled epochs, in turn"):
-        for turn in range(2):
-            plain += bench.epochs(0.0, None, f"plain-{turn}")
-            distilled += bench.epochs(ALPHA, logits, f"distilled-{turn}")
+        plain, distilled = bench.epochs(logits)
     with stage("input pipeline"):
         inputs = bench.input_seconds()
     with stage("study overhead"):
@@ -335,7 +333,7 @@ def main() -> None:
     ratios = {
         "distilled_over_plain": spread(pairs(distilled, plain)),
         "usual_over_ours": spread([seconds / distilled_image for seconds in usual]),
-        "matrix_rate_share": spread([rate / matrix_rate for rate in step_rates]),
+        "matrix_rate_share": spread(pairs(step_rates, matrix_rates)),
         "input_share": spread([seconds / statistics.median(plain) for seconds in inputs]),
         "overhead_share": spread([seconds / (plain_image * FULL_EPOCH_IMAGES) for seconds in overheads]),
     }
@@ -344,9 +342,8 @@ def main() -> None:
         what, target = TARGETS[key]
         figures = f"{values['median']:.4g} ({values['minimum']:.4g} to {values['maximum']:.4g})"
         print(f"{what:<50} {figures:<34} target {target}")
-    print(
-        f"\nmatrix products: {matrix_rate / 1e9:.0f} GFLOPS; student step: {max(step_rates) / 1e9:.0f} GFLOPS at best"
-    )
+    matrix_rate, step_rate = (statistics.median(rates) / 1e9 for rates in (matrix_rates, step_rates))
+    print(f"\nmatrix products: {matrix_rate:.0f} GFLOPS; student step: {step_rate:.0f} GFLOPS")
     for name, seconds in (
         ("plain", plain_image),
         ("distilled, warm logits", distilled_image),

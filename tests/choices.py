@@ -22,7 +22,7 @@ from tqdm import tqdm
 from data import ImageBank
 from models import StudentCNN, build
 from study.configuration import STUDENT_RECIPE, Recipe
-from study.device import pick_device
+from study.device import keep_freed_memory, pick_device
 from study.step import TrainingStep
 
 CLASSES = 100
@@ -97,9 +97,11 @@ def in_turns(one: Callable[[], object], other: Callable[[], object], device: tor
     return [seconds_of(one, device) / seconds_of(other, device) for _ in range(TURNS)]
 
 
-def work(threads: int, start: float, result: "multiprocessing.Queue[int]") -> None:
+def work(threads: int, keep: bool, start: float, result: "multiprocessing.Queue[int]") -> None:
     """Count the steps of one of several processes in ten seconds that all of them share."""
     torch.set_num_threads(threads)
+    if keep:
+        keep_freed_memory()
     device = torch.device("cpu")
     call = once(TrainingStep(lambda: StudentCNN(CLASSES), recipe(), random_bank(device), CLASSES))
     call()
@@ -108,12 +110,12 @@ def work(threads: int, start: float, result: "multiprocessing.Queue[int]") -> No
     result.put(round(seconds / seconds_of(call, device, seconds)))
 
 
-def steps_of_processes(processes: int, threads: int) -> int:
+def steps_of_processes(processes: int, threads: int, keep: bool = True) -> int:
     """Steps in ten seconds of so many processes of so many threads each."""
     context = multiprocessing.get_context("spawn")
     result: multiprocessing.Queue[int] = context.Queue()
-    start = time.time() + 20
-    workers = [context.Process(target=work, args=(threads, start, result)) for _ in range(processes)]
+    start = time.time() + 10
+    workers = [context.Process(target=work, args=(threads, keep, start, result)) for _ in range(processes)]
     for worker in workers:
         worker.start()
     steps = sum(result.get() for _ in workers)
@@ -150,7 +152,8 @@ def main() -> None:
     contiguous = step_of(Contiguous)
     contiguous.network.to(memory_format=torch.contiguous_format)
     for_each = step_of()
-    for_each._optimizer = torch.optim.SGD(for_each.network.parameters(), lr=1e-9, weight_decay=5e-4)
+    optimizer = torch.optim.SGD(for_each.network.parameters(), lr=1e-9, weight_decay=5e-4)
+    for_each._descend = optimizer.step  # type: ignore[method-assign]
     asks = AsksEachStep(lambda: StudentCNN(CLASSES), recipe(), bank, CLASSES)
     print(f"on {device}, {torch.get_num_threads()} threads, torch {torch.__version__}; a step of {len(bank)} images")
     print(f"as it is: {1000 * seconds_of(ours, device) / len(bank):.3f} ms an image\n")
@@ -179,6 +182,8 @@ def main() -> None:
         threads = torch.get_num_threads()
         together, alone = steps_of_processes(threads, 1), steps_of_processes(1, threads)
         print(f"steps in 10 s: {together} by {threads} processes of one thread, {alone} by one of {threads} threads")
+        kept = [steps_of_processes(1, threads) / steps_of_processes(1, threads, keep=False) for _ in range(3)]
+        show("\nfreed memory given back to the kernel", kept)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,7 @@
 """The training step: what a plain loop does, for every training in turn, without waiting for the device."""
 
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
@@ -196,3 +198,27 @@ def test_compiled_it_is_one_graph_for_every_alpha_temperature_and_learning_rate(
     assert counters["stats"]["unique_graphs"] == 2
     for one, other in zip(compiled, eager, strict=True):
         assert_close(one, other)
+
+
+ONE_STEP = """
+import sys
+import torch
+import study.run
+from data import ImageBank
+from models import StudentCNN
+from study.configuration import Recipe
+from tqdm import tqdm
+
+bank = ImageBank(
+    torch.zeros(4, 3, 32, 32, dtype=torch.uint8), torch.arange(4), torch.zeros(3), torch.ones(3), torch.device("cpu")
+)
+step = study.run.TrainingStep(lambda: StudentCNN(4), Recipe(epochs=1, batch_size=4, learning_rate=0.1), bank, 4)
+with tqdm(disable=True) as progress:
+    step.epoch(torch.arange(4), torch.arange(4), None, 0.0, 1.0, 0, progress)
+print(*({"torch._dynamo", "torchvision", "plotly", "pandas", "scipy"} & set(sys.modules)))
+"""
+
+
+def test_the_first_step_does_not_wait_for_imports_that_it_does_not_need() -> None:
+    process = subprocess.run([sys.executable, "-c", ONE_STEP], check=True, capture_output=True, text=True)
+    assert process.stdout.split() == []
