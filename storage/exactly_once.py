@@ -94,9 +94,9 @@ class Worker:
         """Raise ``ClaimLostError`` where this process no longer owns the trial."""
         self.claims.require(self._claim(trial.number))
 
-    def unfinished(self) -> int:
-        """How many trials wait or run, here or elsewhere."""
-        return len(self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING)))
+    def unfinished(self) -> list[FrozenTrial]:
+        """The trials that wait or run, here or elsewhere."""
+        return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
 
     def _claim(self, number: int) -> str:
         return f"{self.study.study_name}-{number}"

@@ -137,6 +137,8 @@ class Search:
                 progress,
                 ended=lambda: self._ended(sampler),
                 ready=self._ready,
+                # A worker that has nothing left of the grid takes part in TPE, which another may have begun.
+                awaited=lambda trial: sampler_of(trial, len(self.points)) == sampler,
             )
 
     def _ended(self, sampler: str) -> int:

@@ -43,6 +43,7 @@ def work_together(
     progress: "tqdm[Any]",
     ended: Callable[[], int],
     ready: Callable[[FrozenTrial], bool] = lambda trial: True,
+    awaited: Callable[[FrozenTrial], bool] = lambda trial: True,
 ) -> None:
     """Run trials until none is left, together with any other process that does the same.
 
@@ -54,6 +55,7 @@ def work_together(
         ask, suggest, ready: as ``Worker.take`` has them.
         run: runs a trial and tells its result.
         progress: shows how many trials have ended, which ``ended`` counts.
+        awaited: whether the trial of another worker has to end before this one is done.
 
     Raises:
         StorageError: where the storage was out of reach for half an hour.
@@ -67,11 +69,12 @@ def work_together(
             waiting = False
             _run_or_fail(trial, run, worker)
         else:
-            left = worker.unfinished()
-            if left == 0:
+            left = [trial for trial in worker.unfinished() if awaited(trial)]
+            if not left:
                 return True
             if not waiting:
-                say(f"{worker.study.study_name}: waiting for {left} trials of other workers")
+                numbers = ", ".join(str(trial.number) for trial in left)
+                say(f"{worker.study.study_name}: other workers run what is left, trial {numbers}: waiting for them")
             waiting = True
             time.sleep(SECONDS_BETWEEN_LOOKS)
         progress.update(ended() - progress.n)

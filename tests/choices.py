@@ -13,13 +13,15 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from data import ImageBank
+from data import VIEWS, ImageBank
 from models import StudentCNN, build
 from study.configuration import STUDENT_RECIPE, Recipe
 from study.device import keep_freed_memory, pick_device
@@ -28,6 +30,8 @@ from study.step import TrainingStep
 CLASSES = 100
 TURNS = 8
 SECONDS_A_TURN = 1.0
+SECONDS_TOGETHER = 10.0
+PROCESS_TURNS = 3
 LOGITS_BATCHES = (25, 100, 500)
 
 
@@ -60,21 +64,22 @@ class AsksEachStep(TrainingStep):
 
 
 def random_bank(device: torch.device) -> ImageBank:
-    """As many random images as one batch has."""
+    """Random images for one step, or on a GPU, to which a step is nothing, for a hundred."""
     generator = torch.Generator().manual_seed(0)
-    images = torch.randint(256, (STUDENT_RECIPE.batch_size, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    count = STUDENT_RECIPE.batch_size * (1 if device.type == "cpu" else 100)
+    images = torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
     labels = torch.randint(CLASSES, (len(images),), generator=generator)
     return ImageBank(images, labels, torch.full((3,), 0.5), torch.full((3,), 0.25), device)
 
 
 def once(step: TrainingStep, said: Tensor | None = None) -> Callable[[], object]:
-    """One step, at a learning rate that leaves the weights where they are."""
-    batch = torch.arange(len(step.bank))
+    """An epoch of the bank, at a learning rate that leaves the weights where they are."""
+    indices = torch.arange(len(step.bank))
     alpha = 0.0 if said is None else 0.5
 
     def call() -> object:
         with tqdm(disable=True) as progress:
-            return step.epoch(batch, batch, said, alpha, 4.0, 0, progress)
+            return step.epoch(indices, indices % VIEWS, said, alpha, 4.0, 0, progress)
 
     return call
 
@@ -97,31 +102,30 @@ def in_turns(one: Callable[[], object], other: Callable[[], object], device: tor
     return [seconds_of(one, device) / seconds_of(other, device) for _ in range(TURNS)]
 
 
-def work(threads: int, keep: bool, start: float, result: "multiprocessing.Queue[int]") -> None:
-    """Count the steps of one of several processes in ten seconds that all of them share."""
+def work(device: torch.device, threads: int, keep: bool, ready: Barrier, result: "Queue[float]") -> None:
+    """Count the images a second of one of several processes that begin together."""
     torch.set_num_threads(threads)
     if keep:
         keep_freed_memory()
-    device = torch.device("cpu")
-    call = once(TrainingStep(lambda: StudentCNN(CLASSES), recipe(), random_bank(device), CLASSES))
+    bank = random_bank(device)
+    call = once(TrainingStep(lambda: StudentCNN(CLASSES), recipe(), bank, CLASSES))
     call()
-    time.sleep(max(0.0, start - time.time()))
-    seconds = 10.0
-    result.put(round(seconds / seconds_of(call, device, seconds)))
+    ready.wait()
+    result.put(len(bank) / seconds_of(call, device, SECONDS_TOGETHER))
 
 
-def steps_of_processes(processes: int, threads: int, keep: bool = True) -> int:
-    """Steps in ten seconds of so many processes of so many threads each."""
+def rate_of_processes(device: torch.device, processes: int, threads: int, keep: bool = True) -> float:
+    """Images a second that so many processes of so many threads each train on together."""
     context = multiprocessing.get_context("spawn")
-    result: multiprocessing.Queue[int] = context.Queue()
-    start = time.time() + 10
-    workers = [context.Process(target=work, args=(threads, keep, start, result)) for _ in range(processes)]
+    result: Queue[float] = context.Queue()
+    ready = context.Barrier(processes)
+    workers = [context.Process(target=work, args=(device, threads, keep, ready, result)) for _ in range(processes)]
     for worker in workers:
         worker.start()
-    steps = sum(result.get() for _ in workers)
+    rate = sum(result.get() for _ in workers)
     for worker in workers:
         worker.join()
-    return steps
+    return rate
 
 
 def recipe(**changes: object) -> Recipe:
@@ -155,7 +159,7 @@ def main() -> None:
     optimizer = torch.optim.SGD(for_each.network.parameters(), lr=1e-9, weight_decay=5e-4)
     for_each._descend = optimizer.step  # type: ignore[method-assign]
     asks = AsksEachStep(lambda: StudentCNN(CLASSES), recipe(), bank, CLASSES)
-    print(f"on {device}, {torch.get_num_threads()} threads, torch {torch.__version__}; a step of {len(bank)} images")
+    print(f"on {device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print(f"as it is: {1000 * seconds_of(ours, device) / len(bank):.3f} ms an image\n")
     print("time of a step / time of the step as it is, median (min to max)\n")
     show("channels first", in_turns(once(contiguous), ours, device))
@@ -178,12 +182,19 @@ def main() -> None:
             predictions.append(min(seconds_of(lambda: teacher(images), device) / size for _ in range(3)))  # noqa: B023
     print("\nteacher logits, ResNet20, ms an image:", end=" ")
     print(", ".join(f"{1000 * s:.2f} in batches of {n}" for n, s in zip(LOGITS_BATCHES, predictions, strict=True)))
-    if device.type == "cpu" and torch.get_num_threads() > 1:
-        threads = torch.get_num_threads()
-        together, alone = steps_of_processes(threads, 1), steps_of_processes(1, threads)
-        print(f"steps in 10 s: {together} by {threads} processes of one thread, {alone} by one of {threads} threads")
-        kept = [steps_of_processes(1, threads) / steps_of_processes(1, threads, keep=False) for _ in range(3)]
-        show("\nfreed memory given back to the kernel", kept)
+    threads = torch.get_num_threads() if device.type == "cpu" else 1
+    print("images a second of several trainings at once:", end=" ")
+    for processes in sorted({1, threads}) if device.type == "cpu" else (1, 2, 4, 8):
+        each = max(1, threads // processes)
+        rate = rate_of_processes(device, processes, each)
+        print(f"{rate:,.0f} of {processes} x {each} threads;", end=" ", flush=True)
+    print()
+    if device.type == "cpu":
+        kept = [
+            rate_of_processes(device, 1, threads) / rate_of_processes(device, 1, threads, keep=False)
+            for _ in range(PROCESS_TURNS)
+        ]
+        show("freed memory given back to the kernel", kept)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from storage.claims import hold
 from storage.exactly_once import point_of
 from study.configuration import PRESETS
 from study.search import sampler_of
-from study.space import grid_points
+from study.space import grid_points, suggest
 from study.training import Epoch, Training
 from tests.storage.postgres import Server
 from tests.storage.test_claims import CLAIM_SESSIONS, wait_until
@@ -81,6 +81,26 @@ def test_four_workers_share_the_points(url: str, tmp_path: Path) -> None:
     assert sorted(str(point_of(trial)) for trial in trials[:16]) == sorted(map(str, POINTS))
     assert max(Counter(toy.epochs_trained()).values()) == 1
     assert len({pair[:2] for pair in toy.epochs_trained() if pair[0] == 0}) == 1, "alpha = 0 is trained once"
+
+
+def test_a_worker_that_comes_later_shares_the_trials_of_tpe(url: str, tmp_path: Path) -> None:
+    dataclasses.replace(Toy(url, tmp_path), tpe_trials=0).run()
+    toy = Toy(url, tmp_path, tpe_trials=3)
+    search = toy.search()
+    ours = search.worker.take(lambda: search._ask_tpe(3), suggest)
+    assert ours is not None
+    other = toy.start()
+
+    def others_have_ended() -> bool:
+        states = [trial.state for trial in toy.study().get_trials()[16:]]
+        return len(states) == 3 and states.count(TrialState.RUNNING) == 1
+
+    assert wait_until(others_have_ended, 60)
+    assert toy.study().get_trials()[ours.number].state == TrialState.RUNNING
+    search._run(ours)
+    search.worker.give_back(ours)
+    other.join(60)
+    assert other.exitcode == 0
 
 
 def die_after_ask(toy: Toy) -> None:
