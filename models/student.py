@@ -25,6 +25,7 @@ class StudentCNN(nn.Module):
         hidden = F.relu(F.max_pool2d(self.conv1(images), 2))
         hidden = F.relu(F.max_pool2d(self.conv2(hidden), 2))
         hidden = F.relu(F.max_pool2d(self.conv3(hidden), 2))
+        # Flattened before the ReLU, whose gradient is then as contiguous as its input: a hundredth of a step.
         hidden = F.relu(self.conv4(hidden).flatten(1))
         logits: Tensor = self.fc(hidden)
         return logits

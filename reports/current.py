@@ -4,7 +4,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 SECONDS_BETWEEN = 30.0
 LARGEST_SHARE_OF_TIME = 0.01
@@ -23,6 +23,9 @@ def kept_current(url: str, study_name: str) -> Iterator[None]:
     ended = threading.Event()
 
     def refresh_often() -> None:
+        # Imported in the thread: the first step of a training need not wait for plotly and pandas.
+        with suppress(ImportError):
+            import reports.dashboard  # noqa: F401
         pause = 0.0
         while not ended.wait(pause):
             start = time.perf_counter()
@@ -42,7 +45,6 @@ def kept_current(url: str, study_name: str) -> Iterator[None]:
 def _try_refresh(url: str, study_name: str) -> None:
     # Whatever goes wrong, a bug included, is about notes and figures alone: no reason to stop a training.
     try:
-        # Imported here, in the thread: the first step of a training need not wait for plotly and pandas.
         from reports.dashboard import refresh
 
         refresh(url, study_name)

@@ -15,7 +15,9 @@ LARGEST_MMAP_THRESHOLD = 32 * 2**20
 
 
 def pick_device(name: str) -> torch.device:
-    """The device called ``name``; ``auto`` takes CUDA, then Apple's MPS, then the CPU.
+    """The device called ``name``, set up for training; ``auto`` takes CUDA, then Apple's MPS, then the CPU.
+
+    For a CPU the whole process keeps the memory that it frees, see ``keep_freed_memory``.
 
     Raises:
         ConfigurationError: where the device asked for is not there; there is no fallback.
@@ -40,7 +42,8 @@ def pick_device(name: str) -> torch.device:
 def keep_freed_memory() -> None:
     """Have glibc keep the memory that a step frees: the next one would get it back page by page from the kernel.
 
-    ``python -m tests.choices`` says what that brings, mallopt(3) what is set. Does nothing with another C library.
+    ``python -m tests.choices`` says what that brings, mallopt(3) what is set; what is larger than 32 MiB, and a step
+    has nothing that large, is given back as before. Does nothing with another C library.
     """
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt

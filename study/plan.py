@@ -143,8 +143,8 @@ def stored_studies(url: str, name: str) -> tuple[optuna.Study | None, optuna.Stu
     storage = open_storage(url, open_claims(url))
     stored = optuna.get_all_study_names(storage)
     study, compared = (
-        optuna.load_study(study_name=name, storage=storage) if name in stored else None
-        for name in (name, comparison_name(name))
+        optuna.load_study(study_name=each, storage=storage) if each in stored else None
+        for each in (name, comparison_name(name))
     )
     return study, compared
 

@@ -137,7 +137,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             else:
                 work_on(search, comparison, tpe_trials, options.arm)
 
-        # The report, from what is stored. Imported here, since plotly takes a while and a worker draws nothing.
+        # The report, from what is stored. Imported here, since plotly takes a while and a worker draws nothing; where
+        # that fails, python -m reports.build makes the report.
         from reports.build import write_report
         from reports.collect import collect
 

@@ -112,7 +112,8 @@ class Search:
 
     def run_tpe(self, trials: int) -> None:
         """Work until the study has that many TPE trials, whoever ended them."""
-        self._work(lambda: self._ask_tpe(trials), trials, "tpe")
+        # A grid point that failed may be tried again by a worker that came later, and left by it.
+        self._work(lambda: self._ask_grid() or self._ask_tpe(trials), trials, "tpe")
 
     def _ask_grid(self) -> Trial | None:
         # GridSampler gives trial number n the n-th point of its shuffled list: asked one at a time, the first 16
@@ -137,8 +138,9 @@ class Search:
                 progress,
                 ended=lambda: self._ended(sampler),
                 ready=self._ready,
-                # A worker that has nothing left of the grid takes part in TPE, which another may have begun.
-                awaited=lambda trial: sampler_of(trial, len(self.points)) == sampler,
+                # A worker that has nothing left of the grid takes part in TPE, which another may have begun. The
+                # comparison begins when nothing of the search is left.
+                awaited=lambda trial: sampler == "tpe" or sampler_of(trial, len(self.points)) == "grid",
             )
 
     def _ended(self, sampler: str) -> int:

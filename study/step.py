@@ -143,8 +143,8 @@ class TrainingStep:
         # imports the whole of torch's compiler, which a start without it would wait for.
         sgd(
             self._weights,
-            [weight.grad for weight in self._weights if weight.grad is not None],
-            list(self._momenta) or [None] * len(self._weights),
+            [weight.grad for weight in self._weights],
+            list(self._momenta),
             lr=self._learning_rate,
             momentum=self.recipe.momentum,
             dampening=0.0,

@@ -55,7 +55,7 @@ def work_together(
         ask, suggest, ready: as ``Worker.take`` has them.
         run: runs a trial and tells its result.
         progress: shows how many trials have ended, which ``ended`` counts.
-        awaited: whether the trial of another worker has to end before this one is done.
+        awaited: whether a trial that waits or runs has to end before this worker may leave.
 
     Raises:
         StorageError: where the storage was out of reach for half an hour.
@@ -74,7 +74,7 @@ def work_together(
                 return True
             if not waiting:
                 numbers = ", ".join(str(trial.number) for trial in left)
-                say(f"{worker.study.study_name}: other workers run what is left, trial {numbers}: waiting for them")
+                say(f"{worker.study.study_name}: waiting for trial {numbers}, of other workers")
             waiting = True
             time.sleep(SECONDS_BETWEEN_LOOKS)
         progress.update(ended() - progress.n)

@@ -123,12 +123,13 @@ class Bench:
     def rates(self) -> tuple[list[float], list[float]]:
         """Operations a second of the best matrix product and of a student's step (forward, backward, update).
 
-        Both float32 and in turns, so that a change in the speed of the machine falls on both.
+        Both float32 and in turns, so that a change in the speed of the machine falls on both. On CUDA the step here is
+        not replayed from a graph, as that of a training is.
         """
         batch = torch.arange(self.recipe.batch_size, device=self.device)
         images, labels = self.bank.take(batch, batch % VIEWS), self.bank.labels[batch]
         said = torch.randn(len(batch), CLASSES, device=self.device).half()
-        pairs = [torch.randn(2, size, size, device=self.device) for size in (1024, 2048, 3072)]
+        squares = [torch.randn(2, size, size, device=self.device) for size in (1024, 2048, 3072)]
 
         def step() -> None:
             self.step.network.zero_grad(set_to_none=True)
@@ -140,8 +141,9 @@ class Bench:
         operations = counter.get_total_flops()
         products, steps = [], []
         for _ in range(10 * self.repeats):
-            seconds = {pair: min(self._times(partial(torch.matmul, *pair), 2)) for pair in pairs}
-            products.append(max(2 * pair.shape[1] ** 3 / seconds[pair] for pair in pairs))
+            products.append(
+                max(2 * two.shape[1] ** 3 / min(self._times(partial(torch.matmul, *two), 2)) for two in squares)
+            )
             steps.append(operations / statistics.median(self._times(step, 5)))
         return products, steps
 

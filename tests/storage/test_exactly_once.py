@@ -17,7 +17,7 @@ from optuna.trial import Trial, TrialState
 from storage.claims import hold
 from storage.exactly_once import point_of
 from study.configuration import PRESETS
-from study.search import sampler_of
+from study.search import Search, sampler_of
 from study.space import grid_points, suggest
 from study.training import Epoch, Training
 from tests.storage.postgres import Server
@@ -96,11 +96,73 @@ def test_a_worker_that_comes_later_shares_the_trials_of_tpe(url: str, tmp_path: 
         return len(states) == 3 and states.count(TrialState.RUNNING) == 1
 
     assert wait_until(others_have_ended, 60)
+    other.join(0.5)
+    assert other.is_alive(), "the comparison begins when the whole search has ended"
     assert toy.study().get_trials()[ours.number].state == TrialState.RUNNING
-    search._run(ours)
-    search.worker.give_back(ours)
+    finish(search, ours)
     other.join(60)
     assert other.exitcode == 0
+
+
+def finish(search: Search, trial: Trial) -> None:
+    search._run(trial)
+    search.worker.give_back(trial)
+
+
+def with_a_failed_point(toy: Toy) -> Toy:
+    """The same study, whose grid has ended but for a point that failed."""
+    dataclasses.replace(toy, tpe_trials=0, diverges=(0.5, 2.0)).run()
+    return toy
+
+
+def test_nobody_leaves_the_search_while_a_failed_point_is_tried_again(url: str, tmp_path: Path) -> None:
+    toy = with_a_failed_point(Toy(url, tmp_path, tpe_trials=1, epoch_seconds=0.3, pruner="none"))
+    other = dataclasses.replace(toy, diverges=(0.5, 2.0)).start()
+    # It has tried the point once more, in vain, and is at TPE's trial.
+    assert wait_until(lambda: len(toy.study().get_trials()) == 18, 60)
+    search = toy.search()
+    ours = search.worker.take(search._ask_grid, suggest)
+    assert ours is not None
+    assert point_of(toy.study().get_trials()[ours.number]) == {"alpha": 0.5, "temperature": 2.0}
+    assert wait_until(lambda: toy.study().get_trials()[17].state == TrialState.COMPLETE, 60)
+    other.join(0.5)
+    assert other.is_alive()
+    finish(search, ours)
+    other.join(60)
+    assert other.exitcode == 0
+
+
+def only_tpe(toy: Toy) -> None:
+    toy.search().run_tpe(toy.tpe_trials)
+
+
+def test_a_point_that_waits_to_be_tried_again_is_run_even_when_only_tpe_is_left(url: str, tmp_path: Path) -> None:
+    toy = with_a_failed_point(Toy(url, tmp_path))
+    for what in (die_after_enqueue, only_tpe):
+        worker = processes.Process(target=what, args=(toy,))
+        worker.start()
+        worker.join(60)
+    assert worker.exitcode == 0
+    assert not toy.study().get_trials(states=(TrialState.WAITING, TrialState.RUNNING))
+
+
+def test_a_trial_of_tpe_without_parameters_does_not_make_a_later_worker_skip_a_failed_point(
+    url: str, tmp_path: Path
+) -> None:
+    toy = with_a_failed_point(Toy(url, tmp_path, tpe_trials=1))
+    search = toy.search()
+    with hold(search.claims, "toy-ask"):
+        ours = search.study.ask()
+        assert search.claims.try_claim(f"toy-{ours.number}")
+    other = toy.start()
+    other.join(1.5)
+    assert other.is_alive()
+    suggest(ours)
+    finish(search, ours)
+    other.join(60)
+    assert other.exitcode == 0
+    ended = toy.study().get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
+    assert {str(point_of(trial)) for trial in ended} >= set(map(str, POINTS))
 
 
 def die_after_ask(toy: Toy) -> None:

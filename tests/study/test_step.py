@@ -215,7 +215,7 @@ bank = ImageBank(
 step = study.run.TrainingStep(lambda: StudentCNN(4), Recipe(epochs=1, batch_size=4, learning_rate=0.1), bank, 4)
 with tqdm(disable=True) as progress:
     step.epoch(torch.arange(4), torch.arange(4), None, 0.0, 1.0, 0, progress)
-print(*({"torch._dynamo", "torchvision", "plotly", "pandas", "scipy"} & set(sys.modules)))
+print(*({"torch._dynamo", "triton", "torchvision", "plotly", "pandas", "scipy"} & set(sys.modules)))
 """
 
 
