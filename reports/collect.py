@@ -96,7 +96,7 @@ def _cell(point: Point, trials: list[FrozenTrial]) -> dict[str, Any]:
     if not of_point:
         return {
             **point, "number": None, "state": "MISSING", "value": None, "epochs": 0,
-            "repeats": None, "seconds": 0.0, "reason": None, "curve": [],
+            "repeats": None, "seconds": 0.0, "reason": None, "pruner": None, "curve": [],
         }  # fmt: skip
     return _trial(of_point[-1])
 
@@ -112,6 +112,7 @@ def _trial(trial: FrozenTrial) -> dict[str, Any]:
         "repeats": attributes.get("repeats"),
         "seconds": attributes.get("seconds", 0.0),
         "reason": attributes.get("reason"),
+        "pruner": attributes.get("configuration", {}).get("pruner"),
         "curve": attributes.get("curve", []),
     }
 

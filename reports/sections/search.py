@@ -94,13 +94,17 @@ def _pruning(document: Document) -> str:
     search = document.results["search"]
     if document.configuration["pruner"] == "none":
         return "Pruning was switched off: every trial that did not fail trained to its last epoch."
-    trials = [cell for cell in document.trained_cells() + document.results["tpe"] if cell["state"] == "PRUNED"]
+    trials = document.trained_cells() + document.results["tpe"]
+    pruned = count(sum(trial["state"] == "PRUNED" for trial in trials), "trial")
+    # Asked for in this way since reports/published/quick was stored without it.
+    spared = [trial for trial in trials if trial.get("pruner") == "none"]
     saved = search["epochs_full"] - search["epochs_trained"]
     share = saved / search["epochs_full"] if search["epochs_full"] else 0.0
+    earlier = f"{count(len(spared), 'trial')} ran in an earlier start, without a pruner. " if spared else ""
     return (
-        f"The median pruner stopped {count(len(trials), 'trial')}. The search trained {search['epochs_trained']:,} "
-        f"of {search['epochs_full']:,} epochs, {100 * share:.0f} % fewer. A point that learns slowly at first can "
-        "be pruned although it would have been good in the end."
+        f"The median pruner stopped {pruned}. {earlier}The search trained {search['epochs_trained']:,} of "
+        f"{search['epochs_full']:,} epochs, {100 * share:.0f} % fewer. A point that learns slowly at first can be "
+        "pruned although it would have been good in the end."
     )
 
 

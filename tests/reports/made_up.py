@@ -246,6 +246,7 @@ def _trial(number: int, alpha: float, temperature: float, level: float, epochs: 
         "repeats": None,
         "seconds": 20.0 * epochs,
         "reason": None,
+        "pruner": "median",
         "curve": curve,
     }
 

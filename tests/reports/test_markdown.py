@@ -165,6 +165,15 @@ def test_variance_is_explained_only_where_every_cell_has_a_value() -> None:
     assert "| whole grid" in render(CASES["every cell complete"])
 
 
+def test_trials_that_ran_without_a_pruner_are_counted_apart_from_those_it_did_not_stop() -> None:
+    results = made_up_results()
+    assert "without a pruner" not in render(results)
+    for cell in results["grid"][:3]:
+        cell["pruner"] = "none"
+    spared = sum(cell["repeats"] is None for cell in results["grid"][:3])
+    assert f"{spared} trial{'s' * (spared > 1)} ran in an earlier start, without a pruner" in render(results)
+
+
 def test_failed_trials_and_runs_are_named_with_their_reasons() -> None:
     assert "trial 11 at alpha = 0.5, T = 8: the loss became nan in epoch 6" in render(CASES["finished"])
     assert "best, seed 3: the loss became nan in epoch 3" in render(CASES["a failed run"])
