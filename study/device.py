@@ -42,8 +42,9 @@ def pick_device(name: str) -> torch.device:
 def keep_freed_memory() -> None:
     """Have glibc keep the memory that a step frees: the next one would get it back page by page from the kernel.
 
-    ``python -m tests.choices`` says what that brings, mallopt(3) what is set; what is larger than 32 MiB, and a step
-    has nothing that large, is given back as before. Does nothing with another C library.
+    Whether it does depends on what lies where in the heap: where it does, a step has thousands of page faults. What is
+    larger than 32 MiB, and a step has nothing that large, is given back as before. See mallopt(3). Does nothing with
+    another C library.
     """
     if platform.libc_ver()[0] == "glibc":
         mallopt = ctypes.CDLL(None).mallopt

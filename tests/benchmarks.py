@@ -129,7 +129,8 @@ class Bench:
         batch = torch.arange(self.recipe.batch_size, device=self.device)
         images, labels = self.bank.take(batch, batch % VIEWS), self.bank.labels[batch]
         said = torch.randn(len(batch), CLASSES, device=self.device).half()
-        squares = [torch.randn(2, size, size, device=self.device) for size in (1024, 2048, 3072)]
+        # Two factors and the place of their product: whatever is allocated between the steps would slow them down.
+        squares = [torch.randn(3, size, size, device=self.device) for size in (1024, 2048, 3072)]
 
         def step() -> None:
             self.step.network.zero_grad(set_to_none=True)
@@ -141,9 +142,8 @@ class Bench:
         operations = counter.get_total_flops()
         products, steps = [], []
         for _ in range(10 * self.repeats):
-            products.append(
-                max(2 * two.shape[1] ** 3 / min(self._times(partial(torch.matmul, *two), 2)) for two in squares)
-            )
+            seconds = [min(self._times(partial(torch.mm, one, other, out=out), 2)) for one, other, out in squares]
+            products.append(max(2 * len(out) ** 3 / best for (*_, out), best in zip(squares, seconds, strict=True)))
             steps.append(operations / statistics.median(self._times(step, 5)))
         return products, steps
 

@@ -24,7 +24,7 @@ from tqdm import tqdm
 from data import VIEWS, ImageBank
 from models import StudentCNN, build
 from study.configuration import STUDENT_RECIPE, Recipe
-from study.device import keep_freed_memory, pick_device
+from study.device import pick_device
 from study.step import TrainingStep
 
 CLASSES = 100
@@ -32,7 +32,6 @@ TURNS = 8
 SECONDS_A_TURN = 1.0
 SECONDS_TOGETHER = 10.0
 SECONDS_TO_BEGIN = 300.0
-PROCESS_TURNS = 3
 LOGITS_BATCHES = (25, 100, 500)
 
 
@@ -103,11 +102,9 @@ def in_turns(one: Callable[[], object], other: Callable[[], object], device: tor
     return [seconds_of(one, device) / seconds_of(other, device) for _ in range(TURNS)]
 
 
-def work(device: torch.device, threads: int, keep: bool, ready: Barrier, result: "Queue[float]") -> None:
+def work(device: torch.device, threads: int, ready: Barrier, result: "Queue[float]") -> None:
     """Count the images a second of one of several processes that begin together."""
     torch.set_num_threads(threads)
-    if keep and device.type == "cpu":
-        keep_freed_memory()
     bank = random_bank(device)
     call = once(TrainingStep(lambda: StudentCNN(CLASSES), recipe(), bank, CLASSES))
     call()
@@ -115,12 +112,12 @@ def work(device: torch.device, threads: int, keep: bool, ready: Barrier, result:
     result.put(len(bank) / seconds_of(call, device, SECONDS_TOGETHER))
 
 
-def rate_of_processes(device: torch.device, processes: int, threads: int, keep: bool = True) -> float:
+def rate_of_processes(device: torch.device, processes: int, threads: int) -> float:
     """Images a second that so many processes of so many threads each train on together."""
     context = multiprocessing.get_context("spawn")
     result: Queue[float] = context.Queue()
     ready = context.Barrier(processes)
-    workers = [context.Process(target=work, args=(device, threads, keep, ready, result)) for _ in range(processes)]
+    workers = [context.Process(target=work, args=(device, threads, ready, result)) for _ in range(processes)]
     for worker in workers:
         worker.start()
     rate = sum(result.get(timeout=SECONDS_TO_BEGIN + 6 * SECONDS_TOGETHER) for _ in workers)
@@ -190,12 +187,6 @@ def main() -> None:
         rate = rate_of_processes(device, processes, each)
         print(f"{rate:,.0f} of {processes} x {each} threads;", end=" ", flush=True)
     print()
-    if device.type == "cpu":
-        kept = [
-            rate_of_processes(device, 1, threads) / rate_of_processes(device, 1, threads, keep=False)
-            for _ in range(PROCESS_TURNS)
-        ]
-        show("freed memory given back to the kernel", kept)
 
 
 if __name__ == "__main__":
