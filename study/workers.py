@@ -14,6 +14,7 @@ from contextlib import suppress
 from typing import Any, TypeVar
 
 import torch
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 from tqdm import tqdm
 
@@ -95,6 +96,9 @@ def patiently(act: Callable[[], Result]) -> Result:
             return act()
         except ClaimLostError as error:
             say(f"the claim on {error} was lost: nothing of it is written; taking work anew in {pause} s")
+        except UpdateFinishedTrialError as error:
+            # The claim was lost between asking for it and writing: a server that restarts takes long enough for that.
+            say(f"another worker has ended it: nothing of it is written ({error}); taking work anew in {pause} s")
         except STORAGE_ERRORS as error:
             say(f"the storage does not answer ({reason_of(error)}); trying again in {pause} s")
         time.sleep(pause)

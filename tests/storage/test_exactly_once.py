@@ -92,7 +92,7 @@ def test_a_worker_that_comes_later_shares_the_trials_of_tpe(url: str, tmp_path: 
     other = toy.start()
 
     def others_have_ended() -> bool:
-        states = [trial.state for trial in toy.study().get_trials()[16:]]
+        states = [trial.state for trial in search.study.get_trials()[16:]]
         return len(states) == 3 and states.count(TrialState.RUNNING) == 1
 
     assert wait_until(others_have_ended, 60)
@@ -119,12 +119,13 @@ def test_nobody_leaves_the_search_while_a_failed_point_is_tried_again(url: str, 
     toy = with_a_failed_point(Toy(url, tmp_path, tpe_trials=1, epoch_seconds=0.3, pruner="none"))
     other = dataclasses.replace(toy, diverges=(0.5, 2.0)).start()
     # It has tried the point once more, in vain, and is at TPE's trial.
-    assert wait_until(lambda: len(toy.study().get_trials()) == 18, 60)
+    stored = toy.study()
+    assert wait_until(lambda: len(stored.get_trials()) == 18, 60)
     search = toy.search()
     ours = search.worker.take(search._ask_grid, suggest)
     assert ours is not None
     assert point_of(toy.study().get_trials()[ours.number]) == {"alpha": 0.5, "temperature": 2.0}
-    assert wait_until(lambda: toy.study().get_trials()[17].state == TrialState.COMPLETE, 60)
+    assert wait_until(lambda: stored.get_trials()[17].state == TrialState.COMPLETE, 60)
     other.join(0.5)
     assert other.is_alive()
     finish(search, ours)
