@@ -55,5 +55,7 @@ def running_server() -> Iterator[Server]:
         started = Server(server)
         # Not for a test of power cuts, but three times as fast.
         started.execute("ALTER SYSTEM SET fsync = off")
-        started.execute("SELECT pg_reload_conf()")
+        # Connections of one test end when they are collected, maybe during another.
+        started.execute("ALTER SYSTEM SET max_connections = 400")
+        started.restart()
         yield started
