@@ -7,8 +7,10 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from storage.errors import PlainError
 
-class DataError(Exception):
+
+class DataError(PlainError):
     """The images asked for are not there or are not what they should be; the message is one line."""
 
 

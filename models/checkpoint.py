@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from storage.errors import PlainError
 from storage.files import save_whole
 
 
-class CheckpointError(Exception):
+class CheckpointError(PlainError):
     """A file that cannot be used as a checkpoint of the network asked for; the message is one line."""
 
 

@@ -24,12 +24,12 @@ import plotly.graph_objects as go
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from reports import Results, html, markdown
+from reports import Results, markdown, page
 from reports.collect import collect
 from reports.figures import figures
+from storage.errors import one_line_errors
 from storage.files import write_whole
 from storage.study_storage import StorageError, default_url, read_storage
-from study.command_line import one_line_errors
 from study.record import comparison_name
 
 PUBLISHED = Path(__file__).parent / "published"
@@ -62,7 +62,7 @@ def write_report(results: Results, folder: Path) -> None:
         if path.stem not in images:
             path.unlink()
     write_whole(markdown.render(results, images).encode(), folder / "report.md")
-    write_whole(html.render(results, drawn).encode(), folder / "report.html")
+    write_whole(page.render(results, drawn).encode(), folder / "report.html")
 
 
 def as_json(results: Results) -> bytes:

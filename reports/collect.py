@@ -5,10 +5,10 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from storage.configuration import Configuration
 from storage.exactly_once import Point, point_of
 from storage.study_storage import StorageError, read_storage
 from study.comparison import choose_arms
-from study.configuration import Configuration
 from study.record import comparison_name
 from study.search import sampler_of, winner
 from study.space import grid_points

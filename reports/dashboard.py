@@ -3,7 +3,7 @@
 python -m reports.dashboard                  opens the studies of runs/ on http://127.0.0.1:8080
 python -m reports.dashboard --storage URL    those of another storage
 
-While a study runs, ``reports.current`` keeps its notes and figures current, whether or not somebody watches.
+While a study runs, ``reports.live`` keeps its notes and figures current, whether or not somebody watches.
 """
 
 import argparse
@@ -24,8 +24,8 @@ from reports.collect import collect
 from reports.figures import comparison, grid_heatmap, pruning_savings, tpe_path, trial_curves
 from reports.notes import comparison_note, study_note, trial_note
 from storage.artifacts import artifact_store
+from storage.errors import one_line_errors
 from storage.study_storage import StorageError, default_url, open_claims, open_storage
-from study.command_line import one_line_errors
 from study.record import comparison_name
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ import optuna
 from optuna.storages import RDBStorage
 
 from reports.collect import read_studies
+from storage.errors import one_line_errors
 from storage.files import write_whole
 from storage.study_storage import StorageError, default_url
-from study.command_line import one_line_errors
 
 
 def export(url: str, study_name: str, file: Path) -> None:

@@ -16,7 +16,7 @@ import plotly.io
 from plotly.subplots import make_subplots
 
 from reports import Results
-from reports.statistics import Paired, gains, is_measured, not_told_apart, pool_bins
+from reports.evidence import Paired, gains, is_measured, not_told_apart, pool_bins
 
 GREY, BLUE, ORANGE, PURPLE, GREEN = "#808790", "#1a7fc9", "#d07a08", "#a35fb5", "#2b9c78"
 TEMPERATURE_COLOURS = (GREEN, ORANGE, PURPLE, BLUE)

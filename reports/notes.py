@@ -8,7 +8,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from reports import Results
-from reports.statistics import accuracy_standard_error, is_measured, not_told_apart
+from reports.evidence import accuracy_standard_error, is_measured, not_told_apart
 from storage.exactly_once import point_of
 
 # The dashboard shows these panels for every study and they cannot be switched off. All of it was seen with

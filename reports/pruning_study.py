@@ -22,9 +22,9 @@ from optuna.pruners import BasePruner, MedianPruner
 from optuna.trial import Trial, TrialState
 
 from reports.collect import collect
+from storage.configuration import require
+from storage.errors import one_line_errors
 from storage.study_storage import default_url
-from study.command_line import one_line_errors
-from study.configuration import require
 
 START_UPS = (1, 4, 5, 8)
 WARM_UPS = (0.0, 0.25, 0.5, 0.75)

@@ -11,6 +11,7 @@ from optuna.storages import RDBStorage
 from sqlalchemy.engine import URL, make_url
 
 from storage.claims import ClaimLostError, Claims, FileClaims, hold
+from storage.errors import PlainError
 
 KNOWN = "sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
 
@@ -18,7 +19,7 @@ KNOWN = "sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
 STORAGE_ERRORS = (ClaimLostError, optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
 
 
-class StorageError(Exception):
+class StorageError(PlainError):
     """A storage that cannot be opened or used; the message is one line."""
 
 

@@ -1,19 +1,10 @@
-"""What the commands share: the options about machine and folders, and errors that are one line."""
+"""What the commands share: the options about machine and folders."""
 
 import argparse
-import errno
-import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
-from data import DataError, ImageSet, load_cifar100, load_synthetic
-from models import CheckpointError
-from storage.study_storage import STORAGE_ERRORS, StorageError, reason_of
-from study.configuration import ConfigurationError
+from data import ImageSet, load_cifar100, load_synthetic
 from study.device import DEVICES
-
-INTERRUPTED = 130
 
 
 def add_machine_options(parser: argparse.ArgumentParser) -> None:
@@ -43,21 +34,3 @@ def load_images(dataset: str, runs_dir: Path, data_dir: Path | None) -> ImageSet
         DataError: where they are not there or not what they should be.
     """
     return load_synthetic() if dataset == "synthetic" else load_cifar100(cache_folder(runs_dir), data_dir)
-
-
-@contextmanager
-def one_line_errors(command: str) -> Iterator[None]:
-    """Turn what a person can mend into one line on stderr and a non-zero exit; what is a bug keeps its traceback."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        print(f"\nstopped; the same command goes on from here ({command})", file=sys.stderr)
-        sys.exit(INTERRUPTED)
-    except (ConfigurationError, DataError, CheckpointError, StorageError) as error:
-        sys.exit(f"error: {error}")
-    except STORAGE_ERRORS as error:
-        sys.exit(f"error: the storage does not answer ({reason_of(error)}); the same command goes on from here")
-    except OSError as error:
-        if error.errno == errno.ENOSPC:
-            sys.exit(f"error: the disk is full ({error.filename or 'while writing'}); make room and start again")
-        sys.exit(f"error: {error}")

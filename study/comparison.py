@@ -10,15 +10,15 @@ from optuna.trial import Trial, TrialState
 
 from data import ImageBank
 from storage.claims import Claims
+from storage.configuration import Configuration
 from storage.exactly_once import Point, Worker
-from study.configuration import Configuration
 from study.evaluation import predict, score
 from study.progress import bar, say
 from study.record import store_training
 from study.search import winner
 from study.space import grid_points, suggest
 from study.training import Training
-from study.workers import name_of, work_together
+from study.work import name_of, work_together
 
 MakeTraining = Callable[[float, float, int, str], Training]
 Arms = dict[str, tuple[float, float]]

@@ -5,7 +5,7 @@ import platform
 
 import torch
 
-from study.configuration import require
+from storage.configuration import require
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 

@@ -16,19 +16,20 @@ from tqdm import tqdm
 from data import VIEWS, ImageBank, Split, load_synthetic, split
 from data.cifar100 import CIFAR100_HASH
 from models import StudentCNN, build, fold_batch_norm
+from storage.configuration import Configuration, Recipe
 from storage.exactly_once import point_of
-from storage.logits import BATCH_SIZE as LOGITS_BATCH
-from storage.logits import count_filled, logits_folder
 from storage.study_storage import open_claims, open_storage
 from study.comparison import choose_arms, run_pair
-from study.configuration import TEACHER_RECIPES, Configuration, Recipe
 from study.evaluation import predict
+from study.presets import TEACHER_RECIPES
 from study.progress import say
 from study.record import comparison_name, count_ended
 from study.search import sampler_of
 from study.space import grid_points
 from study.step import TrainingStep
 from study.teacher import find_teachers
+from study.teacher_logits import BATCH_SIZE as LOGITS_BATCH
+from study.teacher_logits import count_filled, logits_folder
 
 PROBE_IMAGES = 1000
 PROBE_STEPS = 10

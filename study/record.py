@@ -20,7 +20,7 @@ from models import StudentCNN, save_checkpoint
 from models.cost import measure_cost
 from storage.artifacts import offer
 from storage.claims import Claims, hold
-from study.configuration import Configuration, ConfigurationError
+from storage.configuration import Configuration, ConfigurationError
 from study.manifest import commit, hardware, versions
 from study.space import grid_points
 from study.teacher import Teacher

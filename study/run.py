@@ -23,22 +23,25 @@ import torch
 
 from data import ImageBank, split
 from models import StudentCNN, fold_batch_norm
-from reports.current import kept_current
+from reports.live import kept_current
 from storage.artifacts import artifact_store
-from storage.logits import TeacherLogits, logits_folder
+from storage.configuration import PRECISIONS, Configuration, require
+from storage.errors import one_line_errors
 from storage.study_storage import default_url, open_claims, open_storage
-from study.command_line import add_machine_options, cache_folder, load_images, one_line_errors
+from study.command_line import add_machine_options, cache_folder, load_images
 from study.comparison import Comparison, choose_arms
-from study.configuration import PRECISIONS, PRESETS, Configuration, require
 from study.device import pick_device
 from study.plan import plan, print_plan
+from study.presets import PRESETS
+from study.processes import run_workers
 from study.progress import bar
 from study.record import checkpoint_file, comparison_name, count_ended, open_studies
 from study.search import Search
 from study.step import TrainingStep
 from study.teacher import choose_teacher
+from study.teacher_logits import TeacherLogits, logits_folder
 from study.training import Training
-from study.workers import patiently, run_workers
+from study.work import patiently
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -15,13 +15,13 @@ from optuna.samplers import BaseSampler, GridSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from storage.claims import Claims
+from storage.configuration import Configuration
 from storage.exactly_once import Worker
-from study.configuration import Configuration
 from study.progress import bar, say
 from study.record import store_training
 from study.space import grid, grid_points, suggest
 from study.training import Epoch, Training
-from study.workers import name_of, work_together
+from study.work import name_of, work_together
 
 MakeTraining = Callable[[float, float, str], Training]
 

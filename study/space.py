@@ -2,8 +2,8 @@
 
 from optuna.trial import Trial
 
+from storage.configuration import Configuration
 from storage.exactly_once import Point
-from study.configuration import Configuration
 
 
 def suggest(trial: Trial) -> tuple[float, float]:

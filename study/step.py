@@ -12,7 +12,7 @@ from torch.optim.sgd import sgd
 from tqdm import tqdm
 
 from data import ImageBank
-from study.configuration import Recipe
+from storage.configuration import Recipe
 from study.loss import distillation_loss
 
 WARM_UP_STEPS = 3

@@ -25,12 +25,14 @@ import models
 from data import ImageBank, ImageSet
 from models import CheckpointError, build, load_checkpoint, round_to_half, save_checkpoint, weights_hash
 from storage.claims import FileClaims, hold
+from storage.configuration import PRECISIONS, Configuration, ConfigurationError, Recipe, require
+from storage.errors import one_line_errors
 from storage.files import write_whole
-from study.command_line import add_machine_options, cache_folder, load_images, one_line_errors
-from study.configuration import PRECISIONS, PRESETS, TEACHER_RECIPES, Configuration, ConfigurationError, Recipe, require
+from study.command_line import add_machine_options, cache_folder, load_images
 from study.device import pick_device
 from study.evaluation import Scores, predict, score
 from study.manifest import hardware, versions
+from study.presets import PRESETS, TEACHER_RECIPES
 from study.progress import say
 from study.step import TrainingStep
 from study.training import Training

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from data import stream
 from storage.files import save_whole
-from storage.logits import TeacherLogits
 from study.evaluation import predict
 from study.progress import bar, say
 from study.step import TrainingStep
+from study.teacher_logits import TeacherLogits
 
 SECONDS_BETWEEN_CHECKPOINTS = 5.0
 CHECKPOINT_FORMAT = 2

@@ -30,14 +30,15 @@ from tqdm import tqdm
 
 from data import VIEWS, ImageBank, stream
 from models import StudentCNN, build
-from storage.logits import TeacherLogits
+from storage.configuration import Recipe
 from storage.study_storage import default_url, open_claims, open_storage
-from study.configuration import STUDENT_RECIPE, Recipe
 from study.device import pick_device
 from study.loss import distillation_loss
+from study.presets import STUDENT_RECIPE
 from study.search import make_pruner
 from study.space import suggest
 from study.step import TrainingStep
+from study.teacher_logits import TeacherLogits
 from study.training import Epoch, Training
 
 CLASSES = 100

@@ -23,8 +23,9 @@ from tqdm import tqdm
 
 from data import VIEWS, ImageBank
 from models import StudentCNN, build
-from study.configuration import STUDENT_RECIPE, Recipe
+from storage.configuration import Recipe
 from study.device import pick_device
+from study.presets import STUDENT_RECIPE
 from study.step import TrainingStep
 
 CLASSES = 100

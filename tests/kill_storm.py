@@ -22,7 +22,7 @@ from pathlib import Path
 from optuna.trial import TrialState
 
 from storage.exactly_once import point_of
-from study.configuration import PRESETS
+from study.presets import PRESETS
 from study.space import grid_points
 from tests.storage.postgres import running_server
 from tests.storage.toy import Toy

@@ -2,21 +2,21 @@
 
 from collections.abc import Sequence
 
-from reports import seed
+from reports import original
+from reports.evidence import TOLERANCE, arm_at, estimate, estimate_of, is_measured, not_told_apart, paired, reproduced
 from reports.sections.document import Document
 from reports.sections.words import interval, mean_and_deviation, percent, points, state_words, table
-from reports.statistics import TOLERANCE, arm_at, estimate, estimate_of, is_measured, not_told_apart, paired, reproduced
 
 
 def claims(document: Document) -> list[str]:
     """The table of claims, the two readings of the best point, and what teacher and student cost."""
     rows = [
         _teacher_claim(document),
-        _arm_claim(document, "Student without distillation, test accuracy", "baseline", seed.BASELINE),
-        _arm_claim(document, "Student with distillation, test accuracy", "best", seed.DISTILLED),
+        _arm_claim(document, "Student without distillation, test accuracy", "baseline", original.BASELINE),
+        _arm_claim(document, "Student with distillation, test accuracy", "best", original.DISTILLED),
         _gain_claim(document),
-        _point_claim(document, seed.BEST_POINT_SECTION_2, "2.4"),
-        _point_claim(document, seed.BEST_POINT_SECTION_3, "3.2"),
+        _point_claim(document, original.BEST_POINT_SECTION_2, "2.4"),
+        _point_claim(document, original.BEST_POINT_SECTION_3, "3.2"),
         _teacher_parameters_claim(document),
         _student_parameters_claim(document),
         _cost_claim(document),
@@ -59,21 +59,21 @@ def _judged_of_teacher(document: Document, verdict: str) -> str:
     """A verdict that needs the original's teacher."""
     if document.synthetic:
         return "not comparable: synthetic"
-    return verdict if seed.is_seed_teacher(document.results) else "another teacher"
+    return verdict if original.is_original_teacher(document.results) else "another teacher"
 
 
 def _teacher_claim(document: Document) -> Sequence[str]:
     ours, difference, verdict = document.teacher.get("test_accuracy"), "-", "cannot tell"
-    if ours is not None and seed.is_seed_teacher(document.results):
-        gap = ours - seed.TEACHER_ACCURACY
+    if ours is not None and original.is_original_teacher(document.results):
+        gap = ours - original.TEACHER_ACCURACY
         difference, verdict = f"{100 * gap:+.2f} (one run each)", "yes" if abs(gap) <= TOLERANCE else "no"
     here = f"{percent(ours)} (`{document.teacher['name']}`)"
     claim = "Teacher, test accuracy"
-    return claim, percent(seed.TEACHER_ACCURACY), here, _judged_of_teacher(document, verdict), difference
+    return claim, percent(original.TEACHER_ACCURACY), here, _judged_of_teacher(document, verdict), difference
 
 
-def _arm_claim(document: Document, claim: str, name: str, original: seed.Summary) -> Sequence[str]:
-    there = f"{percent(original.mean)} ± {100 * original.deviation:.2f} %"
+def _arm_claim(document: Document, claim: str, name: str, published: original.Summary) -> Sequence[str]:
+    there = f"{percent(published.mean)} ± {100 * published.deviation:.2f} %"
     if name == "best" and document.undistilled:
         return (
             claim,
@@ -83,7 +83,7 @@ def _arm_claim(document: Document, claim: str, name: str, original: seed.Summary
             _judged(document, "cannot tell"),
         )
     values = document.arms.get(name, {}).get("test_accuracy", [])
-    theirs = estimate(original.mean, original.deviation, original.count)
+    theirs = estimate(published.mean, published.deviation, published.count)
     ours = estimate_of(values)
     assert theirs is not None, "the original has five runs"
     difference = "-"
@@ -93,7 +93,7 @@ def _arm_claim(document: Document, claim: str, name: str, original: seed.Summary
 
 
 def _gain_claim(document: Document) -> Sequence[str]:
-    theirs, known = seed.gain(), None if document.gain is None or document.undistilled else document.gain.estimate
+    theirs, known = original.gain(), None if document.gain is None or document.undistilled else document.gain.estimate
     here, difference = "-", "-"
     if document.gain is not None and not document.undistilled:
         here = points(document.gain.mean) + (f" ({interval(known)})" if known is not None else " (one run)")
@@ -112,21 +112,21 @@ def _point_claim(document: Document, where: tuple[float, float], section: str) -
         elif document.best is not None and is_measured(cell):
             here += f"; best is ({document.best['alpha']:.3g}, {document.best['temperature']:.3g})"
             verdict = "cannot tell" if document.near_best(cell) else "no"
-    original = f"({where[0]:g}, {where[1]:g}), its section {section}"
-    return "Best alpha and T", original, here, _judged(document, verdict), "-"
+    there = f"({where[0]:g}, {where[1]:g}), its section {section}"
+    return "Best alpha and T", there, here, _judged(document, verdict), "-"
 
 
 def _teacher_parameters_claim(document: Document) -> Sequence[str]:
-    ours, original = document.teacher["parameters"], seed.TEACHER_PARAMETERS
-    judged = _judged_of_teacher(document, "yes" if ours == original else "no")
-    return "Teacher's parameters", f"{original:,}", f"{ours:,}", judged, "-"
+    ours, theirs = document.teacher["parameters"], original.TEACHER_PARAMETERS
+    judged = _judged_of_teacher(document, "yes" if ours == theirs else "no")
+    return "Teacher's parameters", f"{theirs:,}", f"{ours:,}", judged, "-"
 
 
 def _student_parameters_claim(document: Document) -> Sequence[str]:
-    ours, original = document.student["parameters"], seed.STUDENT_PARAMETERS
-    verdict = "yes" if ours == original else "no"
+    ours, theirs = document.student["parameters"], original.STUDENT_PARAMETERS
+    verdict = "yes" if ours == theirs else "no"
     judged = "not comparable: synthetic" if document.synthetic else verdict
-    return "Student's parameters", f"{original:,}", f"{ours:,}", judged, "-"
+    return "Student's parameters", f"{theirs:,}", f"{ours:,}", judged, "-"
 
 
 def _cost_claim(document: Document) -> Sequence[str]:
@@ -168,7 +168,7 @@ def _cost_rows(document: Document) -> list[Sequence[str]]:
 
 
 def _readings(document: Document) -> str:
-    low, high = seed.BEST_POINT_SECTION_2, seed.BEST_POINT_SECTION_3
+    low, high = original.BEST_POINT_SECTION_2, original.BEST_POINT_SECTION_3
     explained = (
         "The original names KL weight 0.25 in its section 2.4 and alpha = 0.75 in its section 3.2, both with T = "
         "4. Here alpha weighs the teacher. Both sections describe one run if the original's alpha weighs the "

@@ -2,11 +2,11 @@
 
 from collections.abc import Sequence
 
-from reports import seed
+from reports import original
+from reports.evidence import calibration_error, gains
 from reports.figures import arm_label
 from reports.sections.document import Document
 from reports.sections.words import count, interval, mean, mean_and_deviation, percent, table
-from reports.statistics import calibration_error, gains
 
 
 def comparison(document: Document) -> list[str]:
@@ -15,12 +15,12 @@ def comparison(document: Document) -> list[str]:
     rows: list[Sequence[str]] = [
         (
             f"Teacher (`{document.teacher['name']}`)",
-            percent(seed.TEACHER_ACCURACY),
+            percent(original.TEACHER_ACCURACY),
             percent(document.teacher.get("test_accuracy")),
             "1",
         )
     ]
-    originals = {"baseline": seed.BASELINE, "best": seed.DISTILLED}
+    originals = {"baseline": original.BASELINE, "best": original.DISTILLED}
     for name in names:
         there = originals.get(name)
         rows.append(

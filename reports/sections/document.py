@@ -3,9 +3,9 @@
 from collections.abc import Collection
 from typing import Any
 
-from reports import Results, seed
+from reports import Results, original
+from reports.evidence import Paired, is_measured, not_told_apart, paired
 from reports.figures import FEWEST_IMAGES_A_BIN
-from reports.statistics import Paired, is_measured, not_told_apart, paired
 
 UNFINISHED = ("RUNNING", "WAITING", "MISSING")
 
@@ -44,8 +44,8 @@ class Document:
         self.results, self.figure_names = results, figure_names
         self.configuration, self.data, self.arms = results["configuration"], results["data"], results["arms"]
         self.teacher, self.student, self.best = results["teacher"], results["student"], results["best"]
-        self.departures = seed.departures(results)
-        self.synthetic = not seed.is_seed_data(results)
+        self.departures = original.departures(results)
+        self.synthetic = not original.is_original_data(results)
         self.validation_images = self.data["validation_images"]
         self.gain = self.paired_with_baseline("best")
         self.undistilled = "best" in self.arms and self.arms["best"]["alpha"] == 0

@@ -4,10 +4,10 @@ import statistics
 from collections.abc import Sequence
 from typing import Any
 
-from reports import seed
+from reports import original
+from reports.evidence import is_measured, reproduced
 from reports.sections.document import UNFINISHED, Document
 from reports.sections.words import interval, mean_and_deviation, percent, point, points
-from reports.statistics import is_measured, reproduced
 
 
 def opening(document: Document) -> list[str]:
@@ -104,19 +104,19 @@ def _verdict_on_point(document: Document) -> str:
 
 
 def _verdict_on_original(document: Document) -> str:
-    original = points(seed.DISTILLED.mean - seed.BASELINE.mean)
+    theirs = points(original.DISTILLED.mean - original.BASELINE.mean)
     if document.synthetic:
-        return f"The original's gain of {original} on CIFAR-100 is neither confirmed nor refuted by synthetic images."
+        return f"The original's gain of {theirs} on CIFAR-100 is neither confirmed nor refuted by synthetic images."
     if document.departures:
-        return f"The original's gain of {original} is neither confirmed nor refuted by this changed protocol."
+        return f"The original's gain of {theirs} is neither confirmed nor refuted by this changed protocol."
     if document.undistilled:
-        return f"The original's gain of {original} cannot be judged, as no distilled arm was trained."
+        return f"The original's gain of {theirs} cannot be judged, as no distilled arm was trained."
     known = None if document.gain is None else document.gain.estimate
     if known is None:
-        return f"The original's gain of {original} cannot be judged without two seeds in both arms."
+        return f"The original's gain of {theirs} cannot be judged without two seeds in both arms."
     words = {"yes": "is reproduced", "no": "is not reproduced", "cannot tell": "is neither confirmed nor refuted"}
-    difference = known - seed.gain()
+    difference = known - original.gain()
     return (
-        f"The original's gain of {original} {words[reproduced(known, seed.gain())]}: ours minus its gain is "
+        f"The original's gain of {theirs} {words[reproduced(known, original.gain())]}: ours minus its gain is "
         f"{points(difference.mean)} (95 % Welch interval {interval(difference)})."
     )

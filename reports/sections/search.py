@@ -2,9 +2,9 @@
 
 from typing import Any
 
+from reports.evidence import accuracy_standard_error, is_measured, not_told_apart, paired, variance_shares
 from reports.sections.document import UNFINISHED, Document
 from reports.sections.words import count, duration, interval, percent, point, points, state_words, table
-from reports.statistics import accuracy_standard_error, is_measured, not_told_apart, paired, variance_shares
 
 
 def search(document: Document) -> list[str]:

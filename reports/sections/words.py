@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
+from reports.evidence import Estimate, sample_deviation
 from reports.figures import STATE_WORDS
-from reports.statistics import Estimate, sample_deviation
 
 
 def percent(share: float | None) -> str:

@@ -20,8 +20,8 @@ from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 from playwright.sync_api import FloatRect, Page, sync_playwright
 
 from models import StudentCNN, load_checkpoint
-from reports.current import kept_current
 from reports.dashboard import KEPT, main, refresh
+from reports.live import kept_current
 from reports.notes import comparison_note, study_note, trial_note
 from storage.study_storage import default_url, open_claims, open_storage
 from study.run import main as study_main

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from reports.figures import figures
-from reports.html import render
+from reports.page import render
 from tests.reports.conftest import DrawnCases
 from tests.reports.made_up import made_up_results, odd_cases
 

@@ -6,7 +6,7 @@ import pytest
 from optuna.pruners import MedianPruner, NopPruner
 
 from reports.pruning_study import Curves, full_curves, replay, table
-from study.configuration import ConfigurationError
+from storage.configuration import ConfigurationError
 
 EPOCHS = 8
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-import study.workers
+import study.work
 from tests.storage.postgres import Server
 
 
@@ -19,4 +19,4 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study.workers, "PAUSES", (0.05,) * 200)
+    monkeypatch.setattr(study.work, "PAUSES", (0.05,) * 200)

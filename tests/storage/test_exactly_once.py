@@ -16,7 +16,7 @@ from optuna.trial import Trial, TrialState
 
 from storage.claims import hold
 from storage.exactly_once import point_of
-from study.configuration import PRESETS
+from study.presets import PRESETS
 from study.search import Search, sampler_of
 from study.space import grid_points, suggest
 from study.training import Epoch, Training

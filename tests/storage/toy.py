@@ -16,13 +16,14 @@ from optuna.trial import FrozenTrial
 from torch import nn
 
 import study.training
-import study.workers
+import study.work
 from data import ImageBank
 from storage.artifacts import artifact_store
 from storage.claims import Claims, hold
+from storage.configuration import ALPHAS, TEMPERATURES, Recipe
 from storage.exactly_once import point_of
 from storage.study_storage import open_claims, open_storage
-from study.configuration import ALPHAS, PRESETS, TEMPERATURES, Recipe
+from study.presets import PRESETS
 from study.record import checkpoint_file
 from study.search import Search
 from study.step import TrainingStep
@@ -64,8 +65,8 @@ class Toy:
         """The search in this process."""
         torch.set_num_threads(1)
         study.training.SECONDS_BETWEEN_CHECKPOINTS = 0.0
-        study.workers.SECONDS_BETWEEN_LOOKS = 0.02
-        study.workers.PAUSES = (0.1,) * 300
+        study.work.SECONDS_BETWEEN_LOOKS = 0.02
+        study.work.PAUSES = (0.1,) * 300
         claims = open_claims(self.url)
         configuration = dataclasses.replace(
             PRESETS["demo"],

@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from data import ImageBank, stream
 from models import StudentCNN
-from study.configuration import Recipe
+from storage.configuration import Recipe
 from study.loss import distillation_loss
 from study.step import TrainingStep
 
@@ -206,7 +206,7 @@ import torch
 import study.run
 from data import ImageBank
 from models import StudentCNN
-from study.configuration import Recipe
+from storage.configuration import Recipe
 from tqdm import tqdm
 
 bank = ImageBank(

@@ -14,8 +14,9 @@ import study.training
 from data import ImageBank, ImageSet
 from models import build, round_to_half, save_checkpoint, weights_hash
 from reports.build import PUBLISHED
-from study.configuration import PRESETS, Recipe
+from storage.configuration import Recipe
 from study.evaluation import predict, score
+from study.presets import PRESETS
 from study.teacher import SHIPPED, Teacher, choose_teacher, import_teacher, train_teacher
 
 CPU = torch.device("cpu")

@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
-import storage.logits
+import study.teacher_logits
 from data import VIEWS, ImageBank
 from models import build
-from storage.logits import TeacherLogits
+from study.teacher_logits import TeacherLogits
 
 CLASSES = 8
 IMAGES = 12
@@ -168,12 +168,12 @@ class KilledAfter(tqdm):  # type: ignore[type-arg]
 
 
 def fill_until_killed(folder: Path) -> None:
-    storage.logits.SECONDS_BETWEEN_FLUSHES = 0.0
+    study.teacher_logits.SECONDS_BETWEEN_FLUSHES = 0.0
     TeacherLogits(folder, bank(), teacher, CLASSES, lambda total: KilledAfter(disable=True)).take(*all_rows())
 
 
 def fill_slowly(folder: Path) -> None:
-    storage.logits.SECONDS_BETWEEN_FLUSHES = 0.0
+    study.teacher_logits.SECONDS_BETWEEN_FLUSHES = 0.0
     TeacherLogits(folder, bank(), teacher, CLASSES, quiet).take(*all_rows())
 
 

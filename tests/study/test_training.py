@@ -17,11 +17,11 @@ from tqdm import tqdm
 
 from data import ImageBank, stream
 from models import StudentCNN, weights_hash
-from storage.logits import TeacherLogits
+from storage.configuration import Recipe
 from study import training as training_module
-from study.configuration import Recipe
 from study.loss import distillation_loss
 from study.step import TrainingStep
+from study.teacher_logits import TeacherLogits
 from study.training import DivergedError, Epoch, Training
 
 STEPS = Recipe(epochs=3, batch_size=20, learning_rate=0.05, step_epochs=(1, 2), step_factor=0.2)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports import seed
-from reports.statistics import (
+from reports import original
+from reports.evidence import (
     Estimate,
     arm_at,
     calibration_error,
@@ -70,7 +70,7 @@ def test_welch_interval_is_that_of_scipy() -> None:
 
 def test_the_original_gain_has_the_degrees_of_freedom_of_welch() -> None:
     # By hand: SE^2 = (0.46^2 + 0.50^2) / 5 = 0.09232; df = 4 (0.2116 + 0.25)^2 / (0.2116^2 + 0.25^2) = 7.9449.
-    distilled, baseline = (estimate(s.mean, s.deviation, s.count) for s in (seed.DISTILLED, seed.BASELINE))
+    distilled, baseline = (estimate(s.mean, s.deviation, s.count) for s in (original.DISTILLED, original.BASELINE))
     assert distilled is not None
     assert baseline is not None
     gain = distilled - baseline

@@ -6,12 +6,14 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from storage.errors import PlainError
+
 ALPHAS = (0.0, 0.25, 0.5, 0.75)
 TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
 PRECISIONS = ("float32", "bfloat16")
 
 
-class ConfigurationError(Exception):
+class ConfigurationError(PlainError):
     """A setting that makes no sense; the message is one line that says which and what to give instead."""
 
 
@@ -66,33 +68,6 @@ def require(condition: bool, message: str) -> None:
     """Raise ``ConfigurationError(message)`` where ``condition`` does not hold."""
     if not condition:
         raise ConfigurationError(message)
-
-
-TEACHER_RECIPES = {
-    # https://github.com/DefangChen/SimKD, train_teacher.py: the published teachers.
-    "simkd": Recipe(
-        epochs=240,
-        batch_size=64,
-        learning_rate=0.05,
-        momentum=0.9,
-        step_epochs=(150, 180, 210),
-        step_factor=0.1,
-    ),
-    # For an accelerator: SimKD's learning rate, scaled with the batch (Goyal et al. 2017, https://arxiv.org/abs/1706.02677).
-    # No label smoothing: it makes a better network and a worse teacher (Mueller et al. 2019, https://arxiv.org/abs/1906.02629).
-    "large-batch": Recipe(
-        epochs=100,
-        batch_size=512,
-        learning_rate=0.4,
-        momentum=0.9,
-        nesterov=True,
-        schedule="one-cycle",
-        precision="bfloat16",
-    ),
-    # A fifteenth of the epochs, for a machine without GPU; one-cycle after Smith and Topin 2017, https://arxiv.org/abs/1708.07120.
-    "short": Recipe(epochs=16, batch_size=128, learning_rate=0.3, momentum=0.9, nesterov=True, schedule="one-cycle"),
-    "demo": Recipe(epochs=8, batch_size=64, learning_rate=0.2, momentum=0.9, nesterov=True, schedule="one-cycle"),
-}
 
 
 @dataclass(frozen=True)
@@ -150,32 +125,3 @@ class Configuration:
 
 def _with_tuples(settings: dict[str, Any]) -> dict[str, Any]:
     return {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
-
-
-STUDENT_RECIPE = Recipe(epochs=100, batch_size=128, learning_rate=0.1, step_epochs=(30, 60, 90), step_factor=0.2)
-
-PRESETS = {
-    "full": Configuration(
-        preset="full",
-        dataset="cifar100",
-        teacher_network="resnet32x4",
-        teacher_recipe="simkd",
-        recipe=STUDENT_RECIPE,
-    ),
-    "quick": Configuration(
-        preset="quick",
-        dataset="cifar100",
-        teacher_network="resnet20",
-        teacher_recipe="short",
-        recipe=dataclasses.replace(STUDENT_RECIPE.with_epochs(10), batch_size=64),
-        train_images=12_000,
-    ),
-    "demo": Configuration(
-        preset="demo",
-        dataset="synthetic",
-        teacher_network="resnet8",
-        teacher_recipe="demo",
-        # Small batches for enough steps in few epochs; at the learning rate of 0.1 they diverge at T = 4 and 8.
-        recipe=dataclasses.replace(STUDENT_RECIPE, epochs=5, batch_size=16, learning_rate=0.03, step_epochs=(4,)),
-    ),
-}

@@ -6,7 +6,7 @@ Source: "DATASCI223 Final Project", Faezeh Mirlohi, 2025; its section numbers st
 from dataclasses import dataclass
 
 from reports import Results
-from reports.statistics import Estimate, estimate
+from reports.evidence import Estimate, estimate
 
 TEACHER_NETWORK = "resnet32x4"  # 1.4.1
 TEACHER_PARAMETERS = 7_433_860  # 1.4.1
@@ -52,14 +52,14 @@ def gain() -> Estimate:
     return distilled - baseline
 
 
-def is_seed_data(results: Results) -> bool:
+def is_original_data(results: Results) -> bool:
     """Whether the images are those of the original report."""
     return results["configuration"]["dataset"] == "cifar100" and not results["data"].get("synthetic", False)
 
 
-def is_seed_teacher(results: Results) -> bool:
+def is_original_teacher(results: Results) -> bool:
     """Whether the teacher is the original's network on the original's images."""
-    return is_seed_data(results) and results["teacher"].get("name") == TEACHER_NETWORK
+    return is_original_data(results) and results["teacher"].get("name") == TEACHER_NETWORK
 
 
 def departures(results: Results) -> list[str]:
@@ -69,11 +69,11 @@ def departures(results: Results) -> list[str]:
     """
     configuration, found = results["configuration"], []
     recipe = configuration["recipe"]
-    if not is_seed_data(results):
+    if not is_original_data(results):
         found.append("synthetic images instead of CIFAR-100")
     if results["teacher"].get("name") != TEACHER_NETWORK:
         found.append(f"teacher {results['teacher'].get('name')} instead of {TEACHER_NETWORK}")
-    if is_seed_data(results) and configuration["train_images"] < 45_000:
+    if is_original_data(results) and configuration["train_images"] < 45_000:
         found.append(f"{configuration['train_images']:,} training images in the search instead of 45,000 or more")
     for key, original in RECIPE.items():
         ours = recipe.get(key, original)

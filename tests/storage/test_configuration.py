@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from study.configuration import PRESETS, STUDENT_RECIPE, TEACHER_RECIPES, Configuration, ConfigurationError, Recipe
+from storage.configuration import Configuration, ConfigurationError, Recipe
+from study.presets import PRESETS, STUDENT_RECIPE, TEACHER_RECIPES
 from study.run import without_password
 
 DEMO = PRESETS["demo"]
