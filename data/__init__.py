@@ -2,6 +2,7 @@
 
 from data.cifar100 import load_cifar100
 from data.image_set import DataError, ImageSet
+from data.load import load_images
 from data.split import Split, split
 from data.stream import stream
 from data.synthetic import load_synthetic
@@ -15,6 +16,7 @@ __all__ = [
     "ImageSet",
     "Split",
     "load_cifar100",
+    "load_images",
     "load_synthetic",
     "split",
     "stream",

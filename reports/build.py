@@ -18,7 +18,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import optuna
 import pandas as pd
 import plotly.graph_objects as go
 from PIL import Image
@@ -29,8 +28,9 @@ from reports.collect import collect
 from reports.figures import figures
 from storage.errors import one_line_errors
 from storage.files import write_whole
-from storage.study_storage import StorageError, default_url, read_storage
-from study.record import comparison_name
+from storage.folders import RunsFolder
+from storage.open_study import read_study
+from storage.study_storage import StorageError, sqlite_url
 
 PUBLISHED = Path(__file__).parent / "published"
 WIDTH, SCALE = 800, 2
@@ -157,7 +157,9 @@ def differences(folder: Path) -> list[str]:
     database = folder / "study.db"
     if database.exists():
         try:
-            if as_json(collect(f"sqlite:///{database}", results["study"])) != stored:
+            with read_study(sqlite_url(database), results["study"]) as opened:
+                rebuilt = as_json(collect(opened))
+            if rebuilt != stored:
                 found.append(f"{folder / 'results.json'}: not what study.db gives")
         except StorageError as error:
             found.append(f"{database}: {error}")
@@ -205,18 +207,14 @@ def check(folders: list[Path]) -> None:
 
 def build(options: argparse.Namespace) -> None:
     """Build the reports that the options name."""
-    url = options.storage or default_url(options.runs_dir)
-    names = [options.study] if options.study else studies(url)
-    for name in names:
-        folder = options.output or options.runs_dir / name
-        write_report(collect(url, name), folder)
-        print(folder / "report.md")
-
-
-def studies(url: str) -> list[str]:
-    """The studies of a storage, those of their final comparisons aside."""
-    names = set(optuna.get_all_study_names(read_storage(url)))
-    return sorted(names - {comparison_name(name) for name in names})
+    runs = RunsFolder(options.runs_dir)
+    with read_study(options.storage or sqlite_url(runs.database), options.study or "") as opened:
+        if options.study is None and opened.storage is None:
+            opened.begun()  # says what is missing
+        for name in [options.study] if options.study else opened.names():
+            folder = options.output or runs.report(name)
+            write_report(collect(opened.sibling(name)), folder)
+            print(folder / "report.md")
 
 
 if __name__ == "__main__":

@@ -25,8 +25,9 @@ from reports.figures import comparison, grid_heatmap, pruning_savings, tpe_path,
 from reports.notes import comparison_note, study_note, trial_note
 from storage.artifacts import artifact_store
 from storage.errors import one_line_errors
-from storage.study_storage import StorageError, default_url, open_claims, open_storage
-from study.record import comparison_name
+from storage.folders import RunsFolder
+from storage.open_study import OpenStudy, open_study
+from storage.study_storage import StorageError, sqlite_url
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -47,21 +48,19 @@ FIGURES_OF_COMPARISON: Figures = {"comparison": ("Runs of each arm, joined by se
 # What is shown.
 
 
-def refresh(url: str, study_name: str) -> None:
+def refresh(opened: OpenStudy) -> None:
     """Write notes and figures of a study as it is now; nothing where another process is doing so.
 
     Raises:
         StorageError: where the storage or the study is not there.
         ClaimLostError, StorageInternalError, SQLAlchemyError: where the storage does not answer.
     """
-    claims, claim = open_claims(url), f"{study_name}-dashboard"
-    if not claims.try_claim(claim):
+    claim = f"{opened.name}-dashboard"
+    if not opened.claims.try_claim(claim):
         return
     try:
-        results, storage = collect(url, study_name), open_storage(url, claims)
-        study = optuna.load_study(study_name=study_name, storage=storage)
-        compared = optuna.load_study(study_name=comparison_name(study_name), storage=storage)
-        running, runs = _running(study), _running(compared)
+        _, study, compared = opened.begun()
+        results, running, runs = collect(opened), _running(study), _running(compared)
         shown = Shown(study)
         shown.set_note(study_note(results, running, runs))
         trials = {trial["number"]: trial for trial in results["grid"] + results["tpe"]}
@@ -74,7 +73,7 @@ def refresh(url: str, study_name: str) -> None:
         shown.set_note(comparison_note(results, runs))
         shown.set_figures(results, FIGURES_OF_COMPARISON)
     finally:
-        claims.release(claim)
+        opened.claims.release(claim)
 
 
 def _running(study: optuna.Study) -> list[FrozenTrial]:
@@ -212,11 +211,16 @@ def serve(options: argparse.Namespace) -> None:
     Raises:
         StorageError: where the storage is not there, or nothing can listen at the address.
     """
-    if options.storage is None and not (options.runs_dir / "study.db").exists():
-        raise StorageError(f"{options.runs_dir / 'study.db'}: not there; python -m study.run makes it")
-    url = options.storage or default_url(options.runs_dir)
-    storage = open_storage(url, open_claims(url))
-    application = _styled(optuna_dashboard.wsgi(storage, artifact_store=artifact_store(options.runs_dir)))
+    runs = RunsFolder(options.runs_dir)
+    if options.storage is None and not runs.database.exists():
+        raise StorageError(f"{runs.database}: not there; python -m study.run makes it")
+    with open_study(options.storage or sqlite_url(runs.database), "") as opened:
+        _serve(opened, options)
+
+
+def _serve(opened: OpenStudy, options: argparse.Namespace) -> None:
+    assert opened.storage is not None
+    application = _styled(optuna_dashboard.wsgi(opened.storage, artifact_store=artifact_store(options.runs_dir)))
     try:
         server = make_server(options.host, options.port, application, _Server, _QuietHandler)
     except (OSError, OverflowError) as error:

@@ -13,21 +13,21 @@ from pathlib import Path
 import optuna
 from optuna.storages import RDBStorage
 
-from reports.collect import read_studies
 from storage.errors import one_line_errors
 from storage.files import write_whole
-from storage.study_storage import StorageError, default_url
+from storage.folders import RunsFolder
+from storage.open_study import OpenStudy, read_study
+from storage.study_storage import StorageError, sqlite_url
 
 
-def export(url: str, study_name: str, file: Path) -> None:
+def export(opened: OpenStudy, file: Path) -> None:
     """Copy the studies of search and comparison into a new SQLite file, whole or not at all.
 
     Trials keep their number, state, times and attributes; a running one stays running. Trained weights are not in it.
     The same studies give the same bytes with the same versions of Optuna and SQLite.
 
     Args:
-        url: of the Optuna storage, SQLite or PostgreSQL.
-        study_name: the study of the search.
+        opened: the study, in SQLite or PostgreSQL.
         file: must not be there.
 
     Raises:
@@ -36,12 +36,13 @@ def export(url: str, study_name: str, file: Path) -> None:
     """
     if file.exists():
         raise StorageError(f"{file}: is there already; remove it or give another --output")
-    studies = read_studies(url, study_name)
+    _, search, comparison = opened.begun()
+    assert opened.storage is not None
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "study.db"
-        storage = RDBStorage(f"sqlite:///{copy}")
-        for study in studies:
-            optuna.copy_study(from_study_name=study.study_name, from_storage=study._storage, to_storage=storage)
+        storage = RDBStorage(sqlite_url(copy))
+        for study in (search, comparison):
+            optuna.copy_study(from_study_name=study.study_name, from_storage=opened.storage, to_storage=storage)
         storage.engine.dispose()
         with closing(sqlite3.connect(copy)) as connection:
             # The dashboard finds notes by the trial's key in the storage, which is another one in a copy.
@@ -63,7 +64,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with one_line_errors("python -m reports.export"):
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        export(options.storage or default_url(options.runs_dir), options.study, options.output)
+        url = options.storage or sqlite_url(RunsFolder(options.runs_dir).database)
+        with read_study(url, options.study) as opened:
+            export(opened, options.output)
         print(options.output)
 
 

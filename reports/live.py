@@ -6,6 +6,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from storage.open_study import OpenStudy, open_study
+
 SECONDS_BETWEEN = 30.0
 LARGEST_SHARE_OF_TIME = 0.01
 
@@ -21,32 +23,40 @@ def kept_current(url: str, study_name: str) -> Iterator[None]:
         study_name: the study of the search.
     """
     ended = threading.Event()
-
-    def refresh_often() -> None:
-        # Imported in the thread: the first step of a training need not wait for plotly and pandas.
-        with suppress(ImportError):
-            import reports.dashboard  # noqa: F401
-        pause = 0.0
-        while not ended.wait(pause):
-            start = time.perf_counter()
-            _try_refresh(url, study_name)
-            pause = max(SECONDS_BETWEEN, (time.perf_counter() - start) / LARGEST_SHARE_OF_TIME)
-
-    thread = threading.Thread(target=refresh_often, daemon=True)
+    thread = threading.Thread(target=_refresh_until, args=(ended, url, study_name), daemon=True)
     thread.start()
     try:
         yield
     finally:
         ended.set()
     thread.join()
-    _try_refresh(url, study_name)
 
 
-def _try_refresh(url: str, study_name: str) -> None:
-    # Whatever goes wrong, a bug included, is about notes and figures alone: no reason to stop a training.
-    try:
-        from reports.dashboard import refresh
+def _refresh_until(ended: threading.Event, url: str, study_name: str) -> None:
+    # Imported in the thread: the first step of a training need not wait for plotly and pandas.
+    with suppress(ImportError):
+        import reports.dashboard  # noqa: F401
+    said, is_last = "", False
+    while not is_last:
+        try:
+            # Opened once for as long as it holds: on PostgreSQL each opening is two sessions of the server.
+            with open_study(url, study_name) as opened:
+                while not is_last:
+                    is_last = ended.wait(_refresh(opened))
+                _refresh(opened)
+        # Whatever goes wrong, a bug included, is about notes and figures alone: no reason to stop a training.
+        except Exception as error:
+            message = f"notes of the dashboard are not current: {type(error).__name__}: {error}"
+            if message != said:
+                print(message, file=sys.stderr)
+            said, is_last = message, is_last or ended.wait(SECONDS_BETWEEN)
 
-        refresh(url, study_name)
-    except Exception as error:
-        print(f"notes of the dashboard are not current: {type(error).__name__}: {error}", file=sys.stderr)
+
+def _refresh(opened: OpenStudy) -> float:
+    """Refresh; the seconds to wait for the next time."""
+    from reports.dashboard import refresh
+
+    start = time.perf_counter()
+    if opened.description is not None:
+        refresh(opened)
+    return max(SECONDS_BETWEEN, (time.perf_counter() - start) / LARGEST_SHARE_OF_TIME)

@@ -24,7 +24,9 @@ from optuna.trial import Trial, TrialState
 from reports.collect import collect
 from storage.configuration import require
 from storage.errors import one_line_errors
-from storage.study_storage import default_url
+from storage.folders import RunsFolder
+from storage.open_study import read_study
+from storage.study_storage import sqlite_url
 
 START_UPS = (1, 4, 5, 8)
 WARM_UPS = (0.0, 0.25, 0.5, 0.75)
@@ -152,8 +154,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with one_line_errors("python -m reports.pruning_study"):
         require(bool(options.studies or options.curves), "give a STUDY or --curves FILE")
-        url = options.storage or default_url(options.runs_dir)
-        results = [collect(url, name) for name in options.studies]
+        with read_study(options.storage or sqlite_url(RunsFolder(options.runs_dir).database)) as opened:
+            results = [collect(opened.sibling(name)) for name in options.studies]
         results += [json.loads(file.read_text()) for file in options.curves]
         print(table([full_curves(one) for one in results], options.orders, options.workers))
 

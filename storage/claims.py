@@ -24,8 +24,11 @@ class Claims(Protocol):
     def release(self, name: str) -> None:
         """Give the claim back; nothing happens where it is not held."""
 
-    def require(self, name: str) -> None:
+    def check_held(self, name: str) -> None:
         """Raise ``ClaimLostError`` where the claim is not held any more."""
+
+    def close(self) -> None:
+        """Give every claim back, and what was opened for them."""
 
 
 @contextmanager
@@ -63,7 +66,7 @@ class FileClaims:
         if file is not None:
             os.close(file)
 
-    def require(self, name: str) -> None:
+    def check_held(self, name: str) -> None:
         if name not in self._held:
             raise ClaimLostError(name)
 
@@ -80,3 +83,8 @@ class FileClaims:
             return False
         self._held[name] = file
         return True
+
+    def close(self) -> None:
+        """Give every claim back."""
+        for name in list(self._held):
+            self.release(name)

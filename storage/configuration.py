@@ -11,10 +11,22 @@ from storage.errors import PlainError
 ALPHAS = (0.0, 0.25, 0.5, 0.75)
 TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
 PRECISIONS = ("float32", "bfloat16")
+LARGEST_SEED = 2**32 - 1  # of numpy, which Optuna's samplers seed
+
+Point = dict[str, float]
 
 
 class ConfigurationError(PlainError):
     """A setting that makes no sense; the message is one line that says which and what to give instead."""
+
+
+def refuse_unless(condition: bool, message: str) -> None:
+    """Raise ``ConfigurationError(message)`` where ``condition`` does not hold."""
+    if not condition:
+        raise ConfigurationError(message)
+
+
+require = refuse_unless
 
 
 @dataclass(frozen=True)
@@ -42,9 +54,9 @@ class Recipe:
     precision: Literal["float32", "bfloat16"] = "float32"
 
     def __post_init__(self) -> None:
-        require(self.epochs >= 1, f"--epochs {self.epochs}: give 1 or more")
-        require(self.batch_size >= 1, f"batch size {self.batch_size}: give 1 or more")
-        require(self.learning_rate > 0, f"learning rate {self.learning_rate}: give more than 0")
+        refuse_unless(self.epochs >= 1, f"--epochs {self.epochs}: give 1 or more")
+        refuse_unless(self.batch_size >= 1, f"batch size {self.batch_size}: give 1 or more")
+        refuse_unless(self.learning_rate > 0, f"learning rate {self.learning_rate}: give more than 0")
 
     def learning_rate_at(self, epoch: int, share_of_epoch: float) -> float:
         """The learning rate after ``epoch`` whole epochs and a share (0 to 1) of the next."""
@@ -59,15 +71,9 @@ class Recipe:
 
     def with_epochs(self, epochs: int) -> "Recipe":
         """The same recipe with its steps moved in proportion to another number of epochs."""
-        require(epochs >= 1, f"--epochs {epochs}: give 1 or more")
+        refuse_unless(epochs >= 1, f"--epochs {epochs}: give 1 or more")
         moved = tuple(max(1, round(step_epoch * epochs / self.epochs)) for step_epoch in self.step_epochs)
         return dataclasses.replace(self, epochs=epochs, step_epochs=moved)
-
-
-def require(condition: bool, message: str) -> None:
-    """Raise ``ConfigurationError(message)`` where ``condition`` does not hold."""
-    if not condition:
-        raise ConfigurationError(message)
 
 
 @dataclass(frozen=True)
@@ -80,10 +86,12 @@ class Configuration:
         train_images: images the search trains on; all but the validation images where None.
         teacher_network, teacher_recipe: the teacher that is trained where none is stored.
         recipe: how the student is trained, in search and comparison alike.
-        alphas, temperatures: the grid.
+        alphas, temperatures: the grid; what is given twice is one value.
         seed: of the search: of its trials and samplers.
         seeds: how many runs each arm of the comparison has.
         pruner: of the grid, ``median`` or ``none``.
+        draws: ``shared`` where all runs see the same draws of an image, at other times; ``independent`` in studies
+            begun before there were any.
     """
 
     preset: str
@@ -97,14 +105,31 @@ class Configuration:
     seed: int = 0
     seeds: int = 5
     pruner: Literal["median", "none"] = "median"
+    draws: Literal["shared", "independent"] = "shared"
 
     def __post_init__(self) -> None:
-        require(self.seed >= 0, f"--seed {self.seed}: give 0 or more")
-        require(self.seeds >= 1, f"--seeds {self.seeds}: give 1 or more")
+        refuse_unless(0 <= self.seed <= LARGEST_SEED, f"--seed {self.seed}: give 0 to {LARGEST_SEED}")
+        refuse_unless(self.seeds >= 1, f"--seeds {self.seeds}: give 1 or more")
+        refuse_unless(self.alphas != (), "--alphas: give at least one, from 0 to 1")
+        refuse_unless(self.temperatures != (), "--temperatures: give at least one, from 1 to 16")
         for alpha in self.alphas:
-            require(0 <= alpha <= 1, f"alpha = {alpha:g}: it weighs the teacher, give 0 to 1")
+            refuse_unless(0 <= alpha <= 1, f"alpha = {alpha:g}: it weighs the teacher, give 0 to 1")
         for temperature in self.temperatures:
-            require(1 <= temperature <= 16, f"T = {temperature:g}: give 1 to 16")
+            refuse_unless(1 <= temperature <= 16, f"T = {temperature:g}: give 1 to 16")
+        for name in ("alphas", "temperatures"):
+            object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
+
+    @property
+    def grid(self) -> dict[str, list[float]]:
+        """The values of the grid by parameter, as ``GridSampler`` takes them."""
+        return {"alpha": list(self.alphas), "temperature": list(self.temperatures)}
+
+    @property
+    def points(self) -> list[Point]:
+        """All pairs of the grid."""
+        return [
+            {"alpha": alpha, "temperature": temperature} for alpha in self.alphas for temperature in self.temperatures
+        ]
 
     @property
     def final_seeds(self) -> tuple[int, ...]:
@@ -113,9 +138,9 @@ class Configuration:
 
     @classmethod
     def from_json(cls, settings: dict[str, Any]) -> "Configuration":
-        """The configuration whose ``as_json`` this is."""
+        """The configuration whose ``as_json`` this is; what an older version did not know is as it was then."""
         recipe = Recipe(**_with_tuples(settings["recipe"]))
-        return cls(**{**_with_tuples(settings), "recipe": recipe})
+        return cls(**{"draws": "independent", **_with_tuples(settings), "recipe": recipe})
 
     def as_json(self) -> dict[str, Any]:
         """All settings as JSON gives them back: lists for tuples."""

@@ -17,7 +17,7 @@ from storage.claims import Claims, hold
 Point = dict[str, float]
 
 
-class Worker:
+class TrialClaims:
     """Takes the trials of one study, one at a time.
 
     Args:
@@ -30,7 +30,7 @@ class Worker:
         failed = study.get_trials(deepcopy=False, states=(TrialState.FAIL,))
         self._failed_before = {trial.number for trial in failed}
 
-    def take(
+    def claim_next(
         self,
         ask: Callable[[], Trial | None],
         suggest: Callable[[Trial], object],
@@ -90,13 +90,21 @@ class Worker:
         """Release the claim on a trial that was told, or that has to wait for another."""
         self.claims.release(self._claim(trial.number))
 
-    def require(self, trial: Trial) -> None:
+    def check_held(self, trial: Trial) -> None:
         """Raise ``ClaimLostError`` where this process no longer owns the trial."""
-        self.claims.require(self._claim(trial.number))
+        self.claims.check_held(self._claim(trial.number))
 
     def unfinished(self) -> list[FrozenTrial]:
         """The trials that wait or run, here or elsewhere."""
         return self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING, TrialState.WAITING))
+
+    def is_left(self, trial: FrozenTrial) -> bool:
+        """Whether no living process owns a trial that runs."""
+        name = self._claim(trial.number)
+        if not self.claims.try_claim(name):
+            return False
+        self.claims.release(name)
+        return True
 
     def _claim(self, number: int) -> str:
         return f"{self.study.study_name}-{number}"

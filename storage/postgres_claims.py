@@ -16,7 +16,7 @@ class PostgresClaims:
 
     The session ends with its process, by whatever signal, and with the server. A machine that vanishes without a
     word is noticed by the server after a minute and a half. A restarted server knows no claims while the processes
-    that held them live on: they learn of it from ``require``, and begin again with none.
+    that held them live on: they learn of it from ``check_held``, and begin again with none.
 
     The session must be the server's own: a proxy that pools transactions would give each query another one, and is
     refused.
@@ -34,7 +34,7 @@ class PostgresClaims:
 
     def try_claim(self, name: str) -> bool:
         if name in self._held:
-            self.require(name)
+            self.check_held(name)
         elif self._ask("SELECT pg_try_advisory_lock(%s)", name):
             self._held.add(name)
         return name in self._held
@@ -51,11 +51,17 @@ class PostgresClaims:
             except ClaimLostError:
                 return  # with the session, so it is released
 
-    def require(self, name: str) -> None:
+    def check_held(self, name: str) -> None:
         if name in self._held:
             self._ask("SELECT %s IS NOT NULL", name)
         if name not in self._held:
             raise ClaimLostError(name)
+
+    def close(self) -> None:
+        self._held.clear()
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
 
     def _ask(self, query: str, name: str) -> bool:
         """Ask the server; every claim is lost where it does not answer."""

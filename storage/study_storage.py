@@ -1,6 +1,7 @@
 """The Optuna storage: where it is, how it is opened, and the claims that go with it."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,9 @@ from sqlalchemy.engine import URL, make_url
 from storage.claims import ClaimLostError, Claims, FileClaims, hold
 from storage.errors import PlainError
 
+# argparse takes every unambiguous beginning of an option.
+STORAGE_OPTION = ("--storage", "--storag", "--stora", "--stor", "--sto")
+
 KNOWN = "sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
 
 # What is raised where the database does not answer, or did not for a while.
@@ -23,9 +27,48 @@ class StorageError(PlainError):
     """A storage that cannot be opened or used; the message is one line."""
 
 
-def default_url(runs_dir: Path) -> str:
-    """The SQLite storage of a runs folder."""
-    return f"sqlite:///{runs_dir / 'study.db'}"
+def sqlite_url(file: Path) -> str:
+    """The address of a SQLite file; made by SQLAlchemy, since ``?``, ``%`` and ``#`` mean something in an address."""
+    return URL.create("sqlite", database=str(file)).render_as_string()
+
+
+def shown(url: str) -> str:
+    """An address as it may be printed and stored: without a password, in whichever form it was given."""
+    # Not by parsing: an address that cannot be parsed is printed too.
+    without = re.sub(r"(://[^\s:/@]*):.*@", r"\1:***@", url)
+    return re.sub(r"([?&][^=&]*pass[^=&]*=)[^&\s]*", r"\1***", without, flags=re.IGNORECASE)
+
+
+def without_password(arguments: Sequence[str]) -> list[str]:
+    """A command line as it may be stored and published: the value of ``--storage`` as ``shown``."""
+    kept: list[str] = []
+    for argument in arguments:
+        option, sign, value = argument.partition("=")
+        if kept and kept[-1] in STORAGE_OPTION:
+            kept.append(shown(argument))
+        elif sign and option in STORAGE_OPTION:
+            kept.append(f"{option}={shown(value)}")
+        else:
+            kept.append(argument)
+    return kept
+
+
+def is_there(url: str) -> bool:
+    """Whether there is a storage to read: a SQLite file, or Optuna's tables on a server.
+
+    Raises:
+        StorageError: where the server cannot be reached.
+    """
+    parsed = make_url(url)
+    if parsed.get_backend_name() == "sqlite":
+        return Path(str(parsed.database)).exists()
+    with _one_line_error(parsed):
+        engine = sqlalchemy.create_engine(
+            parsed.set(drivername="postgresql+psycopg"),
+            poolclass=sqlalchemy.NullPool,
+            connect_args={"connect_timeout": 10},
+        )
+        return sqlalchemy.inspect(engine).has_table("studies")
 
 
 def open_claims(url: str) -> Claims:
@@ -44,11 +87,9 @@ def open_claims(url: str) -> Claims:
         try:
             from storage.postgres_claims import PostgresClaims
         except ImportError as error:
-            raise StorageError(
-                f"--storage {parsed.render_as_string()}: {error}; run: pip install 'psycopg[binary]'"
-            ) from None
+            raise StorageError(f"--storage {shown(url)}: {error}; run: pip install 'psycopg[binary]'") from None
         return PostgresClaims(parsed.set(drivername="postgresql").render_as_string(hide_password=False))
-    raise StorageError(f"--storage {parsed.render_as_string()}: no way to claim a trial there safely; give {KNOWN}")
+    raise StorageError(f"--storage {shown(url)}: no way to claim a trial there safely; give {KNOWN}")
 
 
 def open_storage(url: str, claims: Claims) -> RDBStorage:
@@ -104,7 +145,8 @@ def _one_line_error(url: URL) -> Iterator[None]:
     try:
         yield
     except (*STORAGE_ERRORS, RuntimeError) as error:
-        raise StorageError(f"--storage {url.render_as_string()}: cannot be opened ({reason_of(error)})") from None
+        address = shown(url.render_as_string(hide_password=False))
+        raise StorageError(f"--storage {address}: cannot be opened ({reason_of(error)})") from None
 
 
 def reason_of(error: BaseException) -> str:

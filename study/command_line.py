@@ -3,7 +3,6 @@
 import argparse
 from pathlib import Path
 
-from data import ImageSet, load_cifar100, load_synthetic
 from study.device import DEVICES
 
 
@@ -20,17 +19,3 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
         "--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="where everything is written (default: runs)"
     )
     group.add_argument("--device", default="auto", metavar="NAME", help=f"{', '.join(DEVICES)} (default: auto)")
-
-
-def cache_folder(runs_dir: Path) -> Path:
-    """Where data, teachers and logits live, shared by all studies of a runs folder."""
-    return runs_dir / "cache"
-
-
-def load_images(dataset: str, runs_dir: Path, data_dir: Path | None) -> ImageSet:
-    """The images of a preset's data set: ``cifar100`` or ``synthetic``.
-
-    Raises:
-        DataError: where they are not there or not what they should be.
-    """
-    return load_synthetic() if dataset == "synthetic" else load_cifar100(cache_folder(runs_dir), data_dir)

@@ -6,22 +6,22 @@ from dataclasses import asdict, dataclass
 import optuna
 import torch
 from optuna.artifacts import FileSystemArtifactStore
-from optuna.trial import Trial, TrialState
+from optuna.trial import Trial
 
 from data import ImageBank
+from storage.arms import Arms
 from storage.claims import Claims
-from storage.configuration import Configuration
-from storage.exactly_once import Point, Worker
+from storage.configuration import Configuration, Point
+from storage.exactly_once import TrialClaims
+from storage.trials import MadeBy, TrialRecord, run_pair, views
 from study.evaluation import predict, score
 from study.progress import bar, say
 from study.record import store_training
-from study.search import winner
-from study.space import grid_points, suggest
+from study.sampler import suggest
 from study.training import Training
 from study.work import name_of, work_together
 
 MakeTraining = Callable[[float, float, int, str], Training]
-Arms = dict[str, tuple[float, float]]
 
 
 @dataclass
@@ -33,18 +33,23 @@ class Comparison:
     Args:
         study: that study; its value is test accuracy.
         claims: of its storage.
-        seeds: of the runs of each arm.
+        configuration: what the study is.
         make_training: gives the training for (alpha, temperature, seed, name), resumed where it was stopped.
         test: the test images.
         artifacts: where each run's curve and weights are kept.
+        made_by: this process.
     """
 
     study: optuna.Study
     claims: Claims
-    seeds: tuple[int, ...]
+    configuration: Configuration
     make_training: MakeTraining
     test: ImageBank
     artifacts: FileSystemArtifactStore
+    made_by: MadeBy
+
+    def __post_init__(self) -> None:
+        self.trials = TrialClaims(self.study, self.claims)
 
     def run(self, arms: Arms) -> None:
         """Work until every run of every arm has ended, whoever ended it.
@@ -52,42 +57,32 @@ class Comparison:
         Args:
             arms: (alpha, T) by name; two arms of the same pair share their runs.
         """
-        worker = Worker(self.study, self.claims)
-        points = self.points(arms)
-        with bar(len(points), f"{self.study.study_name}", "run", initial=self._ended(points)) as progress:
+        points = points_of(arms, self.configuration.final_seeds)
+        with bar(len(points), self.study.study_name, "run", initial=self._ended(points)) as progress:
             work_together(
-                worker,
-                ask=lambda: worker.ask_for(points),
+                self.trials,
+                ask=lambda: self.trials.ask_for(points),
                 suggest=_suggest,
-                run=lambda trial: self._run(trial, worker),
+                run=self._run,
                 progress=progress,
                 ended=lambda: self._ended(points),
             )
 
-    def points(self, arms: Arms) -> list[Point]:
-        """Every run as parameters, seed by seed, so that pairs are complete as early as can be."""
-        pairs = dict.fromkeys(run_pair(*pair) for pair in arms.values())
-        return [
-            {"alpha": alpha, "temperature": temperature, "seed": seed}
-            for seed in self.seeds
-            for alpha, temperature in pairs
-        ]
-
     def _ended(self, points: list[Point]) -> int:
-        done = [trial.params for trial in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
+        done = [trial.point for trial in views(self.study) if trial.has_ended]
         return sum(point in done for point in points)
 
-    def _run(self, trial: Trial, worker: Worker) -> None:
+    def _run(self, trial: Trial) -> None:
         alpha, temperature, seed = _suggest(trial)
-        name = name_of(trial)
+        name, record = name_of(trial), TrialRecord(trial, self.trials)
+        record.began(asdict(self.configuration.recipe), self.made_by)
         training = self.make_training(alpha, temperature, seed, name)
-        for _ in training.epochs(lambda: worker.require(trial)):
-            worker.require(trial)
+        for _ in training.epochs(lambda: self.trials.check_held(trial)):
+            self.trials.check_held(trial)
         every = torch.arange(len(self.test), device=self.test.device)
         scores = score(predict(training.network, self.test, every), self.test.labels)
-        worker.require(trial)
-        store_training(trial, training, training.curve, self.artifacts, scores.accuracy)
-        trial.set_user_attr("test", asdict(scores))
+        store_training(trial, record, training, training.curve, self.artifacts, scores.accuracy)
+        record.tested(asdict(scores))
         self.study.tell(trial, scores.accuracy)
         training.forget()
         say(f"{name}: {100 * scores.accuracy:.2f} % on test, {sum(epoch.seconds for epoch in training.curve):.0f} s")
@@ -97,18 +92,13 @@ def _suggest(trial: Trial) -> tuple[float, float, int]:
     return *suggest(trial), trial.suggest_int("seed", 0, 2**31 - 1)
 
 
-def run_pair(alpha: float, temperature: float) -> tuple[float, float]:
-    """The pair under which a run is stored: at alpha = 0 the temperature means nothing and is written as 1."""
-    return (alpha, temperature if alpha != 0 else 1.0)
+def points_of(arms: Arms, seeds: tuple[int, ...]) -> list[Point]:
+    """Every run as parameters, seed by seed, so that pairs are complete as early as can be.
 
-
-def choose_arms(study: optuna.Study, configuration: Configuration, added: list[tuple[float, float]]) -> Arms:
-    """The arms of the comparison: no distillation, the grid's winner, TPE's winner if any, and those asked for."""
-    arms: Arms = {"baseline": (0.0, 1.0)}
-    for name, sampler in (("best", "grid"), ("tpe", "tpe")):
-        trial = winner(study, len(grid_points(configuration)), sampler)
-        if trial is not None:
-            arms[name] = run_pair(trial.params["alpha"], trial.params["temperature"])
-    for alpha, temperature in added:
-        arms[f"{alpha:g},{temperature:g}"] = run_pair(alpha, temperature)
-    return arms
+    Args:
+        arms: (alpha, T) by name; two arms of the same pair share their runs.
+    """
+    pairs = dict.fromkeys(run_pair(*pair) for pair in arms.values())
+    return [
+        {"alpha": alpha, "temperature": temperature, "seed": seed} for seed in seeds for alpha, temperature in pairs
+    ]

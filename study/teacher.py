@@ -22,13 +22,14 @@ import torch
 from torch import nn
 
 import models
-from data import ImageBank, ImageSet
+from data import ImageBank, ImageSet, load_images
 from models import CheckpointError, build, load_checkpoint, round_to_half, save_checkpoint, weights_hash
 from storage.claims import FileClaims, hold
 from storage.configuration import PRECISIONS, Configuration, ConfigurationError, Recipe, require
 from storage.errors import one_line_errors
 from storage.files import write_whole
-from study.command_line import add_machine_options, cache_folder, load_images
+from storage.folders import RunsFolder
+from study.command_line import add_machine_options
 from study.device import pick_device
 from study.evaluation import Scores, predict, score
 from study.manifest import hardware, versions
@@ -277,8 +278,9 @@ def main(arguments: list[str] | None = None) -> None:
             build(network)
         except ValueError as error:
             raise ConfigurationError(f"--network: {error}") from None
-        image_set = load_images(preset.dataset, options.runs_dir, options.data_dir)
-        cache = cache_folder(options.runs_dir)
+        runs = RunsFolder(options.runs_dir)
+        image_set = load_images(preset.dataset, runs.cache, options.data_dir)
+        cache = runs.cache
         if options.file is not None:
             require(options.epochs is None, "--import trains nothing: leave --epochs out")
             teacher = import_teacher(options.file, network, image_set, cache, device)

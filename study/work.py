@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from tqdm import tqdm
 
 from storage.claims import ClaimLostError
-from storage.exactly_once import Worker
+from storage.exactly_once import TrialClaims
 from storage.study_storage import STORAGE_ERRORS, StorageError, reason_of
 from study.progress import say
 from study.training import DivergedError, is_out_of_memory
@@ -24,7 +24,7 @@ Result = TypeVar("Result")
 
 
 def work_together(
-    worker: Worker,
+    worker: TrialClaims,
     ask: Callable[[], Trial | None],
     suggest: Callable[[Trial], object],
     run: Callable[[Trial], None],
@@ -40,7 +40,7 @@ def work_together(
     from its checkpoint, here or elsewhere.
 
     Args:
-        ask, suggest, ready: as ``Worker.take`` has them.
+        ask, suggest, ready: as ``TrialClaims.claim_next`` has them.
         run: runs a trial and tells its result.
         progress: shows how many trials have ended, which ``ended`` counts.
         awaited: whether a trial that waits or runs has to end before this worker may leave.
@@ -52,7 +52,7 @@ def work_together(
 
     def is_done() -> bool:
         nonlocal waiting
-        trial = worker.take(ask, suggest, ready)
+        trial = worker.claim_next(ask, suggest, ready)
         if trial is not None:
             waiting = False
             _run_or_fail(trial, run, worker)
@@ -92,7 +92,7 @@ def patiently(act: Callable[[], Result]) -> Result:
     raise StorageError("the storage was out of reach for half an hour; the same command goes on from here")
 
 
-def _run_or_fail(trial: Trial, run: Callable[[Trial], None], worker: Worker) -> None:
+def _run_or_fail(trial: Trial, run: Callable[[Trial], None], worker: TrialClaims) -> None:
     try:
         run(trial)
     except DivergedError as error:
@@ -101,7 +101,7 @@ def _run_or_fail(trial: Trial, run: Callable[[Trial], None], worker: Worker) -> 
         if not is_out_of_memory(error):
             raise
         tries = trial.user_attrs.get("out_of_memory", 0) + 1
-        worker.require(trial)
+        worker.check_held(trial)
         trial.set_user_attr("out_of_memory", tries)
         if tries >= OUT_OF_MEMORY_TRIES:
             _fail(trial, f"out of memory {tries} times: {str(error).splitlines()[0]}", worker)
@@ -109,8 +109,8 @@ def _run_or_fail(trial: Trial, run: Callable[[Trial], None], worker: Worker) -> 
         worker.give_back(trial)
 
 
-def _fail(trial: Trial, reason: str, worker: Worker) -> None:
-    worker.require(trial)
+def _fail(trial: Trial, reason: str, worker: TrialClaims) -> None:
+    worker.check_held(trial)
     trial.set_user_attr("reason", reason)
     worker.study.tell(trial, state=TrialState.FAIL)
     say(f"{name_of(trial)}: failed: {reason}")

@@ -31,12 +31,12 @@ from tqdm import tqdm
 from data import VIEWS, ImageBank, stream
 from models import StudentCNN, build
 from storage.configuration import Recipe
-from storage.study_storage import default_url, open_claims, open_storage
+from storage.pruner import make_pruner
+from storage.study_storage import open_claims, open_storage, sqlite_url
 from study.device import pick_device
 from study.loss import distillation_loss
 from study.presets import STUDENT_RECIPE
-from study.search import make_pruner
-from study.space import suggest
+from study.sampler import suggest
 from study.step import TrainingStep
 from study.teacher_logits import TeacherLogits
 from study.training import Epoch, Training
@@ -212,7 +212,7 @@ class Bench:
 
     def overhead_seconds(self) -> list[float]:
         """Seconds an epoch that Optuna, its storage and the checkpoint take, in a study of 16 trials."""
-        url = default_url(self.folder)
+        url = sqlite_url(self.folder)
         study = optuna.create_study(storage=open_storage(url, open_claims(url)), direction="maximize")
         epochs = 20
         study.pruner = make_pruner("median", epochs)

@@ -23,7 +23,6 @@ from optuna.trial import TrialState
 
 from storage.exactly_once import point_of
 from study.presets import PRESETS
-from study.space import grid_points
 from tests.storage.postgres import running_server
 from tests.storage.toy import Toy
 
@@ -122,7 +121,7 @@ def _look(toy: Toy, workers: int, outcome: Outcome) -> None:
     trials = toy.study().get_trials()
     ended = Counter(str(point_of(t)) for t in trials if t.state in (TrialState.COMPLETE, TrialState.PRUNED))
     started = Counter(str(point_of(t)) for t in trials)
-    points = [str(point) for point in grid_points(PRESETS["demo"])]
+    points = [str(point) for point in PRESETS["demo"].points]
     outcome.once += sum(ended[point] == started[point] == 1 for point in points)
     outcome.lost += sum(ended[point] == 0 for point in points)
     outcome.twice += sum(started[point] > 1 for point in points)

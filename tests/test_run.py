@@ -14,7 +14,7 @@ from typing import Any
 import optuna
 import pytest
 
-from storage.study_storage import default_url
+from storage.study_storage import sqlite_url
 from study.teacher import main as teacher_main
 
 ROOT = Path(__file__).parent.parent
@@ -89,7 +89,7 @@ def test_the_study_ends_with_a_report_that_says_it_is_synthetic(undisturbed: Pat
 
 def artifacts(runs_dir: Path, study: str) -> list[list[str]]:
     """What each trial of a study offers, as the first words of the file names; every file is there."""
-    storage = optuna.storages.RDBStorage(default_url(runs_dir))
+    storage = optuna.storages.RDBStorage(sqlite_url(runs_dir / "study.db"))
     found = []
     for trial in optuna.load_study(study_name=study, storage=storage).get_trials(deepcopy=False):
         listed = optuna.artifacts.get_all_artifact_meta(trial, storage=storage)
@@ -152,7 +152,9 @@ def interrupt(process: "subprocess.Popen[str]", ready: Callable[[], bool], how: 
 
 def count(runs_dir: Path, study: str, *states: optuna.trial.TrialState) -> int:
     try:
-        trials = optuna.load_study(study_name=study, storage=default_url(runs_dir)).get_trials(deepcopy=False)
+        trials = optuna.load_study(study_name=study, storage=sqlite_url(runs_dir / "study.db")).get_trials(
+            deepcopy=False
+        )
     except Exception:
         return 0
     return sum(trial.state in states for trial in trials)

@@ -20,14 +20,15 @@ from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 from playwright.sync_api import FloatRect, Page, sync_playwright
 
 from models import StudentCNN, load_checkpoint
-from reports.dashboard import KEPT, main, refresh
+from reports.dashboard import KEPT, main
 from reports.live import kept_current
 from reports.notes import comparison_note, study_note, trial_note
-from storage.study_storage import default_url, open_claims, open_storage
+from storage.study_storage import open_claims, open_storage, sqlite_url
 from study.run import main as study_main
-from study.space import suggest
+from study.sampler import suggest
 from study.teacher import main as teacher_main
 from tests.reports.made_up import made_up_results
+from tests.reports.stored import refresh
 from tests.reports.test_page import BROWSER
 
 ROOT = Path(__file__).parents[2]
@@ -43,7 +44,7 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("BROWSER_PATH", "/nowhere")  # no PNG figures
         teacher_main(["--preset", "demo", "--epochs", "1", "--runs-dir", str(folder)])
         study_main([*SMALL, "--runs-dir", str(folder)])
-    refresh(default_url(folder), "demo")
+    refresh(sqlite_url(folder / "study.db"), "demo")
     return folder
 
 
@@ -52,7 +53,7 @@ def url(studied: Path, tmp_path: Path) -> str:
     """The storage of a copy of that study."""
     with sqlite3.connect(studied / "study.db") as source, sqlite3.connect(tmp_path / "study.db") as copy:
         source.backup(copy)
-    return default_url(tmp_path)
+    return sqlite_url(tmp_path / "study.db")
 
 
 def load(url: str, name: str = "demo") -> optuna.Study:
@@ -165,7 +166,7 @@ def test_a_note_that_a_person_wrote_before_stays(url: str) -> None:
 
 def test_with_several_writers_whoever_reads_finds_whole_texts(url: str) -> None:
     study = load(url)
-    code = f"from reports.dashboard import refresh\nfor _ in range(12): refresh({url!r}, 'demo')"
+    code = f"from tests.reports.stored import refresh\nfor _ in range(12): refresh({url!r}, 'demo')"
     writers = [subprocess.Popen([sys.executable, "-c", code], cwd=ROOT) for _ in range(2)]
     seen = set()
     while any(writer.poll() is None for writer in writers):
@@ -184,7 +185,7 @@ def test_with_several_writers_whoever_reads_finds_whole_texts(url: str) -> None:
 
 
 def test_a_study_goes_on_without_its_notes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with kept_current(default_url(tmp_path), "not there"):
+    with kept_current(sqlite_url(tmp_path / "study.db"), "not there"):
         pass
     assert capsys.readouterr().err.startswith("notes of the dashboard are not current: StorageError: ")
 
@@ -291,7 +292,7 @@ def test_the_note_of_a_study_is_shown(browsed: tuple[Page, list[str]], address: 
 
 def test_a_repeated_trial_says_so(browsed: tuple[Page, list[str]], address: str, studied: Path) -> None:
     page, console = browsed
-    repeat = next(trial for trial in load(default_url(studied)).trials if "repeats" in trial.user_attrs)
+    repeat = next(trial for trial in load(sqlite_url(studied / "study.db")).trials if "repeats" in trial.user_attrs)
     page.goto(f"{address}/studies/1/trials?numbers={repeat.number}")
     page.get_by_text(f"Repeats trial {repeat.user_attrs['repeats']}").wait_for()
     assert console == []

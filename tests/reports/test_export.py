@@ -11,12 +11,12 @@ from optuna.trial import FrozenTrial, TrialState
 
 from reports.build import differences, write_report
 from reports.build import main as build_main
-from reports.collect import collect, read_studies
-from reports.export import export, main
-from storage.study_storage import StorageError, default_url, open_claims, open_storage
+from reports.export import main
+from storage.study_storage import StorageError, open_claims, open_storage, sqlite_url
 from study.run import main as study_main
-from study.space import suggest
+from study.sampler import suggest
 from study.teacher import main as teacher_main
+from tests.reports.stored import collect, export
 from tests.storage.postgres import Server
 
 SMALL = ["--preset", "demo", "--epochs", "1", "--train-images", "320", "--seeds", "1"]
@@ -36,7 +36,7 @@ def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
         patch.setenv("BROWSER_PATH", "/nowhere")
         teacher_main(["--preset", "demo", "--epochs", "1", "--runs-dir", str(folder)])
         study_main([*SMALL, "--runs-dir", str(folder)])
-    url = default_url(folder)
+    url = sqlite_url(folder / "study.db")
     study = optuna.load_study(study_name="demo", storage=open_storage(url, open_claims(url)))
     running, pruned, failed = (study.ask() for _ in range(3))
     for trial in (running, pruned, failed):
@@ -52,13 +52,13 @@ def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(params=["sqlite", "postgresql"])
 def url(request: pytest.FixtureRequest, runs_dir: Path) -> str:
     """The storage of that study, as it ran or copied to a PostgreSQL server."""
-    ran = default_url(runs_dir)
+    ran = sqlite_url(runs_dir / "study.db")
     if request.param == "sqlite":
         return ran
     server: Server = request.getfixturevalue("server")
     address = server.new_database()
-    for study in read_studies(ran, "demo"):
-        optuna.copy_study(from_study_name=study.study_name, from_storage=ran, to_storage=address)
+    for name in ("demo", "demo-comparison"):
+        optuna.copy_study(from_study_name=name, from_storage=ran, to_storage=address)
     return address
 
 
@@ -66,10 +66,19 @@ def url(request: pytest.FixtureRequest, runs_dir: Path) -> str:
 def exported(runs_dir: Path, tmp_path: Path) -> Path:
     """The export, in a folder of its own that is read-only, but to a superuser."""
     file = tmp_path / "exported" / "study.db"
-    export(default_url(runs_dir), "demo", file)
+    export(sqlite_url(runs_dir / "study.db"), "demo", file)
     file.chmod(0o444)
     file.parent.chmod(0o555)
     return file
+
+
+def studies(url: str) -> tuple[optuna.Study, optuna.Study]:
+    """Search and comparison, as Optuna itself loads them."""
+    search, comparison = (
+        optuna.load_study(study_name=name, storage=open_storage(url, open_claims(url)))
+        for name in ("demo", "demo-comparison")
+    )
+    return search, comparison
 
 
 def content(folder: Path) -> dict[str, bytes]:
@@ -91,7 +100,7 @@ def test_an_export_rebuilds_the_report_byte_for_byte(url: str, tmp_path: Path) -
 
 def test_an_export_keeps_every_trial_as_it_is(url: str, tmp_path: Path) -> None:
     export(url, "demo", tmp_path / "study.db")
-    originals, copies = read_studies(url, "demo"), read_studies(f"sqlite:///{tmp_path / 'study.db'}", "demo")
+    originals, copies = studies(url), studies(sqlite_url(tmp_path / "study.db"))
     states = {trial.state for trial in copies[0].trials}
     assert states == set(TrialState)
     for original, copy in zip(originals, copies, strict=True):
@@ -102,11 +111,11 @@ def test_an_export_keeps_every_trial_as_it_is(url: str, tmp_path: Path) -> None:
 
 def test_an_export_is_one_file_the_same_every_time_and_without_the_dashboard(runs_dir: Path, tmp_path: Path) -> None:
     for name in ("one.db", "two.db"):
-        export(default_url(runs_dir), "demo", tmp_path / name)
+        export(sqlite_url(runs_dir / "study.db"), "demo", tmp_path / name)
     assert content(tmp_path).keys() == {"one.db", "two.db"}
     one, two = content(tmp_path).values()
     assert one == two
-    original, _ = read_studies(default_url(runs_dir), "demo")
+    original, _ = studies(sqlite_url(runs_dir / "study.db"))
     assert any(key.startswith("dashboard:") for key in original._storage.get_study_system_attrs(original._study_id))
     assert b"dashboard:" not in one
 
@@ -123,8 +132,10 @@ def test_an_export_is_read_without_a_trace(exported: Path, tmp_path: Path) -> No
 def refused(capsys: pytest.CaptureFixture[str], *options: str) -> str:
     with pytest.raises(SystemExit) as stopped:
         main(list(options))
-    assert capsys.readouterr().out == ""
-    message = str(stopped.value.code)
+    assert stopped.value.code == 1
+    out, err = capsys.readouterr()
+    assert out == ""
+    message = err.removesuffix("\n")
     assert message.startswith("error: ")
     assert "\n" not in message
     return message
@@ -150,7 +161,7 @@ def test_what_cannot_be_exported_gets_one_line(
 def test_a_file_that_is_no_storage_is_refused_and_stays_as_it_is(foreign: bytes, tmp_path: Path) -> None:
     (tmp_path / "study.db").write_bytes(foreign)
     with pytest.raises(StorageError, match=r"cannot be opened \(.+\)$"):
-        read_studies(f"sqlite:///{tmp_path / 'study.db'}", "demo")
+        collect(sqlite_url(tmp_path / "study.db"))
     assert content(tmp_path) == {"study.db": foreign}
 
 

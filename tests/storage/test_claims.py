@@ -68,7 +68,7 @@ def test_has_one_holder_and_ends_with_kill_9(url: str) -> None:
     process.kill()
     process.join()
     assert wait_until(lambda: claims.try_claim("a"))
-    claims.require("a")
+    claims.check_held("a")
 
 
 def test_ends_with_kill_9_though_a_forked_child_lives_on(url: str) -> None:
@@ -95,14 +95,14 @@ def test_excludes_four_processes_from_each_other(url: str, tmp_path: Path) -> No
 def test_is_held_until_released(url: str) -> None:
     claims = open_claims(url)
     with pytest.raises(ClaimLostError):
-        claims.require("a")
+        claims.check_held("a")
     assert claims.try_claim("a")
     assert claims.try_claim("a"), "a second time by its holder"
-    claims.require("a")
+    claims.check_held("a")
     claims.release("a")
     claims.release("a")
     with pytest.raises(ClaimLostError):
-        claims.require("a")
+        claims.check_held("a")
     process, _ = start_holder(hold_for_ever, url)
     process.kill()
     process.join()
@@ -116,13 +116,13 @@ def test_a_lost_session_is_noticed_and_every_claim_is_lost_with_it(server: Serve
     assert claims.try_claim("b")
     server.restart() if loss == "restart" else server.execute(CLAIM_SESSIONS)
     with pytest.raises(ClaimLostError):
-        claims.require("a")
+        claims.check_held("a")
     with pytest.raises(ClaimLostError):
-        claims.require("b")
+        claims.check_held("b")
     assert claims.try_claim("a"), "the connection is made anew"
-    claims.require("a")
+    claims.check_held("a")
     with pytest.raises(ClaimLostError):
-        claims.require("b")
+        claims.check_held("b")
 
 
 def test_release_survives_a_lost_session(server: Server) -> None:

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 
 from storage.configuration import Configuration, ConfigurationError, Recipe
+from storage.study_storage import without_password
 from study.presets import PRESETS, STUDENT_RECIPE, TEACHER_RECIPES
-from study.run import without_password
 
 DEMO = PRESETS["demo"]
 
@@ -78,7 +78,10 @@ def test_one_cycle_rises_for_a_quarter_and_falls_to_zero() -> None:
         (lambda: replace(DEMO, alphas=(float("nan"),)), "alpha = nan"),
         (lambda: replace(DEMO, temperatures=(0.0,)), "T = 0"),
         (lambda: replace(DEMO, temperatures=(1.0, 17.0)), "T = 17"),
+        (lambda: replace(DEMO, alphas=()), "--alphas"),
+        (lambda: replace(DEMO, temperatures=()), "--temperatures"),
         (lambda: replace(DEMO, seed=-1), "--seed -1"),
+        (lambda: replace(DEMO, seed=2**32), "--seed 4294967296"),
         (lambda: replace(DEMO, seeds=0), "--seeds 0"),
         (lambda: replace(DEMO.recipe, epochs=0), "--epochs 0"),
         (lambda: DEMO.recipe.with_epochs(0), "--epochs 0"),
@@ -122,10 +125,14 @@ def test_a_configuration_is_frozen() -> None:
     ("address", "stored"),
     [
         ("postgresql+psycopg://kd:se:cr%40et@host/kd", "postgresql+psycopg://kd:***@host/kd"),
-        ("--storage=postgresql://:secret@host/kd", "--storage=postgresql://:***@host/kd"),
+        ("postgresql://:secret@host/kd", "postgresql://:***@host/kd"),
+        ("postgresql://kd:a secret@host/kd", "postgresql://kd:***@host/kd"),
+        ("postgresql://kd:at@and/too@host/kd", "postgresql://kd:***@host/kd"),
+        ("postgresql://kd@host/kd?password=secret&a=b", "postgresql://kd@host/kd?password=***&a=b"),
         ("postgresql://kd@host:5432/kd", "postgresql://kd@host:5432/kd"),
         ("sqlite:///runs/study.db", "sqlite:///runs/study.db"),
     ],
 )
 def test_no_password_is_stored_with_a_study(address: str, stored: str) -> None:
-    assert without_password(f"study.run --storage {address} --seed 1") == f"study.run --storage {stored} --seed 1"
+    assert without_password(["--storage", address, "--seed", "1"]) == ["--storage", stored, "--seed", "1"]
+    assert without_password([f"--storage={address}"]) == [f"--storage={stored}"]

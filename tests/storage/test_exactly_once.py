@@ -16,15 +16,16 @@ from optuna.trial import Trial, TrialState
 
 from storage.claims import hold
 from storage.exactly_once import point_of
+from storage.trials import TrialView
 from study.presets import PRESETS
-from study.search import Search, sampler_of
-from study.space import grid_points, suggest
+from study.sampler import suggest
+from study.search import Search
 from study.training import Epoch, Training
 from tests.storage.postgres import Server
 from tests.storage.test_claims import CLAIM_SESSIONS, wait_until
 from tests.storage.toy import Toy, ToyTraining, processes
 
-POINTS = grid_points(PRESETS["demo"])
+POINTS = PRESETS["demo"].points
 
 
 def assert_every_point_once(toy: Toy) -> None:
@@ -87,7 +88,7 @@ def test_a_worker_that_comes_later_shares_the_trials_of_tpe(url: str, tmp_path: 
     dataclasses.replace(Toy(url, tmp_path), tpe_trials=0).run()
     toy = Toy(url, tmp_path, tpe_trials=3)
     search = toy.search()
-    ours = search.worker.take(lambda: search._ask_tpe(3), suggest)
+    ours = search.trials.claim_next(lambda: search._ask_tpe(3), suggest)
     assert ours is not None
     other = toy.start()
 
@@ -106,7 +107,7 @@ def test_a_worker_that_comes_later_shares_the_trials_of_tpe(url: str, tmp_path: 
 
 def finish(search: Search, trial: Trial) -> None:
     search._run(trial)
-    search.worker.give_back(trial)
+    search.trials.give_back(trial)
 
 
 def with_a_failed_point(toy: Toy) -> Toy:
@@ -122,7 +123,7 @@ def test_nobody_leaves_the_search_while_a_failed_point_is_tried_again(url: str, 
     stored = toy.study()
     assert wait_until(lambda: len(stored.get_trials()) == 18, 60)
     search = toy.search()
-    ours = search.worker.take(search._ask_grid, suggest)
+    ours = search.trials.claim_next(search._ask_grid, suggest)
     assert ours is not None
     assert point_of(toy.study().get_trials()[ours.number]) == {"alpha": 0.5, "temperature": 2.0}
     assert wait_until(lambda: stored.get_trials()[17].state == TrialState.COMPLETE, 60)
@@ -180,7 +181,7 @@ def die_between_suggestions(toy: Toy) -> None:
         trial.suggest_float("alpha", 0.0, 1.0)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    search.worker.take(search.study.ask, suggest)
+    search.trials.claim_next(search.study.ask, suggest)
 
 
 def die_after_enqueue(toy: Toy) -> None:
@@ -262,7 +263,7 @@ def test_a_point_that_diverges_fails_at_once_and_is_tried_again_by_the_next_star
     assert len(trials) == 6
     assert trials[-1].state in (TrialState.COMPLETE, TrialState.PRUNED)
     assert point_of(trials[-1]) == {"alpha": 0.5, "temperature": 2.0}
-    assert sampler_of(trials[-1], 4) == "grid"
+    assert TrialView(trials[-1], 4).sampler == "grid"
 
 
 @pytest.mark.parametrize(("times", "fails"), [(2, False), (3, True)])
@@ -320,7 +321,7 @@ def test_nothing_is_written_once_the_claim_is_lost(
 ) -> None:
     toy = Toy(server.new_database(), tmp_path)
     search = toy.search()
-    train_epoch, take, written = ToyTraining._train_epoch, search.worker.take, []
+    train_epoch, take, written = ToyTraining._train_epoch, search.trials.claim_next, []
 
     def look() -> None:
         files = {path.name: path.read_bytes() for path in (tmp_path / "checkpoints").rglob("*.pt")}
@@ -338,7 +339,7 @@ def test_nothing_is_written_once_the_claim_is_lost(
         return take(*arguments)
 
     monkeypatch.setattr(ToyTraining, "_train_epoch", lose_the_claim)
-    monkeypatch.setattr(search.worker, "take", take_and_look)
+    monkeypatch.setattr(search.trials, "claim_next", take_and_look)
     (tmp_path / "epochs").touch()
     search.run_grid()
     before, after = written

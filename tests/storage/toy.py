@@ -8,7 +8,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import optuna
 import torch
@@ -22,9 +22,10 @@ from storage.artifacts import artifact_store
 from storage.claims import Claims, hold
 from storage.configuration import ALPHAS, TEMPERATURES, Recipe
 from storage.exactly_once import point_of
+from storage.folders import RunsFolder
 from storage.study_storage import open_claims, open_storage
 from study.presets import PRESETS
-from study.record import checkpoint_file
+from study.record import made_by
 from study.search import Search
 from study.step import TrainingStep
 from study.training import DivergedError, Epoch, Training
@@ -53,7 +54,7 @@ class Toy:
     name: str = "toy"
     epochs: int = 4
     epoch_seconds: float = 0.002
-    pruner: str = "median"
+    pruner: Literal["median", "none"] = "median"
     tpe_trials: int = 0
     alphas: tuple[float, ...] = ALPHAS
     temperatures: tuple[float, ...] = TEMPERATURES
@@ -73,10 +74,10 @@ class Toy:
             recipe=Recipe(epochs=self.epochs, batch_size=1, learning_rate=1.0),
             alphas=self.alphas,
             temperatures=self.temperatures,
+            pruner=self.pruner,
         )
-        return Search(
-            self.study(claims), configuration, claims, self.training, self.pruner, artifact_store(self.folder)
-        )
+        here = made_by(torch.device("cpu"), "float32")
+        return Search(self.study(claims), configuration, claims, self.training, artifact_store(self.folder), here)
 
     def study(self, claims: Claims | None = None) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -126,7 +127,7 @@ class ToyTraining(Training):
     def __init__(self, toy: Toy, alpha: float, temperature: float, name: str) -> None:
         self.toy, self.alpha, self.temperature, self.name = toy, alpha, temperature, name
         self.seed, self.logits, self.train, self.validation = 0, None, torch.arange(1), None
-        self.checkpoint = checkpoint_file(toy.folder, toy.name, alpha, temperature, 0)
+        self.checkpoint = RunsFolder(toy.folder).checkpoint(toy.name, alpha, temperature, 0)
         recipe = Recipe(epochs=toy.epochs, batch_size=1, learning_rate=1.0)
         images = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
         bank = ImageBank(images, torch.zeros(1, dtype=torch.int64), torch.zeros(3), torch.ones(3), torch.device("cpu"))

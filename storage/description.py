@@ -1,0 +1,138 @@
+"""What is stored with a study, so that it knows what it is and a report needs nothing else: one type, two ways.
+
+Every key is an attribute of the Optuna study of the search; that of the comparison has none.
+"""
+
+import json
+from dataclasses import dataclass, fields
+from typing import Any, NotRequired, TypedDict
+
+import optuna
+
+from storage.configuration import Configuration, refuse_unless
+
+FORMAT = 2  # 1 had no number, nor "made_by" of trials, nor shared draws
+
+
+class DataFacts(TypedDict):
+    """The images of a study.
+
+    ``classes`` and ``groups`` are by label, ``image_size`` is in pixels, and each sample has the name of its ``class``
+    and a ``png`` as base64.
+    """
+
+    name: str
+    synthetic: bool
+    hash: str
+    classes: list[str]
+    groups: list[str]
+    official_train_images: int
+    test_images: int
+    train_images: int
+    validation_images: int
+    image_size: int
+    channels: int
+    samples: list[dict[str, str]]
+
+
+class CostFacts(TypedDict):
+    """``models.cost.Cost`` of a network."""
+
+    name: str
+    parameters: int
+    multiply_adds: int
+    bytes: int
+    latency_seconds: dict[str, float]
+    peak_memory_bytes: dict[str, int | None]
+
+
+class PrecisionEffect(TypedDict):
+    """What bfloat16 does to the teacher on the test images: accuracies, and mean KL at T = 4 in nats."""
+
+    float32_accuracy: float
+    bfloat16_accuracy: float
+    divergence_at_4: float
+
+
+class TeacherFacts(CostFacts):
+    """The teacher: its cost and what its card says."""
+
+    hash: str
+    data: str
+    data_hash: str
+    classes: int
+    test_accuracy: float
+    test_loss: float
+    calibration: list[list[float]]
+    correct_by_class: list[int]
+    origin: str
+    versions: dict[str, str]
+    hardware: dict[str, str | int]
+    date: str
+    weights: NotRequired[str]
+    before_rounding: NotRequired[dict[str, Any]]
+    recipe: NotRequired[dict[str, Any]]
+    seed: NotRequired[int]
+    epochs: NotRequired[int]
+    training_seconds: NotRequired[float]
+    precision_effect: NotRequired[PrecisionEffect]
+
+
+class Start(TypedDict):
+    """One way in which the study was run: the first time it was, and all that may change a number."""
+
+    date: str
+    command: str
+    commit: str
+    versions: dict[str, str]
+    hardware: dict[str, str | int]
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a study is.
+
+    Attributes:
+        configuration: as JSON, as it was stored.
+        tpe_trials: how many TPE trials the search is to have.
+    """
+
+    configuration: dict[str, Any]
+    data: DataFacts
+    teacher: TeacherFacts
+    student: CostFacts
+    starts: list[Start]
+    tpe_trials: int = 0
+    format: int = FORMAT
+
+    @property
+    def settings(self) -> Configuration:
+        """The configuration."""
+        return Configuration.from_json(self.configuration)
+
+    @classmethod
+    def of(cls, search: optuna.Study) -> "Description | None":
+        """What is stored with a study; None where it was only begun, by a process that died.
+
+        Raises:
+            ConfigurationError: where a newer version stored it.
+        """
+        stored = search.user_attrs
+        if "configuration" not in stored:
+            return None
+        written = stored.get("format", 1)
+        refuse_unless(
+            written <= FORMAT,
+            f"study {search.study_name!r} was stored in format {written}, this version knows {FORMAT}: update kd-study",
+        )
+        known = {field.name for field in fields(cls)}
+        return cls(**{"format": written, **{key: value for key, value in stored.items() if key in known}})
+
+    def store(self, search: optuna.Study) -> None:
+        """Store what differs from what is there; the configuration last: with it, the study is begun."""
+        stored = search.user_attrs
+        ordered = sorted(fields(self), key=lambda field: field.name == "configuration")
+        for name in (field.name for field in ordered):
+            value = json.loads(json.dumps(getattr(self, name)))
+            if stored.get(name) != value and not (name == "format" and value == 1):
+                search.set_user_attr(name, value)

@@ -1,0 +1,199 @@
+"""What a trial is: one class to read it, one to write it, so that every stored key is spelled here alone."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, NotRequired, TypedDict
+
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from storage.configuration import Point
+from storage.exactly_once import TrialClaims, point_of
+
+Sampler = Literal["grid", "tpe"]
+ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+class EpochFacts(TypedDict):
+    """One point of a curve, as ``study.training.Epoch`` has it."""
+
+    train_loss: float
+    validation_loss: float | None
+    validation_accuracy: float | None
+    seconds: float
+
+
+class MadeBy(TypedDict):
+    """Where and with what a trial was trained, so that a study of many machines can say so."""
+
+    commit: str
+    versions: dict[str, str]
+    device: str
+    host: str
+    process: int
+    threads: int
+    precision: str
+
+
+class ScoreFacts(TypedDict):
+    """``study.evaluation.Scores`` of the test images."""
+
+    accuracy: float
+    loss: float
+    correct_by_class: list[int]
+    images_by_class: list[int]
+    calibration: list[list[float]]
+    hits: NotRequired[str]
+
+
+@dataclass(frozen=True)
+class TrialView:
+    """One trial of search or comparison at one moment.
+
+    Attributes:
+        grid_size: how many points the grid has, which are the first trials of a search.
+    """
+
+    trial: FrozenTrial
+    grid_size: int = 0
+
+    @property
+    def number(self) -> int:
+        return self.trial.number
+
+    @property
+    def state(self) -> TrialState:
+        return self.trial.state
+
+    @property
+    def point(self) -> Point:
+        """Its parameters, also of one that was enqueued and has not started; empty where it has none yet."""
+        return point_of(self.trial)
+
+    @property
+    def pair(self) -> tuple[float, float]:
+        """(alpha, T) under which a run is stored."""
+        return run_pair(self.point["alpha"], self.point["temperature"])
+
+    @property
+    def value(self) -> float | None:
+        """Its accuracy as a share 0 to 1, where it is COMPLETE: a pruned value is no result."""
+        return self.trial.value if self.state == TrialState.COMPLETE else None
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it is complete or pruned."""
+        return self.state in ENDED
+
+    @property
+    def sampler(self) -> Sampler:
+        """Who proposed it: the grid's trials come first; a point tried again was enqueued with its parameters."""
+        tried_again = "fixed_params" in self.trial.system_attrs
+        return "grid" if self.number < self.grid_size or tried_again else "tpe"
+
+    @property
+    def epochs(self) -> int:
+        """How many epochs were reported."""
+        return len(self.trial.intermediate_values)
+
+    @property
+    def last_epoch(self) -> int:
+        """The last epoch that was reported, from 1; 0 where none was."""
+        return max(self.trial.intermediate_values, default=0)
+
+    @property
+    def repeats(self) -> int | None:
+        """The number of the trial whose state and value it took; None where it was trained."""
+        stored: int | None = self._stored("repeats")
+        return stored
+
+    @property
+    def curve(self) -> list[EpochFacts]:
+        """The epochs that count; empty until it has ended, and for a repeat."""
+        return self._stored("curve") or []
+
+    @property
+    def seconds(self) -> float:
+        """Of its training."""
+        return self._stored("seconds") or 0.0
+
+    @property
+    def reason(self) -> str | None:
+        """Why it failed."""
+        stored: str | None = self._stored("reason")
+        return stored
+
+    @property
+    def pruner(self) -> str | None:
+        """The pruner it ran under; None where it was not trained, or before that was stored."""
+        return (self._stored("configuration") or {}).get("pruner")
+
+    @property
+    def made_by(self) -> MadeBy | None:
+        """Where and with what it was trained last; None where it was not, or before that was stored."""
+        stored: MadeBy | None = self._stored("made_by")
+        return stored
+
+    @property
+    def test(self) -> ScoreFacts | None:
+        """The scores of a run on the test images."""
+        stored: ScoreFacts | None = self._stored("test")
+        return stored
+
+    def _stored(self, key: str) -> Any:
+        return self.trial.user_attrs.get(key)
+
+
+class TrialRecord:
+    """Writes what a trial is into the trial, as long as this process owns it.
+
+    Every method raises ``ClaimLostError`` where it does not.
+    """
+
+    def __init__(self, trial: Trial, claims: TrialClaims) -> None:
+        self._trial, self._claims = trial, claims
+
+    def began(self, settings: dict[str, Any], made_by: MadeBy, sampler: Sampler | None = None) -> None:
+        """Before its training; again where it goes on, maybe elsewhere."""
+        self._set("configuration", settings)
+        self._set("made_by", made_by)
+        if sampler is not None:
+            self._set("sampler", sampler)
+
+    def reached(self, accuracy: float, epoch: int) -> None:
+        """After an epoch, counted from 1, of a trial of the search."""
+        self._claims.check_held(self._trial)
+        self._trial.report(accuracy, epoch)
+
+    def trained(self, curve: Sequence[Mapping[str, Any]], seconds: float) -> None:
+        """After its training."""
+        self._set("curve", list(curve))
+        self._set("seconds", seconds)
+
+    def repeated(self, number: int, sampler: Sampler) -> None:
+        """Instead of a training."""
+        self._set("sampler", sampler)
+        self._set("repeats", number)
+
+    def tested(self, scores: Mapping[str, Any]) -> None:
+        """After a run of the comparison was scored on the test images."""
+        self._set("test", scores)
+
+    def _set(self, key: str, value: Any) -> None:
+        self._claims.check_held(self._trial)
+        self._trial.set_user_attr(key, value)
+
+
+def views(study: optuna.Study, grid_size: int = 0) -> list[TrialView]:
+    """All trials of a study as they are now."""
+    return [TrialView(trial, grid_size) for trial in study.get_trials(deepcopy=False)]
+
+
+def count_ended(study: optuna.Study) -> int:
+    """How many trials of a study are complete or pruned."""
+    return sum(view.has_ended for view in views(study))
+
+
+def run_pair(alpha: float, temperature: float) -> tuple[float, float]:
+    """The pair under which a run is stored: at alpha = 0 the temperature means nothing and is written as 1."""
+    return (alpha, temperature if alpha != 0 else 1.0)

@@ -1,0 +1,161 @@
+"""Begin a study: describe it in the storage, or refuse another one of its name."""
+
+import dataclasses
+import json
+from datetime import datetime
+from typing import Any
+
+import optuna
+import torch
+
+from data.samples import samples
+from models import StudentCNN
+from models.cost import measure_cost
+from storage.claims import hold
+from storage.configuration import Configuration, ConfigurationError, refuse_unless
+from storage.description import Description, Start
+from storage.open_study import OpenStudy
+from storage.trials import views
+from study.manifest import commit, hardware, versions
+from study.materials import Materials
+from study.options import Request
+
+
+def going_on(request: Request, opened: OpenStudy) -> Request:
+    """The request as the study that it names goes on: with the draws with which that was begun.
+
+    Raises:
+        ConfigurationError: where the study was begun with another configuration, or by others.
+    """
+    refuse_foreign(opened)
+    known, search = opened.description, opened.search
+    if known is None or search is None:
+        return request
+    configuration = dataclasses.replace(request.configuration, draws=known.settings.draws)
+    refuse_another(known, configuration, search)
+    return dataclasses.replace(request, configuration=configuration)
+
+
+def begin(
+    opened: OpenStudy, request: Request, materials: Materials, device: torch.device
+) -> tuple[optuna.Study, optuna.Study]:
+    """The studies of search and comparison, described where they are new, with a note of this start.
+
+    Raises:
+        ConfigurationError: where the study was begun with another configuration, data set or teacher, or by others.
+    """
+    with hold(opened.claims, f"{request.name}-create"):
+        refuse_foreign(opened)
+        search, comparison = opened.create()
+        known = Description.of(search)
+        if known is None:
+            search.set_metric_names(["validation accuracy"])
+            comparison.set_metric_names(["test accuracy"])
+            known = _describe(request.configuration, materials, device)
+        else:
+            refuse_another(known, request.configuration, search)
+            _refuse_other_hashes(request.name, known, materials)
+        changed = known.configuration if known.settings == request.configuration else request.configuration.as_json()
+        dataclasses.replace(
+            known,
+            configuration=changed,
+            starts=_with_start(known.starts, request.command, device),
+            tpe_trials=request.tpe_trials or known.tpe_trials,
+        ).store(search)
+    return search, comparison
+
+
+def refuse_foreign(opened: OpenStudy) -> None:
+    """Refuse a study that has trials but no configuration: nothing of others is written into.
+
+    Raises:
+        ConfigurationError: where there is one of that name.
+    """
+    search = opened.search
+    refuse_unless(
+        search is None or Description.of(search) is not None or not search.get_trials(deepcopy=False),
+        f"study {opened.name!r} was not made by study.run: give --study NAME to begin another",
+    )
+
+
+def refuse_another(known: Description, wanted: Configuration, search: optuna.Study) -> None:
+    """Refuse a configuration that differs from the one the study was begun with, naming the first setting that does.
+
+    Seeds can be added any time; TPE may prune after a grid that did not; before the first trial, the grid and its
+    pruner may be other ones.
+
+    Raises:
+        ConfigurationError: with that setting.
+    """
+    may_change, trials = {"seeds"}, views(search)
+    ended = [trial.point for trial in trials if trial.has_ended]
+    if all(point in ended for point in wanted.points):
+        may_change |= {"pruner"}
+    if not trials:
+        may_change |= {"pruner", "alphas", "temperatures"}
+    old, new = known.settings.as_json(), wanted.as_json()
+    old |= {f"recipe {key}": value for key, value in old.pop("recipe").items()}
+    new |= {f"recipe {key}": value for key, value in new.pop("recipe").items()}
+    for key in new:
+        if key not in may_change and old[key] != new[key]:
+            _refuse(search.study_name, key.removeprefix("recipe "), old[key], new[key])
+
+
+def _refuse_other_hashes(name: str, known: Description, materials: Materials) -> None:
+    for key, old, new in (
+        ("data", known.data["hash"], materials.images.hash),
+        ("teacher", known.teacher["hash"], materials.teacher.hash),
+    ):
+        if old != new:
+            _refuse(name, key, old[:12], new[:12])
+
+
+def _refuse(name: str, key: str, old: Any, new: Any) -> None:
+    raise ConfigurationError(
+        f"study {name!r} was begun with {key} {old}, not {new}: give --study NAME to begin another"
+    )
+
+
+def _describe(configuration: Configuration, materials: Materials, device: torch.device) -> Description:
+    images, parts, teacher = materials.images, materials.parts, materials.teacher
+    classes = len(images.classes)
+    card = {key: value for key, value in teacher.card.items() if key not in ("network", "train_loss")}
+    described: dict[str, Any] = {
+        "configuration": configuration.as_json(),
+        "data": {
+            "name": images.name,
+            "synthetic": images.synthetic,
+            "hash": images.hash,
+            "classes": images.classes,
+            "groups": images.groups,
+            "official_train_images": len(images.train_images),
+            "test_images": len(images.test_images),
+            "train_images": len(parts.train),
+            "validation_images": len(parts.validation),
+            "image_size": images.train_images.shape[-1],
+            "channels": images.train_images.shape[1],
+            "samples": samples(images),
+        },
+        "teacher": {
+            "name": teacher.network,
+            **card,
+            **dataclasses.asdict(measure_cost(teacher.load(device), device)),
+        },
+        "student": {"name": "StudentCNN", **dataclasses.asdict(measure_cost(StudentCNN(classes), device))},
+        "starts": [],
+    }
+    return Description(**json.loads(json.dumps(described)))
+
+
+def _with_start(starts: list[Start], command: str, device: torch.device) -> list[Start]:
+    """The starts with this one, where none was like it."""
+    now: Start = {
+        "date": datetime.now().astimezone().isoformat(sep=" ", timespec="minutes"),
+        "command": command,
+        "commit": commit(),
+        "versions": versions(),
+        "hardware": hardware(device),
+    }
+    if any({**earlier, "date": now["date"]} == now for earlier in starts):
+        return starts
+    return [*starts, now]

@@ -1,0 +1,138 @@
+"""How long the work that is left should take here, from measured steps."""
+
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+
+import torch
+from tqdm import tqdm
+
+from data import VIEWS, ImageBank
+from models import StudentCNN, build, fold_batch_norm
+from storage.configuration import Recipe
+from study.evaluation import predict
+from study.options import Request
+from study.plan import Work
+from study.presets import TEACHER_RECIPES
+from study.progress import say
+from study.step import TrainingStep
+from study.teacher_logits import BATCH_SIZE as LOGITS_BATCH
+
+PROBE_IMAGES = 1000
+PROBE_STEPS = 10
+PROBE_SECONDS = 0.2
+
+
+def print_plan(request: Request, work: Work, device: torch.device) -> None:
+    """Say what is left to run and how long the workers should take for it on this device."""
+    if work.is_done:
+        say("all is trained: the report is made again")
+        return
+    recipe, every = request.configuration.recipe, work.train_images + work.validation_images
+    if work.train_teacher:
+        teacher = TEACHER_RECIPES[request.configuration.teacher_recipe]
+        say(
+            f"teacher: {request.configuration.teacher_network}, none is stored: {teacher.epochs} epochs on "
+            f"{work.teacher_images:,} images"
+        )
+    if work.trials:
+        pruning = f"pruning ({request.configuration.pruner}) may shorten them"
+        say(f"search: {work.trainings} trainings of {recipe.epochs} epochs on {work.train_images:,} images, {pruning}")
+    say(f"comparison: {work.runs} runs of {recipe.epochs} epochs on {every:,} images")
+    say(f"teacher logits: about {work.logits_to_ask:,} views, {work.logits_to_ask * work.classes * 2 / 1e9:.2f} GB")
+    if device.type == "cuda" and request.workers > 1:
+        return  # The GPUs are the workers': a process that measures on one keeps memory there.
+    step, seconds = _estimate(request, work, device)
+    say(
+        f"on {device} a student's step takes {1000 * step:.2f} ms an image: about {duration(seconds)} in all, "
+        "if nothing else runs here"
+    )
+
+
+def _estimate(request: Request, work: Work, device: torch.device) -> tuple[float, float]:
+    """Seconds of a student's step an image, and of all that is left."""
+    configuration, recipe = request.configuration, request.configuration.recipe
+    network, threads = configuration.teacher_network, torch.get_num_threads()
+    workers = _at_once(request.workers, work, device)
+    probe = Probe(work.classes, device)
+    torch.set_num_threads(max(1, threads // workers))
+    step, predict_student = probe.step(StudentCNN, recipe), probe.prediction(StudentCNN)
+    ask = probe.prediction(lambda classes: fold_batch_norm(build(network, classes).eval()))
+    teacher = 0.0
+    if work.train_teacher:
+        teacher_recipe = TEACHER_RECIPES[configuration.teacher_recipe]
+        teacher_step = probe.step(lambda classes: build(network, classes), teacher_recipe)
+        teacher = teacher_recipe.epochs * work.teacher_images * teacher_step
+    torch.set_num_threads(threads)
+    every = work.train_images + work.validation_images
+    search = work.trainings * recipe.epochs * (work.train_images * step + work.validation_images * predict_student)
+    comparison = work.runs * recipe.epochs * every * step
+    return step, teacher + (search + comparison) / workers + work.logits_to_ask * ask
+
+
+def _at_once(workers: int, work: Work, device: torch.device) -> int:
+    """How many workers train at the same time: as many as there are trainings, and cores or devices for them."""
+    places = torch.cuda.device_count() if device.type == "cuda" else len(os.sched_getaffinity(0))
+    return max(1, min(workers, places, work.trainings + work.runs))
+
+
+class Probe:
+    """Measures steps and predictions on random images, in seconds an image."""
+
+    def __init__(self, classes: int, device: torch.device) -> None:
+        self.classes, self.device = classes, device
+        images = torch.randint(256, (PROBE_IMAGES, 3, 32, 32), dtype=torch.uint8)
+        labels = torch.randint(classes, (PROBE_IMAGES,))
+        self.bank = ImageBank(images, labels, torch.full((3,), 0.5), torch.full((3,), 0.25), device)
+
+    def step(self, make: Callable[[int], torch.nn.Module], recipe: Recipe) -> float:
+        """One training step with the distillation loss."""
+        step = TrainingStep(lambda: make(self.classes), recipe, self.bank, self.classes)
+        # A step of a CPU is long enough to be timed alone.
+        batches = 1 if self.device.type == "cpu" else max(1, PROBE_IMAGES // recipe.batch_size)
+        images = torch.arange(batches * recipe.batch_size) % PROBE_IMAGES
+        said = torch.zeros(len(images), self.classes, dtype=torch.float16)
+        with tqdm(disable=True) as progress:
+            call = partial(step.epoch, images, images % VIEWS, said, 0.5, 4.0, 0, progress)
+            return self._seconds(call, PROBE_STEPS) / len(images)
+
+    def prediction(self, make: Callable[[int], torch.nn.Module]) -> float:
+        """One prediction."""
+        network = self._put(make)
+        # On a CPU 25 images at once take as long an image as 500, and nobody likes to wait for a plan.
+        indices = torch.arange(25 if self.device.type == "cpu" else LOGITS_BATCH, device=self.device)
+        return self._seconds(lambda: predict(network, self.bank, indices), PROBE_STEPS) / len(indices)
+
+    def _put(self, make: Callable[[int], torch.nn.Module]) -> torch.nn.Module:
+        network: torch.nn.Module = make(self.classes).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        return network
+
+    def _seconds(self, call: Callable[[], object], times: int) -> float:
+        call()
+        self._wait()
+        start = time.perf_counter()
+        done = 0
+        while done < times and time.perf_counter() - start < PROBE_SECONDS:
+            call()
+            done += 1
+        self._wait()
+        return (time.perf_counter() - start) / done
+
+    def _wait(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        elif self.device.type == "mps":
+            torch.mps.synchronize()
+
+
+def duration(seconds: float) -> str:
+    """``40 s``, ``12 min``, ``3 h 20 min`` or ``2.5 days``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min"
+    if minutes < 48 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    return f"{minutes / 60 / 24:.1f} days"

@@ -1,0 +1,132 @@
+"""The studies of a storage: what each is, how far it has come, and a way to delete one.
+
+python -m study.list                    name, state, trials and runs done of planned, best, what runs
+python -m study.list --delete NAME      with its artifacts and checkpoints; asks first
+"""
+
+import argparse
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import optuna
+from optuna.artifacts import get_all_artifact_meta
+from optuna.trial import TrialState
+from tabulate import tabulate
+
+from storage.arms import choose_arms, winner
+from storage.configuration import refuse_unless
+from storage.description import Description
+from storage.errors import one_line_errors
+from storage.exactly_once import TrialClaims
+from storage.folders import RunsFolder, comparison_name
+from storage.open_study import OpenStudy, open_study, read_study
+from storage.study_storage import sqlite_url
+from storage.trials import TrialView, views
+from study.comparison import points_of
+
+HEADER = ("study", "state", "trials", "runs", "best on validation", "runs now")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m study.list", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="(default: runs)")
+    parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: sqlite:///RUNS_DIR/study.db)")
+    parser.add_argument("--delete", metavar="NAME", help="delete a study, its comparison, artifacts and checkpoints")
+    parser.add_argument("--yes", action="store_true", help="delete without asking")
+    options = parser.parse_args(arguments)
+    with one_line_errors("python -m study.list"):
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        refuse_unless(not options.yes or options.delete is not None, "--yes: answers what --delete asks, give both")
+        runs = RunsFolder(options.runs_dir)
+        url = options.storage or sqlite_url(runs.database)
+        if options.delete is not None:
+            with read_study(url, options.delete) as opened:
+                opened.begun()  # or says what is missing, before anything is opened to be written
+            with open_study(url, options.delete) as opened:
+                delete(opened, runs, asks=not options.yes)
+            return
+        with read_study(url) as opened:
+            if opened.storage is None:
+                opened.begun()
+            rows = [row_of(opened.sibling(name)) for name in opened.names()]
+        print(tabulate(rows, HEADER, disable_numparse=True) if rows else "no study yet; python -m study.run begins one")
+
+
+def row_of(opened: OpenStudy) -> tuple[str, ...]:
+    """One study in words, a column each as ``HEADER`` has them."""
+    search, comparison = opened.search, opened.comparison
+    known = None if search is None else Description.of(search)
+    if known is None or search is None or comparison is None:
+        return opened.name, "not of study.run", "-", "-", "-", "-"
+    settings = known.settings
+    trials, runs = views(search, len(settings.points)), views(comparison)
+    planned = len(settings.points) + known.tpe_trials
+    ended = sum(trial.has_ended for trial in trials)
+    wanted = points_of(choose_arms(search, settings), settings.final_seeds)
+    wanted += [run.point for run in runs if run.point and run.point not in wanted]
+    done = sum(run.has_ended for run in runs)
+    failed = sum(trial.state == TrialState.FAIL for trial in (*trials, *runs))
+    state = "done" if ended >= planned and done >= len(wanted) else "begun"
+    best = winner(trials, "grid")
+    return (
+        opened.name,
+        state + (f", {failed} failed" if failed else ""),
+        f"{ended} of {planned}",
+        f"{done} of {len(wanted)}",
+        "-" if best is None or best.value is None else f"{100 * best.value:.2f} % at {_point(best)}",
+        _running(opened, [(search, trials), (comparison, runs)]),
+    )
+
+
+def _point(trial: TrialView) -> str:
+    return f"alpha {trial.point['alpha']:g}, T {trial.point['temperature']:g}"
+
+
+def _running(opened: OpenStudy, studies: list[tuple[optuna.Study, list[TrialView]]]) -> str:
+    """The trials in state RUNNING; whether a living process has them is not asked, so that nothing is claimed."""
+    names = [
+        f"{'run' if study.study_name != opened.name else 'trial'} {trial.number}, epoch {trial.last_epoch}"
+        for study, trials in studies
+        for trial in trials
+        if trial.state == TrialState.RUNNING
+    ]
+    return "; ".join(names) or "-"
+
+
+def delete(opened: OpenStudy, runs: RunsFolder, asks: bool) -> None:
+    """Delete a study with its comparison, artifacts and checkpoints; its report stays.
+
+    Raises:
+        ConfigurationError: where a living process works on it, or the person does not want it.
+        StorageError: where it is not there.
+    """
+    _, search, comparison = opened.begun()
+    studies = (search, comparison)
+    for study in studies:
+        claims = TrialClaims(study, opened.claims)
+        for trial in claims.unfinished():
+            refuse_unless(
+                claims.is_left(trial),
+                f"study {opened.name!r}: a living process works on trial {trial.number}; stop it first",
+            )
+    trials = sum(len(study.get_trials(deepcopy=False)) for study in studies)
+    if asks:
+        answer = input(f"delete study {opened.name!r} with {trials} trials for good? Type its name: ")
+        refuse_unless(answer == opened.name, "nothing was deleted")
+    assert opened.storage is not None
+    for study in studies:
+        for trial in study.get_trials(deepcopy=False):
+            for meta in get_all_artifact_meta(trial, storage=opened.storage):
+                (runs.artifacts / meta.artifact_id).unlink(missing_ok=True)
+        optuna.delete_study(study_name=study.study_name, storage=opened.storage)
+        shutil.rmtree(runs.checkpoints(study.study_name), ignore_errors=True)
+    print(f"deleted {opened.name} and {comparison_name(opened.name)}; the report in {runs.report(opened.name)} stays")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,59 @@
+"""What the trainings of a process need: images, split, teacher and what it says."""
+
+from dataclasses import dataclass
+
+import torch
+
+from data import ImageBank, ImageSet, Split, load_images, split
+from models import fold_batch_norm
+from storage.claims import Claims
+from study.options import Request
+from study.plan import Work
+from study.progress import bar
+from study.teacher import Teacher, choose_teacher
+from study.teacher_logits import TeacherLogits, logits_folder
+
+
+@dataclass(frozen=True)
+class Materials:
+    """What is trained on, and who teaches."""
+
+    images: ImageSet
+    parts: Split
+    teacher: Teacher
+    bank: ImageBank
+    test: ImageBank
+    logits: TeacherLogits
+
+
+def fetch(request: Request, work: Work, claims: Claims, device: torch.device) -> Materials:
+    """Load the images and the teacher, which is trained where none is stored.
+
+    Args:
+        work: what is left.
+        claims: of the storage.
+
+    Raises:
+        DataError, CheckpointError, ConfigurationError: where images or teacher are not what they should be.
+        OSError: where the disk has no room for the logits.
+    """
+    configuration, cache = request.configuration, request.runs.cache
+    images = load_images(configuration.dataset, cache, request.data_dir)
+    teacher = choose_teacher(configuration, images, cache, device, request.teacher, work.begun_with)
+    bank = ImageBank.of_training_images(images, device)
+    logits = TeacherLogits(
+        logits_folder(cache, images.hash, teacher.hash, device),
+        bank,
+        make_teacher=lambda: fold_batch_norm(teacher.load(device)),
+        classes=len(images.classes),
+        progress=lambda views: bar(views, "teacher logits", "view"),
+    )
+    logits.require_room(work.logits_to_ask)
+    return Materials(
+        images=images,
+        parts=split(images.train_labels, configuration.train_images),
+        teacher=teacher,
+        bank=bank,
+        test=ImageBank.of_test_images(images, device),
+        logits=logits,
+    )

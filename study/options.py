@@ -1,0 +1,192 @@
+"""The command line of ``study.run``, and the one frozen request that it becomes."""
+
+import argparse
+import dataclasses
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from storage.configuration import PRECISIONS, Configuration, ConfigurationError, refuse_unless
+from storage.folders import RunsFolder, check_study_name
+from storage.study_storage import sqlite_url, without_password
+from study.command_line import add_machine_options
+from study.presets import PRESETS
+
+SAMPLERS = ("grid", "tpe", "none")
+TPE_TRIALS = 32
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a person asked for.
+
+    Attributes:
+        arguments: as they were typed, for workers of this machine.
+        command: as it is printed and stored, without passwords.
+        name: of the study.
+        url: of the storage.
+        device: its name as it was typed.
+        searches: whether the grid is searched; only the arms that were asked for are compared where not.
+        tpe_trials: how many TPE trials the study is to have.
+        added_arms: (alpha, T) of arms beside the baseline and the winners.
+        teacher: a checkpoint to import, None for a stored or trained one.
+        is_worker: whether this process is one of several that a command started.
+    """
+
+    arguments: tuple[str, ...]
+    command: str
+    configuration: Configuration
+    name: str
+    url: str
+    runs: RunsFolder
+    data_dir: Path | None
+    device: str
+    searches: bool
+    tpe_trials: int
+    added_arms: tuple[tuple[float, float], ...]
+    teacher: Path | None
+    workers: int
+    dry_run: bool
+    is_worker: bool
+
+
+def request_of(arguments: Sequence[str], description: str | None) -> Request:
+    """Read the command line.
+
+    Args:
+        arguments: without the program.
+        description: shown by ``--help``.
+
+    Raises:
+        ConfigurationError: for a setting that makes no sense, or that has no effect beside the others.
+        SystemExit: for an option that argparse does not know, and after ``--help``.
+    """
+    options = _parser(description).parse_args(arguments)
+    typed = [argument for argument in arguments if argument != "--worker"]
+    configuration = _configuration(options)
+    _refuse_what_has_no_effect(options, configuration)
+    runs = RunsFolder(options.runs_dir)
+    return Request(
+        arguments=tuple(typed),
+        command="python -m study.run " + shlex.join(without_password(typed)),
+        configuration=configuration,
+        name=check_study_name(configuration.preset if options.study is None else options.study),
+        url=options.storage or sqlite_url(runs.database),
+        runs=runs,
+        data_dir=options.data_dir,
+        device=options.device,
+        searches=options.sampler != "none",
+        tpe_trials=(options.n_trials or TPE_TRIALS) if options.sampler == "tpe" else 0,
+        added_arms=tuple(map(_pair, options.arm)),
+        teacher=options.teacher,
+        workers=options.workers,
+        dry_run=options.dry_run,
+        is_worker=options.worker,
+    )
+
+
+def _configuration(options: argparse.Namespace) -> Configuration:
+    """The preset with the single settings given on the command line."""
+    configuration = PRESETS[options.preset]
+    if options.epochs is not None:
+        recipe = configuration.recipe.with_epochs(options.epochs)
+        configuration = dataclasses.replace(configuration, recipe=recipe)
+    if options.precision is not None:
+        recipe = dataclasses.replace(configuration.recipe, precision=options.precision)
+        configuration = dataclasses.replace(configuration, recipe=recipe)
+    given: dict[str, Any] = {
+        setting: getattr(options, setting)
+        for setting in ("train_images", "seed", "seeds", "pruner")
+        if getattr(options, setting) is not None
+    }
+    given |= {
+        setting: numbers(getattr(options, setting), f"--{setting}")
+        for setting in ("alphas", "temperatures")
+        if getattr(options, setting) is not None
+    }
+    return dataclasses.replace(configuration, **given)
+
+
+def _refuse_what_has_no_effect(options: argparse.Namespace, configuration: Configuration) -> None:
+    refuse_unless(options.workers >= 1, f"--workers {options.workers}: give 1 or more")
+    refuse_unless(
+        options.workers == 1 or ":" not in options.device,
+        f"--device {options.device}: --workers takes all devices, leave the number out",
+    )
+    refuse_unless(options.n_trials is None or options.n_trials >= 1, f"--n-trials {options.n_trials}: give 1 or more")
+    refuse_unless(
+        options.n_trials is None or options.sampler == "tpe",
+        f"--n-trials {options.n_trials}: counts TPE trials, give --sampler tpe with it or leave it out",
+    )
+    refuse_unless(
+        options.sampler != "none" or bool(options.arm),
+        "--sampler none: searches nothing, so name what to compare with --arm ALPHA,T",
+    )
+    if options.sampler == "none":
+        for option in ("alphas", "temperatures", "pruner"):
+            refuse_unless(
+                getattr(options, option) is None, f"--{option}: has no effect with --sampler none, leave it out"
+            )
+    refuse_unless(
+        options.data_dir is None or configuration.dataset != "synthetic",
+        f"--data-dir {options.data_dir}: the preset {configuration.preset} draws its images itself, leave it out",
+    )
+
+
+def _parser(description: str | None) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m study.run", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--preset", choices=PRESETS, default="full", help="named settings (default: full)")
+
+    group = parser.add_argument_group("search and comparison")
+    group.add_argument(
+        "--sampler", choices=SAMPLERS, default="grid", help="tpe runs after the grid, from it; none compares arms alone"
+    )
+    group.add_argument("--n-trials", type=int, metavar="N", help=f"TPE trials in all (default: {TPE_TRIALS})")
+    group.add_argument("--pruner", choices=("median", "none"), help="default: median")
+    group.add_argument("--arm", action="append", default=[], metavar="ALPHA,T", help="one more arm")
+    group.add_argument("--teacher", type=Path, metavar="FILE", help="a checkpoint of the preset's network")
+
+    group = parser.add_argument_group("single settings, instead of the preset's")
+    group.add_argument("--epochs", type=int, metavar="N", help="learning-rate steps move in proportion")
+    group.add_argument("--precision", choices=PRECISIONS, help="of every forward pass; weights stay float32")
+    group.add_argument("--train-images", type=int, metavar="N", help="images that the search trains on")
+    group.add_argument("--seeds", type=int, metavar="N", help="runs of each arm of the comparison")
+    group.add_argument("--seed", type=int, metavar="N", help="of the search")
+    group.add_argument("--alphas", metavar="A,A,...", help="of the grid")
+    group.add_argument("--temperatures", metavar="T,T,...", help="of the grid")
+
+    add_machine_options(parser)
+    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    group = parser.add_argument_group("study")
+    group.add_argument("--study", metavar="NAME", help="default: the preset's name")
+    group.add_argument("--storage", metavar="URL", help="default: sqlite:///RUNS_DIR/study.db")
+    group.add_argument("--workers", type=int, default=1, metavar="N", help="processes that share the work")
+    group.add_argument("--dry-run", action="store_true", help="say what would run and how long it should take here")
+    return parser
+
+
+def numbers(text: str, option: str) -> tuple[float, ...]:
+    """Numbers with commas between.
+
+    Raises:
+        ConfigurationError: for anything else.
+    """
+    try:
+        return tuple(float(number) for number in text.split(","))
+    except ValueError:
+        raise ConfigurationError(f"{option} {text!r}: give numbers with commas between, such as 0,0.5") from None
+
+
+def _pair(text: str) -> tuple[float, float]:
+    values = numbers(text, "--arm")
+    refuse_unless(len(values) == 2, f"--arm {text}: give ALPHA,T, such as 0.75,4")
+    alpha, temperature = values
+    refuse_unless(
+        0 <= alpha <= 1 and 1 <= temperature <= 16,
+        f"--arm {text}: alpha weighs the teacher, give 0 to 1, and T from 1 to 16",
+    )
+    return alpha, temperature
