@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import optuna
+import pandas as pd
 from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
-from tabulate import tabulate
 
 from storage.arms import choose_arms, winner
 from storage.configuration import refuse_unless
@@ -54,7 +54,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if opened.storage is None:
                 opened.begun()
             rows = [row_of(opened.sibling(name)) for name in opened.names()]
-        print(tabulate(rows, HEADER, disable_numparse=True) if rows else "no study yet; python -m study.run begins one")
+        print(_table(rows) if rows else "no study yet; python -m study.run begins one")
+
+
+def _table(rows: list[tuple[str, ...]]) -> str:
+    return pd.DataFrame(rows, columns=HEADER).to_markdown(index=False, tablefmt="simple", disable_numparse=True)
 
 
 def row_of(opened: OpenStudy) -> tuple[str, ...]:
