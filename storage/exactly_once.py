@@ -92,7 +92,7 @@ class Worker:
 
     def require(self, trial: Trial) -> None:
         """Raise ``ClaimLostError`` where this process no longer owns the trial."""
-        self.claims.require(self._claim(trial.number))
+        self.claims.check_held(self._claim(trial.number))
 
     def unfinished(self) -> list[FrozenTrial]:
         """The trials that wait or run, here or elsewhere."""
