@@ -2,33 +2,60 @@
 
 import fcntl
 import os
+import threading
+import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Self
 
 
 class ClaimLostError(Exception):
     """This process no longer holds a claim that it needs; another may have gone on with the work."""
 
 
-class Claims(Protocol):
-    """Claims by name. A process that dies, by whatever signal, holds none."""
+class Claims(ABC):
+    """Claims by name, each held by one object of one process at a time.
 
+    A process that dies, by whatever signal, holds none; nor does an object that was closed, or a forked child.
+    """
+
+    def __init__(self) -> None:
+        _opened.add(self)
+
+    @abstractmethod
     def try_claim(self, name: str) -> bool:
-        """Take the claim unless another process has it; True where this process holds it afterwards."""
+        """Take the claim unless another has it; True where it is held here afterwards."""
 
+    @abstractmethod
     def wait_for(self, name: str) -> None:
-        """Take the claim as soon as no other process has it."""
+        """Take the claim as soon as no other has it."""
 
+    @abstractmethod
     def release(self, name: str) -> None:
         """Give the claim back; nothing happens where it is not held."""
 
+    @abstractmethod
     def check_held(self, name: str) -> None:
         """Raise ``ClaimLostError`` where the claim is not held any more."""
 
+    @abstractmethod
     def close(self) -> None:
         """Give every claim back, and what was opened for them."""
+
+    @abstractmethod
+    def leave_to_parent(self) -> None:
+        """Hold nothing in a forked child, and end nothing that its parent holds."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        self.close()
 
 
 @contextmanager
@@ -41,7 +68,7 @@ def hold(claims: Claims, name: str) -> Iterator[None]:
         claims.release(name)
 
 
-class FileClaims:
+class FileClaims(Claims):
     """Claims among the processes of one machine, one lock file each.
 
     ``lockf``, not ``flock``: a forked child does not inherit the claim, so nothing keeps it after kill -9 of its
@@ -52,39 +79,79 @@ class FileClaims:
     """
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._held: dict[str, int] = {}
+        self._held: dict[Path, int] = {}
+        self.folder = folder.resolve()
+        super().__init__()
+
+    @classmethod
+    def beside(cls, file: Path) -> Self:
+        """The claims that go with a file, whichever symbolic link it is opened by."""
+        return cls(Path(f"{file.resolve()}.claims"))
 
     def try_claim(self, name: str) -> bool:
-        return self._claim(name, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return self._claim(name, wait=False)
 
     def wait_for(self, name: str) -> None:
-        self._claim(name, fcntl.LOCK_EX)
+        self._claim(name, wait=True)
 
     def release(self, name: str) -> None:
-        file = self._held.pop(name, None)
-        if file is not None:
-            os.close(file)
+        self._release(self._path(name))
 
     def check_held(self, name: str) -> None:
-        if name not in self._held:
+        if self._path(name) not in self._held:
             raise ClaimLostError(name)
 
-    def _claim(self, name: str, mode: int) -> bool:
-        # Closing a second descriptor of the same file would drop the lock of the first: only one for each name.
-        if name in self._held:
-            return True
-        self.folder.mkdir(parents=True, exist_ok=True)
-        file = os.open(self.folder / f"{name}.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-        try:
-            fcntl.lockf(file, mode)
-        except BlockingIOError:
+    def close(self) -> None:
+        for path in list(self._held):
+            self._release(path)
+
+    def leave_to_parent(self) -> None:
+        for file in self._held.values():
             os.close(file)
+        self._held.clear()
+
+    def _path(self, name: str) -> Path:
+        return self.folder / f"{name}.lock"
+
+    def _claim(self, name: str, wait: bool) -> bool:
+        path = self._path(name)
+        if path in self._held:
+            return True
+        taken = _taken_here.setdefault(path, threading.Lock())
+        if not taken.acquire(blocking=wait):
             return False
-        self._held[name] = file
+        with ExitStack() as undo:
+            undo.callback(taken.release)
+            self.folder.mkdir(parents=True, exist_ok=True)
+            file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            undo.callback(os.close, file)
+            try:
+                fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            except BlockingIOError:
+                return False
+            undo.pop_all()
+        self._held[path] = file
         return True
 
-    def close(self) -> None:
-        """Give every claim back."""
-        for name in list(self._held):
-            self.release(name)
+    def _release(self, path: Path) -> None:
+        file = self._held.pop(path, None)
+        if file is not None:
+            os.close(file)
+            _taken_here[path].release()
+
+
+# The lock files that this process has open. The kernel knows processes, not objects: it gives a lock a second time to
+# the process that has it, and drops it when any descriptor of the file is closed.
+_taken_here: dict[Path, threading.Lock] = {}
+
+_opened: "weakref.WeakSet[Claims]" = weakref.WeakSet()
+
+
+def _leave_all_to_parent() -> None:
+    for claims in list(_opened):
+        claims.leave_to_parent()
+    _taken_here.clear()
+
+
+# One for all objects: it cannot be taken back.
+os.register_at_fork(after_in_child=_leave_all_to_parent)

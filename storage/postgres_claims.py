@@ -6,20 +6,30 @@ import time
 
 import psycopg
 
-from storage.claims import ClaimLostError
+from storage.claims import ClaimLostError, Claims
 
 SECONDS_BETWEEN_TRIES = 0.05
 
+# What a claim needs of its session, whatever the server, the database or the role is set to. A session is silent for
+# as long as an epoch lasts; one whose machine vanished ends after a minute and a half.
+SESSION = {
+    "idle_session_timeout": "0",
+    "idle_in_transaction_session_timeout": "0",
+    "tcp_keepalives_idle": "30",
+    "tcp_keepalives_interval": "20",
+    "tcp_keepalives_count": "3",
+}
 
-class PostgresClaims:
+
+class PostgresClaims(Claims):
     """Claims that belong to one session of the server, and end with it.
 
     The session ends with its process, by whatever signal, and with the server. A machine that vanishes without a
     word is noticed by the server after a minute and a half. A restarted server knows no claims while the processes
     that held them live on: they learn of it from ``check_held``, and begin again with none.
 
-    The session must be the server's own: a proxy that pools transactions would give each query another one, and is
-    refused.
+    The session begins with the first claim. It must be the server's own: a proxy that pools transactions would give
+    each query another one, and is refused.
 
     Args:
         address: of the server, as libpq takes it.
@@ -29,8 +39,7 @@ class PostgresClaims:
         self.address = address
         self._connection: psycopg.Connection | None = None
         self._held: set[str] = set()
-        # A forked child shares the socket, and the server would see the session live on after kill -9 of the parent.
-        os.register_at_fork(after_in_child=self._leave_to_parent)
+        super().__init__()
 
     def try_claim(self, name: str) -> bool:
         if name in self._held:
@@ -58,10 +67,17 @@ class PostgresClaims:
             raise ClaimLostError(name)
 
     def close(self) -> None:
+        connection, self._connection = self._connection, None
         self._held.clear()
+        if connection is not None:
+            connection.close()
+
+    def leave_to_parent(self) -> None:
         if self._connection is not None:
-            self._connection.close()
+            # The server would see the session live on after kill -9 of the parent. Not ``close``, which would end it.
+            os.close(self._connection.fileno())
             self._connection = None
+        self._held.clear()
 
     def _ask(self, query: str, name: str) -> bool:
         """Ask the server; every claim is lost where it does not answer."""
@@ -70,31 +86,21 @@ class PostgresClaims:
                 self._connection = self._connect()
             answer = self._connection.execute(query, (_key(name),)).fetchone()
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            self._connection = None
-            self._held.clear()
+            self.close()
             raise ClaimLostError(name) from error
         assert answer is not None
         return bool(answer[0])
 
     def _connect(self) -> psycopg.Connection:
-        connection = psycopg.connect(
-            self.address,
-            autocommit=True,
-            connect_timeout=10,
-            options="-c tcp_keepalives_idle=30 -c tcp_keepalives_interval=20 -c tcp_keepalives_count=3",
-        )
+        connection = psycopg.connect(self.address, autocommit=True, connect_timeout=10)
         session = connection.execute("SELECT pg_backend_pid()").fetchone()
         if session != (connection.info.backend_pid,):
             connection.close()
             raise psycopg.OperationalError("a pooling proxy answers: claims need the server's own address")
+        # Not as options of the connection: a server that is too old for one of them would refuse it.
+        set_where_known = "SELECT set_config(name, %s, false) FROM pg_settings WHERE name = %s"
+        connection.cursor().executemany(set_where_known, [(value, name) for name, value in SESSION.items()])
         return connection
-
-    def _leave_to_parent(self) -> None:
-        if self._connection is not None:
-            # Not ``close``, which would end the parent's session.
-            os.close(self._connection.fileno())
-            self._connection = None
-        self._held = set()
 
 
 def _key(name: str) -> int:

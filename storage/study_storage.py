@@ -82,7 +82,7 @@ def open_claims(url: str) -> Claims:
     except sqlalchemy.exc.ArgumentError:
         raise StorageError(f"--storage: no storage address; give {KNOWN}") from None
     if parsed.drivername in ("sqlite", "sqlite+pysqlite") and parsed.database not in (None, "", ":memory:"):
-        return FileClaims(Path(f"{parsed.database}.claims"))
+        return FileClaims.beside(Path(str(parsed.database)))
     if parsed.drivername in ("postgresql", "postgresql+psycopg"):
         try:
             from storage.postgres_claims import PostgresClaims

@@ -24,7 +24,7 @@ from optuna.trial import TrialState
 from storage.exactly_once import point_of
 from study.presets import PRESETS
 from tests.storage.postgres import running_server
-from tests.storage.toy import Toy
+from tests.storage.toy import Toy, opened
 
 KILLS_A_STUDY = 25
 TPE_TRIALS = 3
@@ -94,7 +94,8 @@ def storm(url: str, folder: Path, kills: int, workers: int, seed: int, say: Call
         in_this = _run_killing(toy, workers, min(KILLS_A_STUDY, kills - outcome.kills), generator)
         outcome.kills += in_this
         outcome.studies += 1
-        _look(toy, workers, outcome)
+        with opened:
+            _look(toy, workers, outcome)
         say(f"{toy.name}: {in_this} kills, {'all right' if outcome.is_right else 'NOT RIGHT'}")
     return outcome
 

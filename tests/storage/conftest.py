@@ -1,11 +1,13 @@
 """Every claim about storage is tested on SQLite and on a real PostgreSQL server."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 import study.work
 from tests.storage.postgres import Server
+from tests.storage.toy import opened
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -20,3 +22,9 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(study.work, "PAUSES", (0.05,) * 200)
+
+
+@pytest.fixture(autouse=True)
+def _closed() -> Iterator[None]:
+    with opened:
+        yield

@@ -30,6 +30,14 @@ class Server:
         with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
             connection.execute(command.encode())
 
+    def sessions(self) -> int:
+        """How many sessions the server has, besides the one that asks."""
+        query = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+        with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
+            answer = connection.execute(query).fetchone()
+        assert answer is not None
+        return int(answer[0]) - 1
+
     def stop(self) -> None:
         self._server.stop()
 
@@ -55,7 +63,7 @@ def running_server() -> Iterator[Server]:
         started = Server(server)
         # Not for a test of power cuts, but three times as fast.
         started.execute("ALTER SYSTEM SET fsync = off")
-        # Connections of one test end when they are collected, maybe during another.
-        started.execute("ALTER SYSTEM SET max_connections = 400")
+        # Few, so that a test fails which leaves connections behind.
+        started.execute("ALTER SYSTEM SET max_connections = 40")
         started.restart()
         yield started

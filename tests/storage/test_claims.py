@@ -1,13 +1,17 @@
 """A claim has one holder among all processes, and ends with it."""
 
+import contextlib
 import multiprocessing
 import os
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
+from sqlalchemy.engine import make_url
 
 from storage.claims import ClaimLostError, FileClaims
 from storage.postgres_claims import PostgresClaims
@@ -19,18 +23,20 @@ CLAIM_SESSIONS = "SELECT pg_terminate_backend(l.pid) FROM pg_locks l WHERE l.loc
 
 
 def hold_for_ever(url: str, told: Any) -> None:
-    open_claims(url).wait_for("a")
+    claims = open_claims(url)
+    claims.wait_for("a")
     told.send(True)
-    time.sleep(600)
+    time.sleep(60)
+    claims.close()
 
 
 def hold_with_a_forked_child(url: str, told: Any) -> None:
     claims = open_claims(url)
     claims.wait_for("a")
-    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(300,))
+    child = multiprocessing.get_context("fork").Process(target=time.sleep, args=(60,))
     child.start()
     told.send(child.pid)
-    time.sleep(600)
+    time.sleep(60)
 
 
 def count_up(url: str, file: Path) -> None:
@@ -106,6 +112,102 @@ def test_is_held_until_released(url: str) -> None:
     process, _ = start_holder(hold_for_ever, url)
     process.kill()
     process.join()
+
+
+def try_in_another_process(url: str, told: Any) -> None:
+    with open_claims(url) as claims:
+        told.send(claims.try_claim("a"))
+
+
+def is_free_elsewhere(url: str) -> bool:
+    process, free = start_holder(try_in_another_process, url)
+    process.join()
+    return bool(free)
+
+
+def test_two_objects_of_one_process_exclude_each_other_and_neither_drops_what_the_other_holds(url: str) -> None:
+    first, second = open_claims(url), open_claims(url)
+    assert first.try_claim("a")
+    assert not second.try_claim("a")
+    second.release("a")
+    second.close()
+    first.check_held("a")
+    assert not is_free_elsewhere(url)
+    waiting = threading.Thread(target=second.wait_for, args=("a",))
+    waiting.start()
+    first.release("a")
+    waiting.join(30)
+    second.check_held("a")
+    with pytest.raises(ClaimLostError):
+        first.check_held("a")
+
+
+def test_closed_or_dropped_an_object_holds_nothing(url: str) -> None:
+    with open_claims(url) as claims:
+        assert claims.try_claim("a")
+    with pytest.raises(ClaimLostError):
+        claims.check_held("a")
+    assert is_free_elsewhere(url)
+    claims = open_claims(url)
+    assert claims.try_claim("a")
+    del claims
+    assert is_free_elsewhere(url)
+
+
+def test_a_forked_child_holds_nothing_and_takes_nothing_from_its_parent(url: str) -> None:
+    claims = open_claims(url)
+    assert claims.try_claim("a")
+    child = os.fork()
+    if not child:
+        # No assert here: the child would go on with the other tests.
+        with contextlib.suppress(ClaimLostError):
+            claims.check_held("a")
+            os._exit(1)
+        taken = claims.try_claim("a")
+        claims.close()
+        os._exit(2 if taken else 0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    claims.check_held("a")
+    assert not is_free_elsewhere(url)
+
+
+def test_a_symbolic_link_to_a_database_has_the_claims_of_its_target(tmp_path: Path) -> None:
+    target, link = tmp_path / "folder" / "study.db", tmp_path / "link.db"
+    target.parent.mkdir()
+    link.symlink_to(target)
+    claims = open_claims(f"sqlite:///{link}")
+    assert claims.try_claim("a")
+    assert not is_free_elsewhere(f"sqlite:///{target}")
+
+
+def test_objects_that_are_closed_or_dropped_leave_no_session(server: Server) -> None:
+    url = server.new_database()
+    before = server.sessions()
+    kept = open_claims(url)
+    assert kept.try_claim("kept")
+    for number in range(60):
+        claims = open_claims(url)
+        assert claims.try_claim(str(number))
+        if number % 2:
+            claims.close()
+        del claims
+    assert wait_until(lambda: server.sessions() == before + 1)
+    kept.close()
+    assert wait_until(lambda: server.sessions() == before)
+
+
+def test_a_claim_outlives_the_timeouts_of_a_managed_server(server: Server) -> None:
+    url = server.new_database()
+    for timeout in ("idle_session_timeout", "idle_in_transaction_session_timeout"):
+        server.execute(f"ALTER DATABASE {make_url(url).database} SET {timeout} = '100ms'")
+    claims = open_claims(url)
+    assert isinstance(claims, PostgresClaims)
+    bare = psycopg.connect(claims.address, autocommit=True)
+    assert claims.try_claim("a")
+    time.sleep(0.5)
+    claims.check_held("a")
+    with pytest.raises(psycopg.OperationalError):  # or the timeouts do nothing here
+        bare.execute("SELECT 1")
 
 
 @pytest.mark.parametrize("loss", ["restart", "terminate"])

@@ -36,6 +36,9 @@ processes.set_forkserver_preload(
     ["tests.storage.toy", "alembic.command", "alembic.migration", "sqlalchemy.dialects.postgresql.psycopg"]
 )
 
+# What this process has opened; closed after every test.
+opened = contextlib.ExitStack()
+
 
 @dataclass(frozen=True)
 class Toy:
@@ -68,7 +71,7 @@ class Toy:
         study.training.SECONDS_BETWEEN_CHECKPOINTS = 0.0
         study.work.SECONDS_BETWEEN_LOOKS = 0.02
         study.work.PAUSES = (0.1,) * 300
-        claims = open_claims(self.url)
+        claims = opened.enter_context(open_claims(self.url))
         configuration = dataclasses.replace(
             PRESETS["demo"],
             recipe=Recipe(epochs=self.epochs, batch_size=1, learning_rate=1.0),
@@ -81,8 +84,9 @@ class Toy:
 
     def study(self, claims: Claims | None = None) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        claims = claims or open_claims(self.url)
+        claims = claims or opened.enter_context(open_claims(self.url))
         storage = open_storage(self.url, claims)
+        opened.callback(storage.engine.dispose)
         with hold(claims, f"{self.name}-create"):
             return optuna.create_study(storage=storage, study_name=self.name, direction="maximize", load_if_exists=True)
 
