@@ -15,7 +15,7 @@ from tqdm import tqdm
 
 from data import VIEWS, ImageBank, Split, load_synthetic, split
 from data.cifar100 import CIFAR100_HASH
-from models import StudentCNN, build, fold_batch_norm
+from models import StudentCNN, build, find_teachers, fold_batch_norm
 from storage.configuration import Configuration, Recipe
 from storage.exactly_once import point_of
 from storage.study_storage import open_claims, open_storage
@@ -27,7 +27,6 @@ from study.record import comparison_name, count_ended
 from study.search import sampler_of
 from study.space import grid_points
 from study.step import TrainingStep
-from study.teacher import find_teachers
 from study.teacher_logits import BATCH_SIZE as LOGITS_BATCH
 from study.teacher_logits import count_filled, logits_folder
 

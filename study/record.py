@@ -16,14 +16,13 @@ from optuna.trial import Trial, TrialState
 from PIL import Image
 
 from data import ImageSet, Split
-from models import StudentCNN, save_checkpoint
+from models import StudentCNN, Teacher, save_checkpoint
 from models.cost import measure_cost
 from storage.artifacts import offer
 from storage.claims import Claims, hold
 from storage.configuration import Configuration, ConfigurationError
 from study.manifest import commit, hardware, versions
 from study.space import grid_points
-from study.teacher import Teacher
 from study.training import Epoch, Training
 
 

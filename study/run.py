@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         images = load_images(configuration.dataset, options.runs_dir, options.data_dir)
         parts = split(images.train_labels, configuration.train_images)
         bank = ImageBank.of_training_images(images, device)
-        teacher = choose_teacher(configuration, images, cache, device, options.teacher, work.begun_with)
+        teacher = choose_teacher(configuration, images, cache, claims, device, options.teacher, work.begun_with)
         logits = TeacherLogits(
             # One memory map for several hosts may show a row as filled before it is there: each host fills its own.
             logits_folder(
