@@ -5,6 +5,7 @@ Parameters may be float16 in the file; a network that loads them computes in flo
 
 import hashlib
 import pickle
+import warnings
 from pathlib import Path
 
 import torch
@@ -12,6 +13,8 @@ from torch import Tensor, nn
 
 from storage.errors import PlainError
 from storage.files import save_whole
+
+DATA_PARALLEL = "module."
 
 
 class CheckpointError(PlainError):
@@ -21,7 +24,8 @@ class CheckpointError(PlainError):
 def load_checkpoint(network: nn.Module, path: Path, name: str) -> None:
     """Load the weights of a SimKD checkpoint, or of a bare state dict, into ``network``.
 
-    Nothing in the file is executed: it is read with ``weights_only=True``.
+    Nothing in the file is executed: it is read with ``weights_only=True``. Weights that were saved from
+    ``nn.DataParallel`` may keep its ``module.`` before every name.
 
     Args:
         network: takes the weights; unchanged where an error is raised.
@@ -33,7 +37,8 @@ def load_checkpoint(network: nn.Module, path: Path, name: str) -> None:
             mismatch is named.
     """
     try:
-        content = torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings(action="ignore"):  # torch's, of forms that are refused below
+            content = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file; give the path of a {name} checkpoint") from None
     except pickle.UnpicklingError:
@@ -44,20 +49,40 @@ def load_checkpoint(network: nn.Module, path: Path, name: str) -> None:
     weights = content.get("model", content) if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not weights or not all(isinstance(v, Tensor) for v in weights.values()):
         raise CheckpointError(f"{path}: no checkpoint: expected {{'model': weights by parameter name}}")
-    expected = network.state_dict()
+    if all(str(key).startswith(DATA_PARALLEL) for key in weights):
+        weights = {key.removeprefix(DATA_PARALLEL): tensor for key, tensor in weights.items()}
+    misfit = _first_misfit(weights, network.state_dict(), name)
+    if misfit is not None:
+        raise CheckpointError(f"{path}: {misfit}")
+    network.load_state_dict(weights)
+
+
+def _first_misfit(weights: dict[str, Tensor], expected: dict[str, Tensor], name: str) -> str | None:
+    """What is wrong with the weights of a network; None where they fit."""
     for key, parameter in expected.items():
         if key not in weights:
-            raise CheckpointError(f"{path}: not a {name}: it has no parameter {key!r}")
-        if weights[key].shape != parameter.shape:
-            found, wanted = tuple(weights[key].shape), tuple(parameter.shape)
-            raise CheckpointError(f"{path}: not this {name}: {key!r} has shape {found} where {wanted} is expected")
+            return f"not a {name}: it has no parameter {key!r}"
+        found = weights[key]
+        if not _is_plain(found):
+            return f"{key!r} is no plain tensor ({found.layout}, {found.dtype}, {found.device}); save it as one"
+        if found.is_floating_point() != parameter.is_floating_point() or found.is_complex():
+            return f"not a {name}: {key!r} holds {found.dtype} where {parameter.dtype} is expected"
+        if found.shape != parameter.shape:
+            shapes = f"{tuple(found.shape)} where {tuple(parameter.shape)} is expected"
+            return f"not this {name}: {key!r} has shape {shapes}"
     for key in weights:
         if key not in expected:
-            raise CheckpointError(f"{path}: not a {name}: it has a parameter {key!r} that {name} does not have")
-    for key, tensor in weights.items():
-        if not tensor.isfinite().all():
-            raise CheckpointError(f"{path}: damaged: {key!r} holds values that are not finite")
-    network.load_state_dict(weights)
+            return f"not a {name}: it has a parameter {key!r} that {name} does not have"
+    for key, parameter in expected.items():
+        # As the network will hold them: a float64 may be beyond float32.
+        if not weights[key].to(parameter.dtype).isfinite().all():
+            return f"damaged: {key!r} holds values that are not finite"
+    return None
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    nested = tensor.is_nested or tensor.is_quantized
+    return tensor.layout == torch.strided and tensor.device.type == "cpu" and not nested
 
 
 def round_to_half(network: nn.Module) -> None:

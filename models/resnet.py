@@ -79,11 +79,11 @@ def build(name: str, num_classes: int = 100) -> ResNet:
     Raises:
         ValueError: for a name that is none of the family.
     """
-    match = re.fullmatch(r"resnet(\d+)(|x2|x4)", name)
+    match = re.fullmatch(r"resnet([1-9]\d{0,3})(|x2|x4)", name)
     depth = int(match[1]) if match else 0
     if match is None or depth < 8 or (depth - 2) % 6:
         raise ValueError(
-            f"unknown network {name!r}: give resnet8, resnet20, resnet32, ... (6 n + 2), alone or with x2 or x4"
+            f"unknown network {name!r}: give resnet8, resnet14, resnet20, ... (6 n + 2), alone or with x2 or x4"
         )
     return ResNet(depth, CHANNELS[match[2]], num_classes)
 

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 import torch
 
 from data import ImageBank, ImageSet, Split, load_images, split
-from models import fold_batch_norm
+from models import Teacher, fold_batch_norm
 from storage.claims import Claims
 from study.options import Request
 from study.plan import Work
 from study.progress import bar
-from study.teacher import Teacher, choose_teacher
+from study.teacher import choose_teacher
 from study.teacher_logits import TeacherLogits, logits_folder
 
 
@@ -39,7 +39,7 @@ def fetch(request: Request, work: Work, claims: Claims, device: torch.device) ->
     """
     configuration, cache = request.configuration, request.runs.cache
     images = load_images(configuration.dataset, cache, request.data_dir)
-    teacher = choose_teacher(configuration, images, cache, device, request.teacher, work.begun_with)
+    teacher = choose_teacher(configuration, images, cache, claims, device, request.teacher, work.begun_with)
     bank = ImageBank.of_training_images(images, device)
     logits = TeacherLogits(
         logits_folder(cache, images.hash, teacher.hash, device),

@@ -7,13 +7,13 @@ import torch
 
 from data import VIEWS, Split, load_synthetic, split
 from data.cifar100 import CIFAR100_HASH
+from models import find_teachers
 from storage.arms import Arms, choose_arms, name_of_pair
 from storage.configuration import Configuration, Point
 from storage.open_study import OpenStudy
 from storage.trials import run_pair, views
 from study.comparison import points_of
 from study.options import Request
-from study.teacher import find_teachers
 from study.teacher_logits import count_filled, logits_folder
 
 

@@ -14,21 +14,37 @@ import dataclasses
 import hashlib
 import json
 import time
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-import models
 from data import ImageBank, ImageSet, load_images
-from models import CheckpointError, build, load_checkpoint, round_to_half, save_checkpoint, weights_hash
-from storage.claims import FileClaims, hold
+from models import (
+    CheckpointError,
+    Teacher,
+    TeacherCard,
+    build,
+    count_parameters,
+    find_teacher,
+    find_teachers,
+    load_checkpoint,
+    round_to_half,
+    save_checkpoint,
+    stored_teachers,
+    teachers_folder,
+    weights_hash,
+)
+from models.teacher_card import Origin
+from storage.claims import Claims
 from storage.configuration import PRECISIONS, Configuration, ConfigurationError, Recipe, require
 from storage.errors import one_line_errors
 from storage.files import write_whole
 from storage.folders import RunsFolder
+from storage.study_storage import open_claims, sqlite_url
 from study.command_line import add_machine_options
 from study.device import pick_device
 from study.evaluation import Scores, predict, score
@@ -36,130 +52,152 @@ from study.manifest import hardware, versions
 from study.presets import PRESETS, TEACHER_RECIPES
 from study.progress import say
 from study.step import TrainingStep
-from study.training import Training
+from study.training import DivergedError, Training, is_out_of_memory
+from study.work import patiently
 
-SHIPPED = Path(models.__file__).parent / "teachers"
-
-
-@dataclass(frozen=True)
-class Teacher:
-    """A stored teacher: weights at ``path``, ``card`` beside it in JSON."""
-
-    path: Path
-    card: dict[str, Any]
-
-    @property
-    def network(self) -> str:
-        return str(self.card["network"])
-
-    @property
-    def hash(self) -> str:
-        return str(self.card["hash"])
-
-    @property
-    def test_accuracy(self) -> float:
-        return float(self.card["test_accuracy"])
-
-    def load(self, device: torch.device) -> nn.Module:
-        """The network in evaluation mode.
-
-        Raises:
-            CheckpointError: where the weights are not those of the card.
-        """
-        network = build(self.network, self.card["classes"])
-        load_checkpoint(network, self.path, self.network)
-        if weights_hash(network) != self.hash:
-            raise CheckpointError(f"{self.path}: not the weights that its card describes; delete both and start again")
-        return network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+# Teacher logits are stored as float16.
+LARGEST_LOGIT = torch.finfo(torch.float16).max
 
 
-def find_teachers(cache: Path, data_hash: str, network: str) -> list[Teacher]:
-    """All stored teachers of that network and data; those of the repository only where the cache has none."""
-    for folder in (_folder(cache, data_hash), SHIPPED):
-        cards = {path: json.loads(path.read_text()) for path in sorted(folder.glob(f"{network}-*.json"))}
-        found = [
-            Teacher(path.with_suffix(".pth"), card)
-            for path, card in cards.items()
-            if card["data_hash"] == data_hash and card["network"] == network
-        ]
-        if found:
-            return found
-    return []
+def import_teacher(
+    file: Path,
+    network: str,
+    image_set: ImageSet,
+    cache: Path,
+    claims: Claims,
+    device: torch.device,
+    begun_with: str | None = None,
+) -> Teacher:
+    """Check and evaluate a checkpoint, then store it; one process at a time does that.
 
-
-def import_teacher(file: Path, network: str, image_set: ImageSet, cache: Path, device: torch.device) -> Teacher:
-    """Check and evaluate a checkpoint, then store it.
+    Args:
+        begun_with: hash of the teacher with which the study was begun: another is refused, and not stored.
 
     Raises:
-        CheckpointError: where it is no checkpoint of that network, or classifies hardly better than chance.
+        CheckpointError: where it is no checkpoint of that network, classifies hardly better than chance, or gives
+            logits that cannot be stored.
+        ConfigurationError: where it is not the teacher with which the study was begun.
     """
     imported = build(network, len(image_set.classes))
     load_checkpoint(imported, file, network)
-    stored = _stored(cache, image_set, network, weights_hash(imported))
-    if stored is not None:
-        return stored
-    say(f"evaluating {file.name} on the test images")
-    return _store(imported, network, image_set, cache, device, {"origin": f"imported from {file.name}"})
+    digest = weights_hash(imported)
+    require(
+        begun_with in (None, digest),
+        f"--teacher {file}: is {network} {digest[:12]}, and the study was begun with {str(begun_with)[:12]}: "
+        "leave --teacher out, or give --study NAME to begin another",
+    )
+
+    def evaluate_and_store() -> Teacher:
+        with _only_one(claims, image_set, f"{network}-{digest[:12]}"):
+            stored = find_teacher(cache, image_set.hash, network, digest)
+            if stored is not None:
+                return stored
+            say(f"evaluating {file.name} on the test images")
+            return _store(imported, network, image_set, cache, device, {"origin": f"imported from {file.name}"})
+
+    return patiently(evaluate_and_store)
 
 
 def train_teacher(
-    network: str, recipe: Recipe, seed: int, image_set: ImageSet, cache: Path, device: torch.device
+    network: str, recipe: Recipe, seed: int, image_set: ImageSet, cache: Path, claims: Claims, device: torch.device
 ) -> Teacher:
     """Train a teacher on all training images, or go on with one that was stopped, then evaluate and store it.
 
-    One process at a time trains a given teacher; others wait and then find it.
+    One process at a time trains a given teacher; others, also those of other hosts, wait and then find it.
+
+    Raises:
+        CheckpointError: where it diverges, or is no teacher in the end.
     """
     key = f"{network}-{_short(repr((recipe, seed)))}"
-    folder = _folder(cache, image_set.hash)
-    with hold(FileClaims(folder), key):
-        for teacher in find_teachers(cache, image_set.hash, network):
-            if teacher.card.get("recipe") == _as_json(recipe) and teacher.card.get("seed") == seed:
-                return teacher
-        bank = ImageBank.of_training_images(image_set, device)
-        classes = len(image_set.classes)
-        training = Training(
-            TrainingStep(lambda: build(network, classes), recipe, bank, classes),
-            seed=seed,
-            train=torch.arange(len(bank)),
-            checkpoint=folder / f"{key}.training.pt",
-            name=network,
-        )
-        say(f"training {network} for {recipe.epochs} epochs on {len(bank)} images ({image_set.name})")
-        for number, epoch in enumerate(training.epochs(), start=1):
+
+    def train_and_store() -> Teacher:
+        with _only_one(claims, image_set, key) as claim:
+            for teacher in stored_teachers(cache, image_set.hash, network):
+                if teacher.card.get("recipe") == _as_json(recipe) and teacher.card.get("seed") == seed:
+                    return teacher
+            bank = ImageBank.of_training_images(image_set, device)
+            classes = len(image_set.classes)
+            training = Training(
+                TrainingStep(lambda: build(network, classes), recipe, bank, classes),
+                seed=seed,
+                train=torch.arange(len(bank)),
+                checkpoint=teachers_folder(cache, image_set.hash) / f"{key}.training.pt",
+                name=network,
+            )
+            say(f"training {network} for {recipe.epochs} epochs on {len(bank)} images ({image_set.name})")
+            _train(training, claims, claim)
+            teacher = _round_and_store(training, image_set, cache, device)
+            training.forget()
+            return teacher
+
+    return patiently(train_and_store)
+
+
+@contextmanager
+def _only_one(claims: Claims, image_set: ImageSet, key: str) -> Iterator[str]:
+    """Wait until this process alone makes the teacher of that key, whose claim is given, and says so where it waits."""
+    # Named as the cache folder, which no study may be: the claims of trials begin with the name of their study.
+    claim = f"cache-{image_set.hash[:12]}-{key}"
+    if not claims.try_claim(claim):
+        say(f"waiting for another process that makes the teacher {key}")
+        claims.wait_for(claim)
+    try:
+        yield claim
+    finally:
+        claims.release(claim)
+
+
+def _train(training: Training, claims: Claims, claim: str) -> None:
+    recipe, name = training.step.recipe, training.name
+    try:
+        for number, epoch in enumerate(training.epochs(lambda: claims.check_held(claim)), start=1):
             left = (recipe.epochs - number) * epoch.seconds / 60
             say(
-                f"{network} epoch {number}/{recipe.epochs}: loss {epoch.train_loss:.3f}, "
+                f"{name} epoch {number}/{recipe.epochs}: loss {epoch.train_loss:.3f}, "
                 f"{epoch.seconds:.0f} s, {left:.0f} min left"
             )
-        unrounded = _score(training.network, image_set, device)
-        description = {
-            "origin": "trained by python -m study.teacher",
-            "weights": "parameters rounded to float16, batch-norm statistics float32; computed in float32",
-            "before_rounding": {
-                "hash": weights_hash(training.network),
-                "test_accuracy": unrounded.accuracy,
-                "test_loss": unrounded.loss,
-            },
-            "recipe": _as_json(recipe),
-            "seed": seed,
-            "epochs": recipe.epochs,
-            "training_seconds": round(sum(epoch.seconds for epoch in training.curve), 1),
-            "train_loss": [round(epoch.train_loss, 4) for epoch in training.curve],
-        }
-        round_to_half(training.network)
-        teacher = _store(training.network, network, image_set, cache, device, description)
-        say(
-            f"{network}: {100 * unrounded.accuracy:.2f} % on test as trained, {100 * teacher.test_accuracy:.2f} % "
-            "rounded to float16"
-        )
-        training.forget()
-        return teacher
+    except DivergedError as error:
+        raise CheckpointError(f"the teacher {name} cannot be trained: {error}; give another --recipe") from None
+    except (MemoryError, RuntimeError) as error:
+        if not is_out_of_memory(error):
+            raise
+        reason = str(error).splitlines()[0]
+        raise CheckpointError(
+            f"the teacher {name} cannot be trained in batches of {recipe.batch_size}: out of memory ({reason})"
+        ) from None
+
+
+def _round_and_store(training: Training, image_set: ImageSet, cache: Path, device: torch.device) -> Teacher:
+    recipe, network, name = training.step.recipe, training.network, training.name
+    unrounded = _score(network, f"the {name} as trained", image_set, device)
+    origin: Origin = {
+        "origin": "trained by python -m study.teacher",
+        "weights": "parameters rounded to float16, batch-norm statistics float32; computed in float32",
+        "before_rounding": {
+            "hash": weights_hash(network),
+            "test_accuracy": unrounded.accuracy,
+            "test_loss": unrounded.loss,
+        },
+        "recipe": _as_json(recipe),
+        "seed": training.seed,
+        "epochs": recipe.epochs,
+        "training_seconds": round(sum(epoch.seconds for epoch in training.curve), 1),
+        "train_loss": [round(epoch.train_loss, 4) for epoch in training.curve],
+    }
+    round_to_half(network)
+    teacher = _store(network, name, image_set, cache, device, origin)
+    say(
+        f"{name}: {100 * unrounded.accuracy:.2f} % on test as trained, {100 * teacher.test_accuracy:.2f} % "
+        "rounded to float16"
+    )
+    return teacher
 
 
 def choose_teacher(
     configuration: Configuration,
     image_set: ImageSet,
     cache: Path,
+    claims: Claims,
     device: torch.device,
     file: Path | None,
     begun_with: str | None,
@@ -167,49 +205,49 @@ def choose_teacher(
     """The teacher of a study: ``file`` where given, else the stored one, else one trained now.
 
     Args:
+        claims: of the study's storage.
         begun_with: hash of the teacher with which the study was begun, None for a new study.
 
     Raises:
-        CheckpointError: as ``import_teacher``.
+        CheckpointError: as ``import_teacher`` and ``train_teacher``.
         ConfigurationError: where several are stored: none of them is guessed.
     """
     network = configuration.teacher_network
     if file is not None:
-        return import_teacher(file, network, image_set, cache, device)
-    found = find_teachers(cache, image_set.hash, network)
+        return import_teacher(file, network, image_set, cache, claims, device, begun_with)
     if begun_with is not None:
-        found = [teacher for teacher in found if teacher.hash == begun_with]
-        require(
-            len(found) == 1,
-            f"the study was begun with {network} {begun_with[:12]}, which is not stored here: give it with --teacher",
-        )
+        teacher = find_teacher(cache, image_set.hash, network, begun_with)
+        if teacher is None:
+            raise ConfigurationError(
+                f"the study was begun with {network} {begun_with[:12]}, which is not stored here: "
+                "give it with --teacher"
+            )
+        return teacher
+    found = find_teachers(cache, image_set.hash, network)
     if len(found) > 1:
-        listed = ", ".join(f"{teacher.path} ({100 * teacher.test_accuracy:.2f} %)" for teacher in found)
+        # Without their accuracies on test images, which are no ground for a choice.
+        listed = ", ".join(f"{teacher.path} ({teacher.origin})" for teacher in found)
         raise ConfigurationError(f"several {network} teachers are stored, choose one with --teacher FILE: {listed}")
     if found:
         return found[0]
-    return train_teacher(network, TEACHER_RECIPES[configuration.teacher_recipe], 0, image_set, cache, device)
+    return train_teacher(network, TEACHER_RECIPES[configuration.teacher_recipe], 0, image_set, cache, claims, device)
 
 
 def _store(
-    network: nn.Module,
-    name: str,
-    image_set: ImageSet,
-    cache: Path,
-    device: torch.device,
-    description: dict[str, Any],
+    network: nn.Module, name: str, image_set: ImageSet, cache: Path, device: torch.device, origin: Origin
 ) -> Teacher:
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    scores = _score(network, image_set, device)
+    who = f"the {name} {origin['origin']}"
+    scores = _score(network, who, image_set, device)
     if scores.accuracy < 2 / len(image_set.classes):
         raise CheckpointError(
-            f"a {name} with {100 * scores.accuracy:.2f} % on the {image_set.name} test images is no teacher: "
+            f"{who} has {100 * scores.accuracy:.2f} % on the {image_set.name} test images and is no teacher: "
             "other class order, other normalisation or other data?"
         )
     digest = weights_hash(network)
-    card = {
+    card: TeacherCard = {
         "network": name,
-        "parameters": models.count_parameters(network),
+        "parameters": count_parameters(network),
         "hash": digest,
         "data": image_set.name,
         "data_hash": image_set.hash,
@@ -221,26 +259,30 @@ def _store(
         "versions": versions(),
         "hardware": hardware(device),
         "date": time.strftime("%Y-%m-%d"),
-        **description,
+        **origin,
     }
-    path = _folder(cache, image_set.hash) / f"{name}-{digest[:12]}.pth"
-    save_checkpoint(network, path, scores.accuracy, int(description.get("epochs", 0)))
+    path = teachers_folder(cache, image_set.hash) / f"{name}-{digest[:12]}.pth"
+    save_checkpoint(network, path, scores.accuracy, origin.get("epochs", 0))
     # The card last: a teacher is there once its card is.
     write_whole((json.dumps(card, indent=1) + "\n").encode(), path.with_suffix(".json"))
     return Teacher(path, card)
 
 
-def _score(network: nn.Module, image_set: ImageSet, device: torch.device) -> Scores:
+def _score(network: nn.Module, who: str, image_set: ImageSet, device: torch.device) -> Scores:
+    """Scores on the test images.
+
+    Raises:
+        CheckpointError: where a logit is beyond what is stored of a teacher.
+    """
     test = ImageBank.of_test_images(image_set, device)
-    return score(predict(network, test, torch.arange(len(test), device=device)), test.labels)
-
-
-def _stored(cache: Path, image_set: ImageSet, network: str, digest: str) -> Teacher | None:
-    return next((t for t in find_teachers(cache, image_set.hash, network) if t.hash == digest), None)
-
-
-def _folder(cache: Path, data_hash: str) -> Path:
-    return cache / "teachers" / data_hash[:12]
+    logits = predict(network, test, torch.arange(len(test), device=device))
+    largest = logits.abs().max().item()
+    if not largest <= LARGEST_LOGIT:
+        raise CheckpointError(
+            f"{who} is no teacher: its logits reach {largest:.3g} on the test images, and are stored as float16, "
+            f"up to {LARGEST_LOGIT:.0f}"
+        )
+    return score(logits, test.labels)
 
 
 def _short(text: str) -> str:
@@ -261,35 +303,55 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--recipe", choices=TEACHER_RECIPES, help="how it is trained (default: the preset's)")
     parser.add_argument("--epochs", type=int, help="override the recipe; its learning-rate steps move in proportion")
     parser.add_argument("--precision", choices=PRECISIONS, help="of the forward pass (default: the recipe's)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, help="of its weights and images (default: 0)")
     parser.add_argument("--import", dest="file", type=Path, metavar="FILE", help="a checkpoint in SimKD's form")
+    parser.add_argument("--storage", metavar="URL", help="whose claims are used (default: sqlite:///RUNS_DIR/study.db)")
     add_machine_options(parser)
     options = parser.parse_args(arguments)
     with one_line_errors("python -m study.teacher"):
-        preset = PRESETS[options.preset]
-        network = options.network or preset.teacher_network
-        recipe = TEACHER_RECIPES[options.recipe or preset.teacher_recipe]
-        if options.epochs is not None:
-            recipe = recipe.with_epochs(options.epochs)
-        if options.precision is not None:
-            recipe = dataclasses.replace(recipe, precision=options.precision)
-        device = pick_device(options.device)
-        try:
-            build(network)
-        except ValueError as error:
-            raise ConfigurationError(f"--network: {error}") from None
-        runs = RunsFolder(options.runs_dir)
+        print(make_teacher(options))
+
+
+def make_teacher(options: argparse.Namespace) -> str:
+    """Train or import the teacher that the command line describes; where it is and how good, in one line."""
+    preset = PRESETS[options.preset]
+    network = options.network or preset.teacher_network
+    try:
+        build(network)
+    except ValueError as error:
+        raise ConfigurationError(f"--network: {error}") from None
+    require(
+        options.data_dir is None or preset.dataset != "synthetic",
+        f"--data-dir {options.data_dir}: the images of --preset {options.preset} are drawn, leave it out",
+    )
+    recipe, seed = _recipe_and_seed(options, preset)
+    device = pick_device(options.device)
+    runs = RunsFolder(options.runs_dir)
+    with open_claims(options.storage or sqlite_url(runs.database)) as claims:
         image_set = load_images(preset.dataset, runs.cache, options.data_dir)
-        cache = runs.cache
         if options.file is not None:
-            require(options.epochs is None, "--import trains nothing: leave --epochs out")
-            teacher = import_teacher(options.file, network, image_set, cache, device)
+            teacher = import_teacher(options.file, network, image_set, runs.cache, claims, device)
         else:
-            teacher = train_teacher(network, recipe, options.seed, image_set, cache, device)
-        print(
-            f"{teacher.network}: {100 * teacher.test_accuracy:.2f} % on the {image_set.name} test images, "
-            f"{teacher.path}, weights {teacher.hash[:12]}"
-        )
+            teacher = train_teacher(network, recipe, seed, image_set, runs.cache, claims, device)
+    return (
+        f"{teacher.network}: {100 * teacher.test_accuracy:.2f} % on the {image_set.name} test images, "
+        f"{teacher.path}, weights {teacher.hash[:12]}"
+    )
+
+
+def _recipe_and_seed(options: argparse.Namespace, preset: Configuration) -> tuple[Recipe, int]:
+    """How it is trained; an option that says how, beside one to import, is refused."""
+    if options.file is not None:
+        for name in ("recipe", "epochs", "precision", "seed"):
+            require(getattr(options, name) is None, f"--import trains nothing: leave --{name} out")
+    recipe = TEACHER_RECIPES[options.recipe or preset.teacher_recipe]
+    if options.epochs is not None:
+        recipe = recipe.with_epochs(options.epochs)
+    if options.precision is not None:
+        recipe = dataclasses.replace(recipe, precision=options.precision)
+    seed = options.seed or 0
+    require(0 <= seed < 2**32, f"--seed {seed}: give 0 to {2**32 - 1}")
+    return recipe, seed
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from data import ImageBank, ImageSet
 from models import CheckpointError, build, load_checkpoint, round_to_half, save_checkpoint, weights_hash
@@ -48,6 +48,13 @@ def test_a_round_trip_keeps_the_weights(name: str, tmp_path: Path) -> None:
 def test_a_bare_state_dict_is_a_checkpoint_too(tmp_path: Path) -> None:
     saved, loaded = build("resnet8"), build("resnet8")
     torch.save(saved.state_dict(), tmp_path / "file.pth")
+    load_checkpoint(loaded, tmp_path / "file.pth", "resnet8")
+    assert weights_hash(loaded) == weights_hash(saved)
+
+
+def test_weights_that_were_saved_from_data_parallel_are_a_checkpoint_too(tmp_path: Path) -> None:
+    saved, loaded = build("resnet8"), build("resnet8")
+    torch.save({"model": nn.DataParallel(saved).state_dict()}, tmp_path / "file.pth")
     load_checkpoint(loaded, tmp_path / "file.pth", "resnet8")
     assert weights_hash(loaded) == weights_hash(saved)
 
@@ -167,8 +174,28 @@ def one_parameter_less(weights: Weights) -> Weights:
     return {key: value for key, value in weights.items() if key != "layer3.2.bn2.bias"}
 
 
-def names_of_data_parallel(weights: Weights) -> Weights:
-    return {f"module.{key}": value for key, value in weights.items()}
+def some_names_of_data_parallel(weights: Weights) -> Weights:
+    return {key if key == "fc.bias" else f"module.{key}": value for key, value in weights.items()}
+
+
+def sparse(weights: Weights) -> Weights:
+    return {**weights, "fc.weight": weights["fc.weight"].to_sparse()}
+
+
+def on_no_device(weights: Weights) -> Weights:
+    return {**weights, "fc.weight": weights["fc.weight"].to("meta")}
+
+
+def complex_numbers(weights: Weights) -> Weights:
+    return {**weights, "fc.weight": weights["fc.weight"].to(torch.complex64)}
+
+
+def whole_numbers(weights: Weights) -> Weights:
+    return {**weights, "fc.weight": weights["fc.weight"].long()}
+
+
+def beyond_float32(weights: Weights) -> Weights:
+    return {**weights, "fc.weight": weights["fc.weight"].double() + 1e39}
 
 
 @pytest.mark.parametrize(
@@ -182,7 +209,12 @@ def names_of_data_parallel(weights: Weights) -> Weights:
         (infinite, ("'fc.weight'", "not finite")),
         (one_parameter_more, ("'extra.weight'",)),
         (one_parameter_less, ("no parameter 'layer3.2.bn2.bias'",)),
-        (names_of_data_parallel, ("no parameter 'conv1.weight'",)),
+        (some_names_of_data_parallel, ("no parameter 'conv1.weight'",)),
+        (sparse, ("'fc.weight' is no plain tensor", "sparse")),
+        (on_no_device, ("'fc.weight' is no plain tensor", "meta")),
+        (complex_numbers, ("'fc.weight' holds torch.complex64 where torch.float32 is expected",)),
+        (whole_numbers, ("'fc.weight' holds torch.int64",)),
+        (beyond_float32, ("'fc.weight'", "not finite")),
         (lambda weights: {}, ("no checkpoint",)),
         (lambda weights: {"conv1.weight": "text"}, ("no checkpoint",)),
     ],

@@ -3,21 +3,28 @@
 import json
 import multiprocessing
 import shutil
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 import torch
 
-import study.teacher
+import models.teacher_card
 import study.training
 from data import ImageBank, ImageSet
-from models import build, round_to_half, save_checkpoint, weights_hash
+from models import CheckpointError, Teacher, build, round_to_half, save_checkpoint, weights_hash
+from models.teacher_card import SHIPPED, read_card
 from reports.build import PUBLISHED
-from storage.configuration import Recipe
+from storage.claims import FileClaims
+from storage.configuration import ConfigurationError, Recipe
+from storage.postgres_claims import PostgresClaims
 from study.evaluation import predict, score
 from study.presets import PRESETS
-from study.teacher import SHIPPED, Teacher, choose_teacher, import_teacher, train_teacher
+from study.teacher import choose_teacher, import_teacher, train_teacher
+from study.teacher import main as teacher_main
+from tests.storage.postgres import Server
 
 CPU = torch.device("cpu")
 RECIPE = Recipe(epochs=10, batch_size=40, learning_rate=0.05, momentum=0.9)
@@ -26,7 +33,7 @@ PROCESSES = multiprocessing.get_context("spawn")
 
 def train(image_set: ImageSet, cache: Path) -> Teacher:
     study.training.SECONDS_BETWEEN_CHECKPOINTS = 0.0
-    return train_teacher("resnet8", RECIPE, 0, image_set, cache, CPU)
+    return train_teacher("resnet8", RECIPE, 0, image_set, cache, FileClaims(cache), CPU)
 
 
 @pytest.fixture(scope="module")
@@ -40,8 +47,33 @@ def shipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder in the place of models/teachers."""
     folder = tmp_path / "shipped"
     folder.mkdir()
-    monkeypatch.setattr(study.teacher, "SHIPPED", folder)
+    monkeypatch.setattr(models.teacher_card, "SHIPPED", folder)
     return folder
+
+
+def choose(cache: Path, image_set: ImageSet, file: Path | None = None, begun_with: str | None = None) -> Teacher:
+    return choose_teacher(PRESETS["demo"], image_set, cache, FileClaims(cache), CPU, file, begun_with)
+
+
+def variant(teacher: Teacher, path: Path, factor: float = 1.0, shift: float = 2**-13 / 3) -> str:
+    """Write a checkpoint whose last layer differs from that of a teacher; its hash."""
+    network = teacher.load(CPU)
+    network.state_dict()["fc.weight"].mul_(factor)
+    network.state_dict()["fc.bias"].mul_(factor).add_(shift)
+    save_checkpoint(network, path, accuracy=0.5, epoch=1)
+    return weights_hash(network)
+
+
+def files(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
+
+
+def copy(teacher: Teacher, folder: Path) -> Path:
+    """Copy a teacher to where a cache or the repository keeps it; the path of its card."""
+    folder.mkdir(parents=True, exist_ok=True)
+    for file in (teacher.path, teacher.path.with_suffix(".json")):
+        shutil.copy(file, folder)
+    return folder / f"{teacher.path.stem}.json"
 
 
 def accuracy(teacher: Teacher, image_set: ImageSet) -> float:
@@ -67,12 +99,145 @@ def test_a_trained_teacher_is_stored_rounded_and_its_hash_and_accuracy_are_of_th
 
 
 def test_an_imported_teacher_keeps_its_weights(trained: Teacher, tiny_images: ImageSet, tmp_path: Path) -> None:
-    network = trained.load(CPU)
-    network.state_dict()["fc.bias"] += 2**-13 / 3
-    save_checkpoint(network, tmp_path / "file.pth", accuracy=0.5, epoch=1)
-    imported = import_teacher(tmp_path / "file.pth", "resnet8", tiny_images, tmp_path / "cache", CPU)
-    assert imported.hash == weights_hash(network)
+    digest = variant(trained, tmp_path / "file.pth")
+    cache = tmp_path / "cache"
+    imported = import_teacher(tmp_path / "file.pth", "resnet8", tiny_images, cache, FileClaims(cache), CPU)
+    assert imported.hash == digest
     assert weights_hash(imported.load(CPU)) == imported.hash
+
+
+def test_a_teacher_whose_logits_are_beyond_float16_is_refused_and_not_stored(
+    trained: Teacher, tiny_images: ImageSet, tmp_path: Path
+) -> None:
+    variant(trained, tmp_path / "file.pth", factor=1e6)
+    with pytest.raises(CheckpointError, match=r"imported from file\.pth is no teacher: its logits reach \S+e\+0"):
+        choose(tmp_path / "cache", tiny_images, tmp_path / "file.pth")
+    assert files(tmp_path / "cache") == []
+
+
+def test_another_teacher_than_the_study_was_begun_with_is_refused_and_not_stored(
+    trained: Teacher, tiny_images: ImageSet, tmp_path: Path
+) -> None:
+    digest = variant(trained, tmp_path / "file.pth")
+    with pytest.raises(ConfigurationError, match=f"{digest[:12]}, and the study was begun with {trained.hash[:12]}"):
+        choose(tmp_path / "cache", tiny_images, tmp_path / "file.pth", begun_with=trained.hash)
+    assert files(tmp_path / "cache") == []
+    assert choose(tmp_path / "cache", tiny_images, tmp_path / "file.pth", begun_with=digest).hash == digest
+
+
+def test_of_several_teachers_none_is_guessed_nor_recommended_by_its_test_accuracy(
+    trained: Teacher, tiny_images: ImageSet, tmp_path: Path
+) -> None:
+    cache = tmp_path / "cache"
+    variant(trained, tmp_path / "file.pth")
+    imported = choose(cache, tiny_images, tmp_path / "file.pth")
+    copy(trained, imported.path.parent)
+    with pytest.raises(ConfigurationError) as error:
+        choose(cache, tiny_images)
+    message = str(error.value)
+    assert f"{imported.path} (imported from file.pth)" in message
+    assert f"{trained.path.name} (trained by python -m study.teacher, 10 epochs)" in message
+    assert "%" not in message
+    assert choose(cache, tiny_images, begun_with=trained.hash).hash == trained.hash
+
+
+def test_a_study_finds_its_teacher_in_the_repository_whatever_the_cache_has(
+    trained: Teacher, tiny_images: ImageSet, shipped: Path, tmp_path: Path
+) -> None:
+    copy(trained, shipped)
+    variant(trained, tmp_path / "file.pth")
+    imported = choose(tmp_path / "cache", tiny_images, tmp_path / "file.pth")
+    assert choose(tmp_path / "cache", tiny_images, begun_with=trained.hash).path.parent == shipped
+    assert choose(tmp_path / "cache", tiny_images).hash == imported.hash
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"network": "resnet8"}', "\xff"])
+def test_a_damaged_card_is_one_line_that_says_what_to_do(
+    content: str, trained: Teacher, tiny_images: ImageSet, tmp_path: Path
+) -> None:
+    card = copy(trained, tmp_path / "teachers" / tiny_images.hash[:12])
+    card.write_text(content, encoding="latin-1")
+    with pytest.raises(CheckpointError) as error:
+        choose(tmp_path, tiny_images)
+    message = str(error.value)
+    assert message.startswith(f"{card}: ")
+    assert f"delete {card.name} and {trained.path.name} and start again" in message
+    assert "\n" not in message
+
+
+@pytest.mark.parametrize("damage", ["flipped bit", "other weights", "missing"])
+def test_weights_that_are_not_those_of_the_card_are_refused(
+    damage: str, trained: Teacher, tiny_images: ImageSet, tmp_path: Path
+) -> None:
+    card = copy(trained, tmp_path / "teachers" / tiny_images.hash[:12])
+    weights = card.with_suffix(".pth")
+    content = bytearray(weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    weights.write_bytes(content)
+    if damage == "other weights":
+        variant(trained, weights)
+    if damage == "missing":
+        weights.unlink()
+    with pytest.raises(CheckpointError) as error:
+        choose(tmp_path, tiny_images).load(CPU)
+    assert str(error.value).startswith(f"{weights}: ")
+    assert "\n" not in str(error.value)
+
+
+def test_three_hosts_that_start_at_once_train_one_teacher(
+    server: Server, tiny_images: ImageSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = server.new_database().replace("postgresql+psycopg", "postgresql")
+    recipe = Recipe(epochs=3, batch_size=40, learning_rate=0.05, momentum=0.9)
+    begin = threading.Barrier(3)
+
+    def start(_: int) -> Teacher:
+        claims = PostgresClaims(url)  # a session of its own, as another host has
+        begin.wait()
+        return train_teacher("resnet8", recipe, 0, tiny_images, tmp_path, claims, CPU)
+
+    with ThreadPoolExecutor(3) as hosts:
+        teachers = list(hosts.map(start, range(3)))
+    assert len({teacher.hash for teacher in teachers}) == 1
+    said = capsys.readouterr().out
+    assert said.count("training resnet8 for 3 epochs") == 1
+    assert said.count("waiting for another process") == 2
+    assert len(files(tmp_path)) == 2
+
+
+def test_a_teacher_that_diverges_ends_in_one_line(tiny_images: ImageSet, tmp_path: Path) -> None:
+    recipe = Recipe(epochs=2, batch_size=40, learning_rate=1e12)
+    with pytest.raises(CheckpointError, match="cannot be trained: the loss became"):
+        train_teacher("resnet8", recipe, 0, tiny_images, tmp_path, FileClaims(tmp_path), CPU)
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--import", "x.pth", "--epochs", "3"], "--import trains nothing: leave --epochs out"),
+        (["--import", "x.pth", "--recipe", "short"], "leave --recipe out"),
+        (["--import", "x.pth", "--precision", "float32"], "leave --precision out"),
+        (["--import", "x.pth", "--seed", "0"], "leave --seed out"),
+        (["--seed", "-1"], "--seed -1: give 0 to 4294967295"),
+        (["--seed", "4294967296"], "--seed 4294967296: give 0 to 4294967295"),
+        (["--network", "resnet21"], "--network: unknown network 'resnet21'"),
+        (["--network", "resnet999998"], "--network: unknown network"),
+        (["--data-dir", "/tmp"], "--data-dir /tmp: the images of --preset demo are drawn"),
+        (["--storage", "nonsense"], "--storage"),
+        (["--import", "nowhere.pth"], "nowhere.pth: no such file"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused(
+    options: list[str], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        teacher_main(["--preset", "demo", "--device", "cpu", "--runs-dir", str(tmp_path / "runs"), *options])
+    said = capsys.readouterr().err
+    assert ended.value.code == 1
+    assert said.startswith("error: ")
+    assert said.count("\n") == 1
+    assert reason in said
+    assert not (tmp_path / "runs").exists()
 
 
 def test_a_killed_training_ends_with_the_same_teacher(trained: Teacher, tiny_images: ImageSet, tmp_path: Path) -> None:
@@ -94,9 +259,8 @@ def test_a_killed_training_ends_with_the_same_teacher(trained: Teacher, tiny_ima
 def test_a_teacher_copied_into_the_repository_is_found_and_nothing_is_trained(
     trained: Teacher, tiny_images: ImageSet, shipped: Path, tmp_path: Path
 ) -> None:
-    for file in (trained.path, trained.path.with_suffix(".json")):
-        shutil.copy(file, shipped)
-    found = choose_teacher(PRESETS["demo"], tiny_images, tmp_path / "cache", CPU, None, None)
+    copy(trained, shipped)
+    found = choose(tmp_path / "cache", tiny_images)
     assert found.path.parent == shipped
     assert found.hash == weights_hash(found.load(CPU)) == trained.hash
 
@@ -109,8 +273,10 @@ def test_the_full_preset_finds_a_shipped_resnet32x4_of_15_megabytes(
     path = shipped / f"resnet32x4-{weights_hash(network)[:12]}.pth"
     save_checkpoint(network, path, accuracy=0.78, epoch=100)
     card = {"network": "resnet32x4", "hash": weights_hash(network), "data_hash": tiny_images.hash, "classes": 8}
+    card |= {"test_accuracy": 0.78, "origin": "made for this test"}
     path.with_suffix(".json").write_text(json.dumps(card))
-    found = choose_teacher(PRESETS["full"], tiny_images, tmp_path / "cache", CPU, None, None)
+    cache = tmp_path / "cache"
+    found = choose_teacher(PRESETS["full"], tiny_images, cache, FileClaims(cache), CPU, None, None)
     assert weights_hash(found.load(CPU)) == weights_hash(network)
     assert 14e6 < path.stat().st_size < 15.5e6
 
@@ -119,7 +285,7 @@ def test_teachers_of_the_repository_are_what_their_cards_say(cifar100: ImageSet)
     cards = sorted(SHIPPED.glob("*.json"))
     assert cards
     for path in cards:
-        teacher = Teacher(path.with_suffix(".pth"), json.loads(path.read_text()))
+        teacher = Teacher(path.with_suffix(".pth"), read_card(path))
         assert path.stem == f"{teacher.network}-{teacher.hash[:12]}"
         assert teacher.card["data_hash"] == cifar100.hash
         # The last bits of the sums, and with them an image on the edge, differ from one processor to another.

@@ -1,0 +1,30 @@
+"""What is installed is what is run, also from a folder that has folders of the same names."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+ROOMS = ("data", "models", "reports", "storage", "study", "tests")
+
+
+@pytest.mark.parametrize("command", ["study.run", "tests.kill_storm"])
+def test_commands_work_from_a_folder_that_has_plain_folders_of_the_same_names(command: str, tmp_path: Path) -> None:
+    for room in ROOMS:
+        (tmp_path / room / "cifar-100-python").mkdir(parents=True)
+    process = subprocess.run(
+        [sys.executable, "-m", command, "--help"], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.startswith(f"usage: python -m {command}")
+
+
+def test_every_package_but_the_tests_is_installed() -> None:
+    packages = {
+        ".".join(file.parent.relative_to(ROOT).parts) for room in ROOMS for file in (ROOT / room).rglob("__init__.py")
+    }
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    assert set(settings["packages"]) == {name for name in packages if name.split(".")[0] != "tests"}
