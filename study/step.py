@@ -128,7 +128,7 @@ class TrainingStep:
         """The step of the batch whose turn it is: no host value in it, but for its size, changes."""
         rows = self._number * self.recipe.batch_size + torch.arange(size, device=self._number.device)
         indices = self._indices[rows]
-        images, labels = self.bank.take(indices, self._views[rows]), self.bank.labels[indices]
+        images, labels = self.bank.crop(indices, self._views[rows]), self.bank.labels[indices]
         loss = self._loss(images, labels, self._teacher_logits[rows])
         self.network.zero_grad(set_to_none=True)
         loss.backward()

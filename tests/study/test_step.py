@@ -48,7 +48,7 @@ def train(step: TrainingStep, seed: int = 0, alpha: float = 0.0, temperature: fl
     step.reset(seed)
     losses = []
     for epoch in range(step.recipe.epochs):
-        order, views = stream(images, seed, epoch)
+        order, views = stream(torch.arange(images), seed, epoch)
         said = None if alpha == 0 else SAID[order]
         with tqdm(disable=True) as progress:
             losses.append(step.epoch(order, views, said, alpha, temperature, epoch, progress).item())
@@ -64,11 +64,11 @@ def train_by_a_plain_loop(recipe: Recipe, bank: ImageBank, alpha: float, tempera
     )
     losses = []
     for epoch in range(recipe.epochs):
-        order, views = (part.to(bank.device) for part in stream(IMAGES, 0, epoch))
+        order, views = (part.to(bank.device) for part in stream(torch.arange(IMAGES), 0, epoch))
         total = 0.0
         for first in range(0, IMAGES, recipe.batch_size):
             batch = slice(first, first + recipe.batch_size)
-            logits = network(bank.take(order[batch], views[batch]))
+            logits = network(bank.crop(order[batch], views[batch]))
             said = SAID.to(bank.device)[order[batch]]
             loss = distillation_loss(logits, bank.labels[order[batch]], said, alpha, temperature)
             optimizer.param_groups[0]["lr"] = recipe.learning_rate_at(epoch, first / IMAGES)
@@ -135,10 +135,10 @@ def test_a_loaded_state_goes_on_to_the_same_numbers(recipe: Recipe) -> None:
     step, other = step_of(recipe), step_of(recipe)
     step.reset(0)
     with tqdm(disable=True) as progress:
-        order, views = stream(IMAGES, 0, 0)
+        order, views = stream(torch.arange(IMAGES), 0, 0)
         step.epoch(order, views, None, 0.0, 1.0, 0, progress)
         other.load(step.state())
-        order, views = stream(IMAGES, 0, 1)
+        order, views = stream(torch.arange(IMAGES), 0, 1)
         loss = other.epoch(order, views, None, 0.0, 1.0, 1, progress).item()
     assert loss == whole[0][1]
     assert_same(([], other.network.state_dict()), ([], whole[1]))
@@ -146,7 +146,7 @@ def test_a_loaded_state_goes_on_to_the_same_numbers(recipe: Recipe) -> None:
 
 def test_distillation_without_teacher_logits_is_a_bug_that_shows() -> None:
     with pytest.raises(AssertionError, match="teacher logits are needed"), tqdm(disable=True) as progress:
-        step_of(PLAIN).epoch(*stream(IMAGES, 0, 0), None, 0.5, 1.0, 0, progress)
+        step_of(PLAIN).epoch(*stream(torch.arange(IMAGES), 0, 0), None, 0.5, 1.0, 0, progress)
 
 
 class NeverAsks(TorchDispatchMode):
@@ -176,7 +176,7 @@ class Asks(nn.Module):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_an_epoch_never_asks_the_device_for_a_value(recipe: Recipe, precision: Any) -> None:
     recipe = replace(recipe, precision=precision)
-    order, views = stream(IMAGES, 0, 0)
+    order, views = stream(torch.arange(IMAGES), 0, 0)
     with tqdm(disable=True) as progress:
         step = TrainingStep(lambda: StudentCNN(CLASSES), recipe, bank_on("cpu"), CLASSES)
         with NeverAsks():  # type: ignore[no-untyped-call]
