@@ -129,6 +129,16 @@ def test_one_step_serves_every_training_in_turn(recipe: Recipe, device: str) -> 
         assert_close(again, fresh)
 
 
+@pytest.mark.parametrize("left", [float("inf"), float("nan")])
+def test_nothing_that_another_training_left_reaches_the_next(left: float) -> None:
+    fresh = train(step_of(PLAIN))
+    step = step_of(PLAIN)
+    step.reset(1)
+    with tqdm(disable=True) as progress:
+        step.epoch(*stream(torch.arange(IMAGES), 1, 0), torch.full_like(SAID, left), 0.5, 1.0, 0, progress)
+    assert_same(train(step), fresh)
+
+
 @RECIPES
 def test_a_loaded_state_goes_on_to_the_same_numbers(recipe: Recipe) -> None:
     whole = train(step_of(recipe))
