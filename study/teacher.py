@@ -112,7 +112,7 @@ def train_teacher(
     folder = _folder(cache, image_set.hash)
     with hold(FileClaims(folder), key):
         for teacher in find_teachers(cache, image_set.hash, network):
-            if teacher.card.get("recipe") == _as_json(recipe) and teacher.card.get("seed") == seed:
+            if teacher.card.get("recipe") == recipe.as_json() and teacher.card.get("seed") == seed:
                 return teacher
         bank = ImageBank.of_training_images(image_set, device)
         classes = len(image_set.classes)
@@ -139,7 +139,7 @@ def train_teacher(
                 "test_accuracy": unrounded.accuracy,
                 "test_loss": unrounded.loss,
             },
-            "recipe": _as_json(recipe),
+            "recipe": recipe.as_json(),
             "seed": seed,
             "epochs": recipe.epochs,
             "training_seconds": round(sum(epoch.seconds for epoch in training.curve), 1),
@@ -244,10 +244,6 @@ def _folder(cache: Path, data_hash: str) -> Path:
 
 def _short(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def _as_json(recipe: Recipe) -> Any:
-    return json.loads(json.dumps(dataclasses.asdict(recipe)))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -27,10 +27,16 @@ class DivergedError(Exception):
     """The loss is no longer finite; the message says in which epoch."""
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether the device or the machine had no memory left; on a CPU torch raises a bare RuntimeError."""
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether the device or the machine had no memory left."""
+    if error is None:
+        return False
+    # On a CPU torch raises a bare RuntimeError.
     allocator = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    return allocator or isinstance(error, (torch.OutOfMemoryError, MemoryError))
+    if allocator or isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    # The recording of a CUDA graph that ran out of memory ends with an error of its own, raised over the first.
+    return is_out_of_memory(error.__cause__ or error.__context__)
 
 
 @dataclass(frozen=True)

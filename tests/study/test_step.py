@@ -1,9 +1,12 @@
 """The training step: what a plain loop does, for every training in turn, without waiting for the device."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,13 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 from torch.utils._python_dispatch import TorchDispatchMode
+from torchvision.transforms.functional import resize
 from tqdm import tqdm
 
 from data import ImageBank, stream
 from models import StudentCNN
 from storage.configuration import Recipe
 from study.loss import distillation_loss
-from study.step import TrainingStep
+from study.step import TrainingStep, compiled
 
 CLASSES = 8
 IMAGES = 90
@@ -208,6 +212,89 @@ def test_compiled_it_is_one_graph_for_every_alpha_temperature_and_learning_rate(
     assert counters["stats"]["unique_graphs"] == 2
     for one, other in zip(compiled, eager, strict=True):
         assert_close(one, other)
+
+
+WITHOUT_COMPILER = """
+import torch
+from study.step import CompilerError, compiled, compiler_at_hand
+from triton.runtime.build import _find_compiler
+
+def said(call):
+    try:
+        with compiler_at_hand():
+            call()
+    except CompilerError as error:
+        print(error)
+
+said(lambda: compiled(lambda x: x.sin() + 1)(torch.ones(7)))
+said(lambda: _find_compiler("c"))
+"""
+
+
+def test_without_a_c_compiler_it_says_so_in_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("triton")
+    environment = {**os.environ, "PATH": str(tmp_path), "CXX": "g++", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    process = subprocess.run(
+        [sys.executable, "-c", WITHOUT_COMPILER], check=True, capture_output=True, text=True, env=environment
+    )
+    line = "torch.compile finds no C compiler: install gcc, or set TORCH_COMPILE_DISABLE=1 for a slower step"
+    assert process.stdout.splitlines() == [line, line]
+
+
+def test_many_shapes_are_compiled_and_one_too_many_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    torch._dynamo.reset()
+    counters.clear()
+    fast = compiled(lambda tensor: tensor.sin() + 1)
+    for size in range(2, 14):
+        fast(torch.ones(size))
+    assert counters["stats"]["unique_graphs"] == 12
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 12)
+    with pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit):
+        fast(torch.ones(14))
+
+
+def train_resized(step: TrainingStep) -> list[tuple[int, ...]]:
+    """The shapes that the network of a step sees in each epoch."""
+    shapes: list[tuple[int, ...]] = []
+    step.network.register_forward_pre_hook(lambda _, images: shapes.append(tuple(images[0].shape)))
+    step.reset(0)
+    with tqdm(disable=True) as progress:
+        for epoch in range(step.recipe.epochs):
+            step.epoch(*stream(torch.arange(IMAGES), 0, epoch), None, 0.0, 1.0, epoch, progress)
+    return shapes
+
+
+class Pooled(nn.Sequential):
+    """Takes images of any size."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, CLASSES))
+
+
+@DEVICES
+def test_each_epoch_shows_images_of_its_size(device: str) -> None:
+    recipe = replace(PLAIN, epochs=4, batch_size=64, image_sizes=((1, 16), (3, 24)))
+    step = TrainingStep(Pooled, recipe, bank_on(device), CLASSES)
+    shapes = train_resized(step)
+    if device == "cpu":
+        assert shapes == [(size, 3, side, side) for side in (32, 16, 16, 24) for size in (64, 26)]
+    else:
+        assert set(step._graphs) == {(size, side) for side in (None, 16, 24) for size in (64, 26)}
+
+
+def test_small_images_are_the_augmented_ones_resized_bilinear_antialiased() -> None:
+    seen: list[Tensor] = []
+    recipe = replace(PLAIN, epochs=1, batch_size=IMAGES, image_sizes=((0, 16),))
+    step = TrainingStep(Pooled, recipe, bank_on("cpu"), CLASSES)
+    step.network.register_forward_pre_hook(lambda _, images: seen.append(images[0]))
+    step.reset(0)
+    indices, views = stream(torch.arange(IMAGES), 0, 0)
+    with tqdm(disable=True) as progress:
+        step.epoch(indices, views, None, 0.0, 1.0, 0, progress)
+    views_as_they_are = step.bank.crop(indices, views)
+    torch.testing.assert_close(seen[0], resize(views_as_they_are, [16, 16], antialias=True))
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
 
 
 ONE_STEP = """

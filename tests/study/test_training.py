@@ -22,7 +22,7 @@ from study import training as training_module
 from study.loss import distillation_loss
 from study.step import TrainingStep
 from study.teacher_logits import TeacherLogits
-from study.training import DivergedError, Epoch, Training
+from study.training import DivergedError, Epoch, Training, is_out_of_memory
 
 STEPS = Recipe(epochs=3, batch_size=20, learning_rate=0.05, step_epochs=(1, 2), step_factor=0.2)
 ONE_CYCLE = Recipe(epochs=3, batch_size=32, learning_rate=0.1, momentum=0.9, nesterov=True, schedule="one-cycle")
@@ -300,3 +300,40 @@ def test_a_checkpoint_of_another_training_is_not_gone_on_from(
     training = make(**other)
     assert training.curve == []
     assert "left by another study" in capsys.readouterr().out
+
+
+class Recording:
+    """Ends as the recording of a CUDA graph does: with an error of its own, whatever happened in it."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *reason: object) -> None:
+        raise RuntimeError("operation failed due to a previous error during capture")
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"), [(torch.OutOfMemoryError("no memory"), True), (ValueError("a bug"), False)]
+)
+def test_out_of_memory_is_known_behind_the_error_of_a_recording(reason: Exception, expected: bool) -> None:
+    with pytest.raises(RuntimeError) as caught, Recording():
+        raise reason
+    assert is_out_of_memory(caught.value) is expected
+    assert is_out_of_memory(reason) is expected
+
+
+def test_out_of_memory_of_a_cpu_is_known() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60)
+    assert is_out_of_memory(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("image_sizes", "identity"),
+    [
+        ((), "9d7689010a9b0d941a11b28002296d8ce0d5f1460ce6cd42abefa3d028eedb7b"),
+        (((0, 16), (2, 24)), "3d12763acf236c50b53a6191ae0ff80c1482200ae5009a0524f6342d8139440f"),
+    ],
+)
+def test_a_training_begun_with_an_earlier_version_is_known(make: MakeTraining, image_sizes: Any, identity: str) -> None:
+    assert make(replace(ONE_CYCLE, image_sizes=image_sizes))._identity() == identity
