@@ -1,6 +1,7 @@
 """Images in memory as tensors: what they are, how they are split, cropped, flipped and ordered."""
 
 from data.cifar100 import load_cifar100
+from data.draws import Draws
 from data.image_set import DataError, ImageSet
 from data.load import load_images
 from data.split import Split, split
@@ -12,6 +13,7 @@ __all__ = [
     "IDENTITY_VIEW",
     "VIEWS",
     "DataError",
+    "Draws",
     "ImageBank",
     "ImageSet",
     "Split",

@@ -1,28 +1,26 @@
-"""The order of the images and the view of each: a pure function of (seed, epoch)."""
-
-import hashlib
+"""The order of the images and the view of each: a pure function of (seed, epoch) and the draws."""
 
 import torch
 from torch import Tensor
 
+from data.draws import Draws, generator_of
 from data.views import VIEWS
 
 
-def stream(images: int, seed: int, epoch: int) -> tuple[Tensor, Tensor]:
-    """The order in which an epoch shows ``images`` images and the view of each.
+def stream(images: Tensor, seed: int, epoch: int, draws: Draws | None = None) -> tuple[Tensor, Tensor]:
+    """The order in which an epoch shows images and the view of each.
 
     Args:
-        images: how many images there are.
+        images: indices into the bank, int64 of shape (images,), on the CPU.
         seed: the seed of the run.
         epoch: 0 for the first.
+        draws: that the runs share; views drawn for this run alone where None.
 
     Returns:
-        Positions, a permutation of 0 to ``images`` - 1, and the view shown at each step; both int64 of shape
-        (images,).
+        The indices in the order in which they are shown, and the view of each; both int64 of shape (images,).
     """
-    # A hash keeps (seed, epoch) pairs apart: seed + epoch would give seed 1 the epochs of seed 0, one late.
-    digest = hashlib.sha256(f"stream {seed} {epoch}".encode()).digest()
-    generator = torch.Generator().manual_seed(int.from_bytes(digest[:8], "little", signed=True))
-    order = torch.randperm(images, generator=generator)
-    views = torch.randint(VIEWS, (images,), generator=generator)
-    return order, views
+    generator = generator_of(f"stream {seed} {epoch}")
+    shown = images[torch.randperm(len(images), generator=generator)]
+    if draws is None:
+        return shown, torch.randint(VIEWS, (len(images),), generator=generator)
+    return shown, draws.views(shown, seed, epoch)

@@ -55,7 +55,7 @@ class ImageBank:
     def device(self) -> torch.device:
         return self._crops.device
 
-    def take(self, indices: Tensor, views: Tensor) -> Tensor:
+    def crop(self, indices: Tensor, views: Tensor) -> Tensor:
         """The given views, normalised.
 
         Args:

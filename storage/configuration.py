@@ -40,6 +40,8 @@ class Recipe:
         schedule: ``steps`` multiplies the learning rate by ``step_factor`` at each epoch in ``step_epochs``;
             ``one-cycle`` rises linearly over the first quarter of all steps and falls to zero as a cosine.
         precision: of the forward pass; weights stay float32.
+        image_sizes: (epoch, size) pairs, ascending: from that epoch on, augmented images are resized to size x size
+            pixels; before the first they stay as they are.
     """
 
     epochs: int
@@ -52,6 +54,7 @@ class Recipe:
     step_epochs: tuple[int, ...] = ()
     step_factor: float = 1.0
     precision: Literal["float32", "bfloat16"] = "float32"
+    image_sizes: tuple[tuple[int, int], ...] = ()
 
     def __post_init__(self) -> None:
         refuse_unless(self.epochs >= 1, f"--epochs {self.epochs}: give 1 or more")
@@ -69,11 +72,38 @@ class Recipe:
             return self.learning_rate * done / rise
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (done - rise) / (1 - rise)))
 
+    def image_size_at(self, epoch: int) -> int | None:
+        """The size to which the images of an epoch are resized; None where they stay as they are."""
+        sizes = [size for first, size in self.image_sizes if first <= epoch]
+        return sizes[-1] if sizes else None
+
     def with_epochs(self, epochs: int) -> "Recipe":
-        """The same recipe with its steps moved in proportion to another number of epochs."""
+        """The same recipe with its steps and sizes moved in proportion to another number of epochs."""
         refuse_unless(epochs >= 1, f"--epochs {epochs}: give 1 or more")
         moved = tuple(max(1, round(step_epoch * epochs / self.epochs)) for step_epoch in self.step_epochs)
-        return dataclasses.replace(self, epochs=epochs, step_epochs=moved)
+        sizes = tuple((round(first * epochs / self.epochs), size) for first, size in self.image_sizes)
+        return dataclasses.replace(self, epochs=epochs, step_epochs=moved, image_sizes=sizes)
+
+    @classmethod
+    def from_json(cls, settings: dict[str, Any]) -> "Recipe":
+        """The recipe whose ``as_json`` this is."""
+        return cls(**_with_tuples(settings))
+
+    def as_json(self) -> dict[str, Any]:
+        """All settings as JSON gives them back: lists for tuples."""
+        settings: dict[str, Any] = json.loads(json.dumps(self._settings()))
+        return settings
+
+    def __repr__(self) -> str:
+        # Part of what a checkpoint and the file of a teacher's training are known by.
+        return f"Recipe({', '.join(f'{name}={value!r}' for name, value in self._settings().items())})"
+
+    def _settings(self) -> dict[str, Any]:
+        settings = dataclasses.asdict(self)
+        if not self.image_sizes:
+            # What was stored before there were image sizes is still the same recipe.
+            del settings["image_sizes"]
+        return settings
 
 
 @dataclass(frozen=True)
@@ -139,14 +169,18 @@ class Configuration:
     @classmethod
     def from_json(cls, settings: dict[str, Any]) -> "Configuration":
         """The configuration whose ``as_json`` this is; what an older version did not know is as it was then."""
-        recipe = Recipe(**_with_tuples(settings["recipe"]))
+        recipe = Recipe.from_json(settings["recipe"])
         return cls(**{"draws": "independent", **_with_tuples(settings), "recipe": recipe})
 
     def as_json(self) -> dict[str, Any]:
         """All settings as JSON gives them back: lists for tuples."""
         settings: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
-        return settings
+        return {**settings, "recipe": self.recipe.as_json()}
 
 
 def _with_tuples(settings: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in settings.items()}
+    return {key: _as_tuple(value) for key, value in settings.items()}
+
+
+def _as_tuple(value: Any) -> Any:
+    return tuple(_as_tuple(part) for part in value) if isinstance(value, list) else value

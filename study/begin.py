@@ -97,8 +97,8 @@ def refuse_another(known: Description, wanted: Configuration, search: optuna.Stu
     old |= {f"recipe {key}": value for key, value in old.pop("recipe").items()}
     new |= {f"recipe {key}": value for key, value in new.pop("recipe").items()}
     for key in new:
-        if key not in may_change and old[key] != new[key]:
-            _refuse(search.study_name, key.removeprefix("recipe "), old[key], new[key])
+        if key not in may_change and old.get(key) != new[key]:
+            _refuse(search.study_name, key.removeprefix("recipe "), old.get(key), new[key])
 
 
 def _refuse_other_hashes(name: str, known: Description, materials: Materials) -> None:

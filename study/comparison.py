@@ -75,7 +75,7 @@ class Comparison:
     def _run(self, trial: Trial) -> None:
         alpha, temperature, seed = _suggest(trial)
         name, record = name_of(trial), TrialRecord(trial, self.trials)
-        record.began(asdict(self.configuration.recipe), self.made_by)
+        record.began(self.configuration.recipe.as_json(), self.made_by)
         training = self.make_training(alpha, temperature, seed, name)
         for _ in training.epochs(lambda: self.trials.check_held(trial)):
             self.trials.check_held(trial)

@@ -25,7 +25,7 @@ def predict(network: nn.Module, bank: ImageBank, indices: Tensor) -> Tensor:
     views = torch.full_like(indices, IDENTITY_VIEW)
     with torch.inference_mode():
         parts = [
-            network(bank.take(indices[start : start + BATCH_SIZE], views[start : start + BATCH_SIZE]))
+            network(bank.crop(indices[start : start + BATCH_SIZE], views[start : start + BATCH_SIZE]))
             for start in range(0, len(indices), BATCH_SIZE)
         ]
     return torch.cat(parts).float()

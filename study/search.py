@@ -1,7 +1,7 @@
 """The search: every grid point once, then TPE from what the grid found."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import optuna
@@ -149,7 +149,7 @@ class Search:
 
     def _settings(self) -> dict[str, Any]:
         """What a trial was trained with, beside its pair."""
-        recipe = asdict(self.configuration.recipe)
+        recipe = self.configuration.recipe.as_json()
         threads = self.made_by["threads"]  # sums of floats depend on their number
         return {"seed": self.configuration.seed, "pruner": self.configuration.pruner, "threads": threads, **recipe}
 

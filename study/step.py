@@ -2,20 +2,29 @@
 
 import gc
 import math
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from importlib.util import find_spec
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.optim.sgd import sgd
 from tqdm import tqdm
 
 from data import ImageBank
 from storage.configuration import Recipe
+from storage.errors import PlainError
 from study.loss import distillation_loss
 
 WARM_UP_STEPS = 3
+COMPILED_SHAPES = 64
+
+
+class CompilerError(PlainError):
+    """``torch.compile`` needs a C compiler and finds none."""
 
 
 class TrainingStep:
@@ -23,7 +32,7 @@ class TrainingStep:
 
     What changes from step to step (which images in which views, what the teacher says of them, alpha, T and the
     learning rate) is read from tensors that stay where they are. So on CUDA the step is compiled and recorded as a
-    CUDA graph once for each batch size, whatever trial it belongs to, and a step costs the host one call
+    CUDA graph once for each size of batch and images, whatever trial it belongs to, and a step costs the host one call
     (https://pytorch.org/blog/accelerating-pytorch-with-cuda-graphs; compiled once and reset for each training as in
     https://github.com/KellerJordan/cifar10-airbench). Elsewhere the same code runs as it is written.
 
@@ -52,11 +61,15 @@ class TrainingStep:
         self._number = torch.zeros(1, dtype=torch.int64, device=device)
         self._total_loss = torch.zeros((), device=device)
 
+        self._image_size: int | None = None
         self._loss: Callable[..., Tensor] = self._forward
-        if device.type == "cuda" and find_spec("triton") is not None:
+        if device.type == "cuda":
             # On a CPU the compiled step is slower than the eager one: python -m tests.choices --compile.
-            self._loss = torch.compile(self._forward, dynamic=False)
-        self._graphs: dict[int, torch.cuda.CUDAGraph] = {}
+            if find_spec("triton") is not None:
+                self._loss = compiled(self._forward)
+            # The graphs are replayed one after the other and hand nothing on in the memory of their pool.
+            self._stream, self._pool = torch.cuda.Stream(device), torch.cuda.graph_pool_handle()
+        self._graphs: dict[tuple[int, int | None], torch.cuda.CUDAGraph] = {}
 
     def reset(self, seed: int) -> None:
         """Give the network the first weights of a seed, and no momentum."""
@@ -97,6 +110,9 @@ class TrainingStep:
 
         Returns:
             The mean loss, a scalar on the device: whoever reads it waits for the epoch to end.
+
+        Raises:
+            CompilerError: where the step is compiled and there is no C compiler.
         """
         assert teacher_logits is not None or alpha == 0, "alpha is not 0, so teacher logits are needed"
         images, batch_size = len(indices), self.recipe.batch_size
@@ -104,11 +120,12 @@ class TrainingStep:
         rates = torch.tensor([self.recipe.learning_rate_at(epoch, first / images) for first in firsts])
         self._indices[:images].copy_(indices)
         self._views[:images].copy_(views)
-        if teacher_logits is not None:
-            self._teacher_logits[:images].copy_(teacher_logits)
+        # Weighed by 0, what another training left here would still be 0 * inf.
+        self._teacher_logits[:images].copy_(torch.zeros(()) if teacher_logits is None else teacher_logits)
         self._learning_rates[: len(rates)].copy_(rates)
         self._alpha.fill_(alpha)
         self._temperature.fill_(temperature)
+        self._image_size = self.recipe.image_size_at(epoch)
         self._rewind()
         self.network.train()
         for first in firsts:
@@ -128,7 +145,9 @@ class TrainingStep:
         """The step of the batch whose turn it is: no host value in it, but for its size, changes."""
         rows = self._number * self.recipe.batch_size + torch.arange(size, device=self._number.device)
         indices = self._indices[rows]
-        images, labels = self.bank.take(indices, self._views[rows]), self.bank.labels[indices]
+        images, labels = self.bank.crop(indices, self._views[rows]), self.bank.labels[indices]
+        if self._image_size not in (None, images.shape[-1]):
+            images = F.interpolate(images, size=self._image_size, mode="bilinear", antialias=True)
         loss = self._loss(images, labels, self._teacher_logits[rows])
         self.network.zero_grad(set_to_none=True)
         loss.backward()
@@ -163,9 +182,10 @@ class TrainingStep:
         if self.bank.device.type != "cuda":
             self._step(size)
             return
-        if size not in self._graphs:
-            self._graphs[size] = self._record(size)
-        self._graphs[size].replay()
+        key = (size, self._image_size)
+        if key not in self._graphs:
+            self._graphs[key] = self._record(size)
+        self._graphs[key].replay()
 
     def _record(self, size: int) -> torch.cuda.CUDAGraph:
         """Record a step and leave everything as it was; see https://docs.pytorch.org/docs/stable/notes/cuda.html."""
@@ -173,20 +193,17 @@ class TrainingStep:
             tensor: tensor.clone()
             for tensor in (*self.network.state_dict().values(), *self._momenta, self._number, self._total_loss)
         }
-        stream = torch.cuda.Stream(self.bank.device)
-        stream.wait_stream(torch.cuda.current_stream(self.bank.device))
-        with torch.cuda.stream(stream):
-            for _ in range(WARM_UP_STEPS):
-                self._rewind()
-                self._step(size)
-        torch.cuda.current_stream(self.bank.device).wait_stream(stream)
+        self._stream.wait_stream(torch.cuda.current_stream(self.bank.device))
+        with torch.cuda.stream(self._stream):
+            self._warm_up(size)
+        torch.cuda.current_stream(self.bank.device).wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
         # A step that was dropped is collected now or later: the end of its graphs would break this recording
         # (https://github.com/pytorch/pytorch/pull/161037).
         gc.collect()
         gc.disable()
         try:
-            with torch.cuda.graph(graph, stream=stream):
+            with torch.cuda.graph(graph, pool=self._pool, stream=self._stream):
                 self._step(size)
         finally:
             gc.enable()
@@ -194,3 +211,35 @@ class TrainingStep:
             for tensor, value in kept.items():
                 tensor.copy_(value)
         return graph
+
+    def _warm_up(self, size: int) -> None:
+        with compiler_at_hand():
+            for _ in range(WARM_UP_STEPS):
+                self._rewind()
+                self._step(size)
+
+
+def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """``torch.compile`` for a function of few shapes, which runs compiled or raises an error."""
+    # The shapes of all networks of a process count as those of one function. Beyond the limit, 8 if left alone, torch
+    # runs it uncompiled and only warns; with ``fullgraph`` that is an error.
+    torch._dynamo.config.recompile_limit = COMPILED_SHAPES
+    fast: Callable[..., Tensor] = torch.compile(function, dynamic=False, fullgraph=True)
+    return fast
+
+
+@contextmanager
+def compiler_at_hand() -> Iterator[None]:
+    """Say in one line that compiling failed for want of a C compiler.
+
+    Raises:
+        CompilerError: instead of what triton and inductor raise, each of its own type and wrapped by what ran it.
+    """
+    try:
+        yield
+    except Exception as error:
+        if re.search(r"C(\+\+)? compiler", str(error)) is None:
+            raise
+        raise CompilerError(
+            "torch.compile finds no C compiler: install gcc, or set TORCH_COMPILE_DISABLE=1 for a slower step"
+        ) from None

@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -113,7 +112,7 @@ def train_teacher(
     def train_and_store() -> Teacher:
         with _only_one(claims, image_set, key) as claim:
             for teacher in stored_teachers(cache, image_set.hash, network):
-                if teacher.card.get("recipe") == _as_json(recipe) and teacher.card.get("seed") == seed:
+                if teacher.card.get("recipe") == recipe.as_json() and teacher.card.get("seed") == seed:
                     return teacher
             bank = ImageBank.of_training_images(image_set, device)
             classes = len(image_set.classes)
@@ -178,7 +177,7 @@ def _round_and_store(training: Training, image_set: ImageSet, cache: Path, devic
             "test_accuracy": unrounded.accuracy,
             "test_loss": unrounded.loss,
         },
-        "recipe": _as_json(recipe),
+        "recipe": recipe.as_json(),
         "seed": training.seed,
         "epochs": recipe.epochs,
         "training_seconds": round(sum(epoch.seconds for epoch in training.curve), 1),
@@ -287,10 +286,6 @@ def _score(network: nn.Module, who: str, image_set: ImageSet, device: torch.devi
 
 def _short(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
-def _as_json(recipe: Recipe) -> Any:
-    return json.loads(json.dumps(dataclasses.asdict(recipe)))
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -80,7 +80,7 @@ class TeacherLogits:
         self._device_rows = torch.zeros_like(self._rows, device=self.bank.device)
         self._is_on_device = torch.zeros_like(self._filled)
 
-    def take(self, indices: Tensor, views: Tensor) -> Tensor:
+    def of(self, indices: Tensor, views: Tensor) -> Tensor:
         """Teacher logits of the given views; those that no one has asked for before are computed first.
 
         Args:
@@ -149,5 +149,5 @@ class TeacherLogits:
 
     def _ask(self, teacher: nn.Module, rows: Tensor) -> list[memoryview]:
         padded = torch.cat([rows, rows[-1:].expand(BATCH_SIZE - len(rows))]).to(self.bank.device)
-        logits = teacher(self.bank.take(padded // VIEWS, padded % VIEWS))[: len(rows)]
+        logits = teacher(self.bank.crop(padded // VIEWS, padded % VIEWS))[: len(rows)]
         return [memoryview(row) for row in logits.half().cpu().numpy()]

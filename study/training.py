@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from data import stream
+from data import Draws, stream
 from storage.files import save_whole
 from study.evaluation import predict
 from study.progress import bar, say
@@ -27,10 +27,16 @@ class DivergedError(Exception):
     """The loss is no longer finite; the message says in which epoch."""
 
 
-def is_out_of_memory(error: Exception) -> bool:
-    """Whether the device or the machine had no memory left; on a CPU torch raises a bare RuntimeError."""
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether the device or the machine had no memory left."""
+    if error is None:
+        return False
+    # On a CPU torch raises a bare RuntimeError.
     allocator = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    return allocator or isinstance(error, (torch.OutOfMemoryError, MemoryError))
+    if allocator or isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    # The recording of a CUDA graph that ran out of memory ends with an error of its own, raised over the first.
+    return is_out_of_memory(error.__cause__ or error.__context__)
 
 
 @dataclass(frozen=True)
@@ -51,7 +57,7 @@ class Training:
     """Trains one network; the same arguments give the same network on the same CPU, bit for bit.
 
     Everything random comes from ``seed``: the first weights from it alone, the order and view of the images from
-    (seed, epoch).
+    (seed, epoch) and the draws.
 
     Args:
         step: the network, how it is trained and on which images; one training at a time may use it.
@@ -62,6 +68,7 @@ class Training:
         validation: indices to score on after each epoch; none where None.
         logits: what the teacher says; not needed where alpha is 0.
         alpha, temperature: of the distillation loss.
+        draws: that the runs of a study share; this run draws its own views where None.
     """
 
     def __init__(
@@ -75,8 +82,10 @@ class Training:
         logits: TeacherLogits | None = None,
         alpha: float = 0.0,
         temperature: float = 1.0,
+        draws: Draws | None = None,
     ) -> None:
-        self.step, self.seed, self.name = step, seed, name
+        assert draws is None or draws.epochs == step.recipe.epochs, "the draws are of another number of epochs"
+        self.step, self.seed, self.name, self.draws = step, seed, name, draws
         self.alpha, self.temperature, self.logits = alpha, temperature, logits
         self.checkpoint = checkpoint
         self.train = train.cpu()
@@ -118,12 +127,11 @@ class Training:
 
     def _train_epoch(self, epoch: int) -> Epoch:
         start = time.perf_counter()
-        order, views = stream(len(self.train), self.seed, epoch)
-        indices = self.train[order]
+        indices, views = stream(self.train, self.seed, epoch, self.draws)
         teacher_logits = None
         if self.alpha != 0:
             assert self.logits is not None, "alpha is not 0, so teacher logits are needed"
-            teacher_logits = self.logits.take(indices, views)
+            teacher_logits = self.logits.of(indices, views)
         with bar(len(indices), f"{self.name} epoch {epoch + 1}/{self.step.recipe.epochs}", "image") as progress:
             mean_loss = self.step.epoch(indices, views, teacher_logits, self.alpha, self.temperature, epoch, progress)
             train_loss = mean_loss.item()
@@ -153,6 +161,7 @@ class Training:
         digest.update(b"" if self.logits is None else self.logits.folder.name.encode())
         for indices in (self.train, self.validation):
             digest.update(b"" if indices is None else indices.cpu().numpy().tobytes())
+        digest.update(b"" if self.draws is None else repr(self.draws).encode())
         return digest.hexdigest()
 
     def _resume(self) -> None:

@@ -6,6 +6,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from data import Draws
 from models import StudentCNN
 from storage.configuration import Configuration
 from storage.folders import RunsFolder, comparison_name
@@ -55,11 +56,19 @@ class Trainings:
             train=train,
             validation=validation,
             logits=self.materials.logits,
+            draws=self._draws,
             alpha=alpha,
             temperature=temperature,
             checkpoint=self.runs.checkpoint(optuna_name, alpha, temperature, seed),
             name=label,
         )
+
+    @cached_property
+    def _draws(self) -> Draws | None:
+        """Of every image, by its number in the bank, so that search and comparison share them."""
+        if self.configuration.draws == "independent":
+            return None
+        return Draws(len(self.materials.bank), self.configuration.recipe.epochs)
 
     @cached_property
     def _step(self) -> TrainingStep:

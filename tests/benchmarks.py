@@ -73,11 +73,11 @@ class LiveTeacher(TeacherLogits):
     def __init__(self, bank: ImageBank, teacher: nn.Module) -> None:
         self.bank, self.teacher = bank, teacher
 
-    def take(self, indices: Tensor, views: Tensor) -> Tensor:
+    def of(self, indices: Tensor, views: Tensor) -> Tensor:
         with torch.inference_mode():
             pairs = zip(indices.split(128), views.split(128), strict=True)
             device = self.bank.device
-            return torch.cat([self.teacher(self.bank.take(i.to(device), v.to(device))).half().cpu() for i, v in pairs])
+            return torch.cat([self.teacher(self.bank.crop(i.to(device), v.to(device))).half().cpu() for i, v in pairs])
 
 
 class UsualImages(Dataset[tuple[Tensor, int]]):
@@ -128,7 +128,7 @@ class Bench:
         not replayed from a graph, as that of a training is.
         """
         batch = torch.arange(self.recipe.batch_size, device=self.device)
-        images, labels = self.bank.take(batch, batch % VIEWS), self.bank.labels[batch]
+        images, labels = self.bank.crop(batch, batch % VIEWS), self.bank.labels[batch]
         said = torch.randn(len(batch), CLASSES, device=self.device).half()
         # Two factors and the place of their product: whatever is allocated between the steps would slow them down.
         squares = [torch.randn(3, size, size, device=self.device) for size in (1024, 2048, 3072)]
@@ -168,7 +168,7 @@ class Bench:
             self.folder / "logits", self.bank, lambda: teacher, CLASSES, lambda rows: tqdm(total=rows, disable=True)
         )
         for epoch in range(self.recipe.epochs):
-            logits.take(*stream(self.images, 0, epoch))
+            logits.of(*stream(torch.arange(self.images), 0, epoch))
         return logits
 
     def usual_seconds_an_image(self) -> list[float]:
@@ -202,11 +202,11 @@ class Bench:
         """Seconds that an epoch spends on order, crops, flips and normalisation."""
 
         def pass_over_images() -> None:
-            order, views = stream(self.images, 0, 0)
+            order, views = stream(torch.arange(self.images), 0, 0)
             order, views = order.to(self.device), views.to(self.device)
             size = self.recipe.batch_size
             for first in range(0, self.images, size):
-                self.bank.take(order[first : first + size], views[first : first + size])
+                self.bank.crop(order[first : first + size], views[first : first + size])
 
         return self._times(pass_over_images, self.repeats)
 
@@ -253,7 +253,7 @@ class Bench:
             for seed in range(seeds):
                 for _ in range(trials):
                     for epoch in range(10):
-                        filled[stream(images, seed, epoch)] = True
+                        filled[stream(torch.arange(images), seed, epoch)] = True
                         shown += images
             rows.append((name, shown, int(filled.sum())))
         return rows
@@ -326,9 +326,9 @@ def main() -> None:
         usual = bench.usual_seconds_an_image()
     with stage("ours with a live ResNet32x4"):
         live_images = bench.recipe.batch_size * 4
-        order, views = stream(bench.images, 0, 0)
+        order, views = stream(torch.arange(bench.images), 0, 0)
         start = time.perf_counter()
-        LiveTeacher(bench.bank, bench.teacher).take(order[:live_images], views[:live_images])
+        LiveTeacher(bench.bank, bench.teacher).of(order[:live_images], views[:live_images])
         live = (time.perf_counter() - start) / live_images
 
     plain_image = statistics.median(plain) / bench.images

@@ -176,7 +176,7 @@ def main() -> None:
     predictions = []
     with torch.inference_mode():
         for size in LOGITS_BATCHES:
-            images = bank.take(torch.arange(size, device=device) % len(bank), torch.arange(size, device=device) % 162)
+            images = bank.crop(torch.arange(size, device=device) % len(bank), torch.arange(size, device=device) % 162)
             teacher(images)
             predictions.append(min(seconds_of(lambda: teacher(images), device) / size for _ in range(3)))  # noqa: B023
     print("\nteacher logits, ResNet20, ms an image:", end=" ")

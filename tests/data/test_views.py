@@ -30,7 +30,7 @@ def torchvision_view(image: Tensor, view: int, mean: Tensor, deviation: Tensor) 
 
 def all_views(bank: ImageBank) -> Tensor:
     indices = torch.arange(IMAGES).repeat_interleave(VIEWS)
-    return bank.take(indices, torch.arange(VIEWS).repeat(IMAGES)).view(IMAGES, VIEWS, 3, 32, 32)
+    return bank.crop(indices, torch.arange(VIEWS).repeat(IMAGES)).view(IMAGES, VIEWS, 3, 32, 32)
 
 
 def test_there_are_162_views() -> None:
@@ -55,7 +55,7 @@ def test_view_40_is_the_image() -> None:
     mean, deviation = (values[:, None, None] for values in ODD_STATISTICS)
     assert IDENTITY_VIEW == 40
     expected = (images.float() / 255 - mean) / deviation
-    assert torch.equal(bank.take(torch.arange(IMAGES), torch.full((IMAGES,), 40)), expected)
+    assert torch.equal(bank.crop(torch.arange(IMAGES), torch.full((IMAGES,), 40)), expected)
 
 
 def test_no_two_views_of_an_image_are_equal() -> None:
@@ -65,7 +65,7 @@ def test_no_two_views_of_an_image_are_equal() -> None:
 
 def test_a_batch_is_channels_last_float32() -> None:
     _, bank = random_bank()
-    batch = bank.take(torch.tensor([2, 0]), torch.tensor([7, 161]))
+    batch = bank.crop(torch.tensor([2, 0]), torch.tensor([7, 161]))
     assert batch.shape == (2, 3, 32, 32)
     assert batch.dtype == torch.float32
     assert batch.is_contiguous(memory_format=torch.channels_last)
@@ -73,7 +73,7 @@ def test_a_batch_is_channels_last_float32() -> None:
 
 def test_test_images_are_normalised_by_the_statistics_of_the_training_images(tiny_images: ImageSet) -> None:
     bank = ImageBank.of_test_images(tiny_images, CPU)
-    shown = bank.take(torch.tensor([5]), torch.tensor([IDENTITY_VIEW]))[0]
+    shown = bank.crop(torch.tensor([5]), torch.tensor([IDENTITY_VIEW]))[0]
     expected = torchvision_view(tiny_images.test_images[5], IDENTITY_VIEW, *tiny_images.channel_statistics)
     assert torch.equal(shown, expected)
     assert torch.equal(bank.labels, tiny_images.test_labels)

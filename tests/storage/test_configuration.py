@@ -136,3 +136,20 @@ def test_a_configuration_is_frozen() -> None:
 def test_no_password_is_stored_with_a_study(address: str, stored: str) -> None:
     assert without_password(["--storage", address, "--seed", "1"]) == ["--storage", stored, "--seed", "1"]
     assert without_password([f"--storage={address}"]) == [f"--storage={stored}"]
+
+
+def test_small_images_come_first_and_move_with_the_epochs() -> None:
+    recipe = TEACHER_RECIPES["two-cores"]
+    assert [recipe.image_size_at(epoch) for epoch in (0, 9, 10, 25, 26, 39)] == [16, 16, 24, 24, 32, 32]
+    assert [recipe.with_epochs(20).image_size_at(epoch) for epoch in (0, 4, 5, 12, 13, 19)] == [16, 16, 24, 24, 32, 32]
+    assert TEACHER_RECIPES["simkd"].image_size_at(0) is None
+
+
+@pytest.mark.parametrize("name", TEACHER_RECIPES)
+def test_a_recipe_survives_json_and_is_stored_as_before_there_were_image_sizes(name: str) -> None:
+    recipe = TEACHER_RECIPES[name]
+    stored = json.loads(json.dumps(recipe.as_json()))
+    assert Recipe.from_json(stored) == recipe
+    assert stored == recipe.as_json()
+    assert ("image_sizes" in stored) == (name == "two-cores")
+    assert ("image_sizes" in repr(recipe)) == (name == "two-cores")

@@ -1,9 +1,12 @@
 """The training step: what a plain loop does, for every training in turn, without waiting for the device."""
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,13 +14,14 @@ import torch
 from torch import Tensor, nn
 from torch._dynamo.utils import counters
 from torch.utils._python_dispatch import TorchDispatchMode
+from torchvision.transforms.functional import resize
 from tqdm import tqdm
 
 from data import ImageBank, stream
 from models import StudentCNN
 from storage.configuration import Recipe
 from study.loss import distillation_loss
-from study.step import TrainingStep
+from study.step import TrainingStep, compiled
 
 CLASSES = 8
 IMAGES = 90
@@ -48,7 +52,7 @@ def train(step: TrainingStep, seed: int = 0, alpha: float = 0.0, temperature: fl
     step.reset(seed)
     losses = []
     for epoch in range(step.recipe.epochs):
-        order, views = stream(images, seed, epoch)
+        order, views = stream(torch.arange(images), seed, epoch)
         said = None if alpha == 0 else SAID[order]
         with tqdm(disable=True) as progress:
             losses.append(step.epoch(order, views, said, alpha, temperature, epoch, progress).item())
@@ -64,11 +68,11 @@ def train_by_a_plain_loop(recipe: Recipe, bank: ImageBank, alpha: float, tempera
     )
     losses = []
     for epoch in range(recipe.epochs):
-        order, views = (part.to(bank.device) for part in stream(IMAGES, 0, epoch))
+        order, views = (part.to(bank.device) for part in stream(torch.arange(IMAGES), 0, epoch))
         total = 0.0
         for first in range(0, IMAGES, recipe.batch_size):
             batch = slice(first, first + recipe.batch_size)
-            logits = network(bank.take(order[batch], views[batch]))
+            logits = network(bank.crop(order[batch], views[batch]))
             said = SAID.to(bank.device)[order[batch]]
             loss = distillation_loss(logits, bank.labels[order[batch]], said, alpha, temperature)
             optimizer.param_groups[0]["lr"] = recipe.learning_rate_at(epoch, first / IMAGES)
@@ -129,16 +133,26 @@ def test_one_step_serves_every_training_in_turn(recipe: Recipe, device: str) -> 
         assert_close(again, fresh)
 
 
+@pytest.mark.parametrize("left", [float("inf"), float("nan")])
+def test_nothing_that_another_training_left_reaches_the_next(left: float) -> None:
+    fresh = train(step_of(PLAIN))
+    step = step_of(PLAIN)
+    step.reset(1)
+    with tqdm(disable=True) as progress:
+        step.epoch(*stream(torch.arange(IMAGES), 1, 0), torch.full_like(SAID, left), 0.5, 1.0, 0, progress)
+    assert_same(train(step), fresh)
+
+
 @RECIPES
 def test_a_loaded_state_goes_on_to_the_same_numbers(recipe: Recipe) -> None:
     whole = train(step_of(recipe))
     step, other = step_of(recipe), step_of(recipe)
     step.reset(0)
     with tqdm(disable=True) as progress:
-        order, views = stream(IMAGES, 0, 0)
+        order, views = stream(torch.arange(IMAGES), 0, 0)
         step.epoch(order, views, None, 0.0, 1.0, 0, progress)
         other.load(step.state())
-        order, views = stream(IMAGES, 0, 1)
+        order, views = stream(torch.arange(IMAGES), 0, 1)
         loss = other.epoch(order, views, None, 0.0, 1.0, 1, progress).item()
     assert loss == whole[0][1]
     assert_same(([], other.network.state_dict()), ([], whole[1]))
@@ -146,7 +160,7 @@ def test_a_loaded_state_goes_on_to_the_same_numbers(recipe: Recipe) -> None:
 
 def test_distillation_without_teacher_logits_is_a_bug_that_shows() -> None:
     with pytest.raises(AssertionError, match="teacher logits are needed"), tqdm(disable=True) as progress:
-        step_of(PLAIN).epoch(*stream(IMAGES, 0, 0), None, 0.5, 1.0, 0, progress)
+        step_of(PLAIN).epoch(*stream(torch.arange(IMAGES), 0, 0), None, 0.5, 1.0, 0, progress)
 
 
 class NeverAsks(TorchDispatchMode):
@@ -176,7 +190,7 @@ class Asks(nn.Module):
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_an_epoch_never_asks_the_device_for_a_value(recipe: Recipe, precision: Any) -> None:
     recipe = replace(recipe, precision=precision)
-    order, views = stream(IMAGES, 0, 0)
+    order, views = stream(torch.arange(IMAGES), 0, 0)
     with tqdm(disable=True) as progress:
         step = TrainingStep(lambda: StudentCNN(CLASSES), recipe, bank_on("cpu"), CLASSES)
         with NeverAsks():  # type: ignore[no-untyped-call]
@@ -198,6 +212,89 @@ def test_compiled_it_is_one_graph_for_every_alpha_temperature_and_learning_rate(
     assert counters["stats"]["unique_graphs"] == 2
     for one, other in zip(compiled, eager, strict=True):
         assert_close(one, other)
+
+
+WITHOUT_COMPILER = """
+import torch
+from study.step import CompilerError, compiled, compiler_at_hand
+from triton.runtime.build import _find_compiler
+
+def said(call):
+    try:
+        with compiler_at_hand():
+            call()
+    except CompilerError as error:
+        print(error)
+
+said(lambda: compiled(lambda x: x.sin() + 1)(torch.ones(7)))
+said(lambda: _find_compiler("c"))
+"""
+
+
+def test_without_a_c_compiler_it_says_so_in_one_line(tmp_path: Path) -> None:
+    pytest.importorskip("triton")
+    environment = {**os.environ, "PATH": str(tmp_path), "CXX": "g++", "TORCHINDUCTOR_CACHE_DIR": str(tmp_path)}
+    process = subprocess.run(
+        [sys.executable, "-c", WITHOUT_COMPILER], check=True, capture_output=True, text=True, env=environment
+    )
+    line = "torch.compile finds no C compiler: install gcc, or set TORCH_COMPILE_DISABLE=1 for a slower step"
+    assert process.stdout.splitlines() == [line, line]
+
+
+def test_many_shapes_are_compiled_and_one_too_many_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    torch._dynamo.reset()
+    counters.clear()
+    fast = compiled(lambda tensor: tensor.sin() + 1)
+    for size in range(2, 14):
+        fast(torch.ones(size))
+    assert counters["stats"]["unique_graphs"] == 12
+    monkeypatch.setattr(torch._dynamo.config, "recompile_limit", 12)
+    with pytest.raises(torch._dynamo.exc.FailOnRecompileLimitHit):
+        fast(torch.ones(14))
+
+
+def train_resized(step: TrainingStep) -> list[tuple[int, ...]]:
+    """The shapes that the network of a step sees in each epoch."""
+    shapes: list[tuple[int, ...]] = []
+    step.network.register_forward_pre_hook(lambda _, images: shapes.append(tuple(images[0].shape)))
+    step.reset(0)
+    with tqdm(disable=True) as progress:
+        for epoch in range(step.recipe.epochs):
+            step.epoch(*stream(torch.arange(IMAGES), 0, epoch), None, 0.0, 1.0, epoch, progress)
+    return shapes
+
+
+class Pooled(nn.Sequential):
+    """Takes images of any size."""
+
+    def __init__(self) -> None:
+        super().__init__(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, CLASSES))
+
+
+@DEVICES
+def test_each_epoch_shows_images_of_its_size(device: str) -> None:
+    recipe = replace(PLAIN, epochs=4, batch_size=64, image_sizes=((1, 16), (3, 24)))
+    step = TrainingStep(Pooled, recipe, bank_on(device), CLASSES)
+    shapes = train_resized(step)
+    if device == "cpu":
+        assert shapes == [(size, 3, side, side) for side in (32, 16, 16, 24) for size in (64, 26)]
+    else:
+        assert set(step._graphs) == {(size, side) for side in (None, 16, 24) for size in (64, 26)}
+
+
+def test_small_images_are_the_augmented_ones_resized_bilinear_antialiased() -> None:
+    seen: list[Tensor] = []
+    recipe = replace(PLAIN, epochs=1, batch_size=IMAGES, image_sizes=((0, 16),))
+    step = TrainingStep(Pooled, recipe, bank_on("cpu"), CLASSES)
+    step.network.register_forward_pre_hook(lambda _, images: seen.append(images[0]))
+    step.reset(0)
+    indices, views = stream(torch.arange(IMAGES), 0, 0)
+    with tqdm(disable=True) as progress:
+        step.epoch(indices, views, None, 0.0, 1.0, 0, progress)
+    views_as_they_are = step.bank.crop(indices, views)
+    torch.testing.assert_close(seen[0], resize(views_as_they_are, [16, 16], antialias=True))
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)
 
 
 ONE_STEP = """

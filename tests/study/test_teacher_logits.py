@@ -70,7 +70,7 @@ def filled_rows(folder: Path) -> list[int]:
 
 def assert_said_by_the_live_teacher(logits: Tensor, indices: Tensor, views: Tensor) -> None:
     with torch.inference_mode():
-        live = teacher()(bank().take(indices, views))
+        live = teacher()(bank().crop(indices, views))
     assert logits.dtype == torch.float16
     # Rounding to float16, and the last bits of float32 that depend on the size of the batch.
     torch.testing.assert_close(logits.float(), live, rtol=2**-11, atol=2e-6)
@@ -80,7 +80,7 @@ def test_the_cache_says_what_the_live_teacher_says(tmp_path: Path) -> None:
     logits = TeacherLogits(tmp_path, bank(), teacher, CLASSES, quiet)
     for seed, count in enumerate((1, 7, 500, 731)):
         indices, views = random_rows(count, seed)
-        assert_said_by_the_live_teacher(logits.take(indices, views), indices, views)
+        assert_said_by_the_live_teacher(logits.of(indices, views), indices, views)
 
 
 def test_rows_kept_on_the_device_are_those_of_the_disk_whoever_filled_them(tmp_path: Path) -> None:
@@ -90,9 +90,9 @@ def test_rows_kept_on_the_device_are_those_of_the_disk_whoever_filled_them(tmp_p
     for seed, count in enumerate((1, 300, 300, 731)):
         # The second asks first for every other set of rows, so some were filled by the first and some were not.
         indices, views = random_rows(count, seed)
-        expected = on_disk.take(indices, views) if seed % 2 else None
-        said = on_device.take(indices, views)
-        assert torch.equal(said, on_disk.take(indices, views) if expected is None else expected)
+        expected = on_disk.of(indices, views) if seed % 2 else None
+        said = on_device.of(indices, views)
+        assert torch.equal(said, on_disk.of(indices, views) if expected is None else expected)
         assert_said_by_the_live_teacher(said, indices, views)
 
 
@@ -105,22 +105,22 @@ def test_only_what_was_asked_for_is_filled_and_once(tmp_path: Path) -> None:
 
     logits = TeacherLogits(tmp_path, bank(), teacher, CLASSES, counting)
     indices, views = torch.tensor([3, 3, 0]), torch.tensor([161, 161, 5])
-    logits.take(indices, views)
+    logits.of(indices, views)
     assert filled_rows(tmp_path) == [5, 3 * VIEWS + 161]
-    logits.take(indices[:1], views[:1])
-    logits.take(torch.tensor([3, 1]), torch.tensor([161, 0]))
+    logits.of(indices[:1], views[:1])
+    logits.of(torch.tensor([3, 1]), torch.tensor([161, 0]))
     assert filled_rows(tmp_path) == [5, VIEWS, 3 * VIEWS + 161]
     assert asked == [2, 1]
 
 
 def test_rows_survive_reopening_and_the_teacher_is_not_asked_again(tmp_path: Path) -> None:
     indices, views = random_rows(300, seed=1)
-    first = TeacherLogits(tmp_path, bank(), teacher, CLASSES, quiet).take(indices, views)
+    first = TeacherLogits(tmp_path, bank(), teacher, CLASSES, quiet).of(indices, views)
     reopened = TeacherLogits(tmp_path, bank(), no_teacher, CLASSES, quiet)
-    assert torch.equal(reopened.take(indices, views), first)
+    assert torch.equal(reopened.of(indices, views), first)
     empty = filled_rows(tmp_path)[-1] + 1
     with pytest.raises(AssertionError, match="asked again"):
-        reopened.take(torch.tensor([empty // VIEWS]), torch.tensor([empty % VIEWS]))
+        reopened.of(torch.tensor([empty // VIEWS]), torch.tensor([empty % VIEWS]))
 
 
 @pytest.mark.parametrize("make_teacher", [teacher, FeelsItsBatch])
@@ -128,17 +128,17 @@ def test_a_value_does_not_depend_on_what_was_asked_together(
     make_teacher: Callable[[], nn.Module], tmp_path: Path
 ) -> None:
     indices, views = random_rows(700, seed=2)
-    together = TeacherLogits(tmp_path / "together", bank(), make_teacher, CLASSES, quiet).take(indices, views)
+    together = TeacherLogits(tmp_path / "together", bank(), make_teacher, CLASSES, quiet).of(indices, views)
     apart = TeacherLogits(tmp_path / "apart", bank(), make_teacher, CLASSES, quiet)
     for chosen in ([699], [3], [698, 0, 2], list(range(400, 460))):
-        assert torch.equal(apart.take(indices[chosen], views[chosen]), together[chosen])
+        assert torch.equal(apart.of(indices[chosen], views[chosen]), together[chosen])
 
 
 def fill(folder: Path, seed: int) -> None:
     logits = TeacherLogits(folder, bank(), teacher, CLASSES, quiet)
     for part in range(2):
         indices, views = random_rows(300, 10 * part + seed)
-        assert_said_by_the_live_teacher(logits.take(indices, views), indices, views)
+        assert_said_by_the_live_teacher(logits.of(indices, views), indices, views)
 
 
 def test_processes_that_fill_at_once_agree(tmp_path: Path) -> None:
@@ -151,7 +151,7 @@ def test_processes_that_fill_at_once_agree(tmp_path: Path) -> None:
     asked = [random_rows(300, 10 * part + seed) for part in range(2) for seed in (0, 1)]
     logits = TeacherLogits(tmp_path, bank(), no_teacher, CLASSES, quiet)
     for indices, views in asked:
-        assert_said_by_the_live_teacher(logits.take(indices, views), indices, views)
+        assert_said_by_the_live_teacher(logits.of(indices, views), indices, views)
     assert set(filled_rows(tmp_path)) == {row for indices, views in asked for row in (indices * VIEWS + views).tolist()}
 
 
@@ -169,20 +169,20 @@ class KilledAfter(tqdm):  # type: ignore[type-arg]
 
 def fill_until_killed(folder: Path) -> None:
     study.teacher_logits.SECONDS_BETWEEN_FLUSHES = 0.0
-    TeacherLogits(folder, bank(), teacher, CLASSES, lambda total: KilledAfter(disable=True)).take(*all_rows())
+    TeacherLogits(folder, bank(), teacher, CLASSES, lambda total: KilledAfter(disable=True)).of(*all_rows())
 
 
 def fill_slowly(folder: Path) -> None:
     study.teacher_logits.SECONDS_BETWEEN_FLUSHES = 0.0
-    TeacherLogits(folder, bank(), teacher, CLASSES, quiet).take(*all_rows())
+    TeacherLogits(folder, bank(), teacher, CLASSES, quiet).of(*all_rows())
 
 
 def assert_whole_after_a_kill(folder: Path) -> int:
     logits = TeacherLogits(folder, bank(), teacher, CLASSES, quiet)
     marked = torch.tensor(filled_rows(folder))
-    before = logits.take(marked // VIEWS, marked % VIEWS)
+    before = logits.of(marked // VIEWS, marked % VIEWS)
     assert_said_by_the_live_teacher(before, marked // VIEWS, marked % VIEWS)
-    assert_said_by_the_live_teacher(logits.take(*all_rows()), *all_rows())
+    assert_said_by_the_live_teacher(logits.of(*all_rows()), *all_rows())
     assert len(filled_rows(folder)) == ROWS
     return len(marked)
 

@@ -15,14 +15,14 @@ import torch
 from torch import nn
 from tqdm import tqdm
 
-from data import ImageBank, stream
+from data import Draws, ImageBank, stream
 from models import StudentCNN, weights_hash
 from storage.configuration import Recipe
 from study import training as training_module
 from study.loss import distillation_loss
 from study.step import TrainingStep
 from study.teacher_logits import TeacherLogits
-from study.training import DivergedError, Epoch, Training
+from study.training import DivergedError, Epoch, Training, is_out_of_memory
 
 STEPS = Recipe(epochs=3, batch_size=20, learning_rate=0.05, step_epochs=(1, 2), step_factor=0.2)
 ONE_CYCLE = Recipe(epochs=3, batch_size=32, learning_rate=0.1, momentum=0.9, nesterov=True, schedule="one-cycle")
@@ -58,10 +58,10 @@ def losses_with_a_live_teacher(bank: ImageBank, alpha: float, temperature: float
     losses = []
     for epoch in range(STEPS.epochs):
         optimizer = torch.optim.SGD(network.parameters(), STEPS.learning_rate_at(epoch, 0), weight_decay=5e-4)
-        order, views = stream(len(TRAIN), 0, epoch)
+        order, views = stream(TRAIN, 0, epoch)
         total = 0.0
-        for indices, shown in zip(TRAIN[order].split(STEPS.batch_size), views.split(STEPS.batch_size), strict=True):
-            images = bank.take(indices, shown)
+        for indices, shown in zip(order.split(STEPS.batch_size), views.split(STEPS.batch_size), strict=True):
+            images = bank.crop(indices, shown)
             with torch.no_grad():
                 said = live(images)
             loss = distillation_loss(network(images), bank.labels[indices], said, alpha, temperature)
@@ -110,7 +110,7 @@ def finish(training: Training) -> tuple[list[Epoch], str]:
 
 VARIANTS = pytest.mark.parametrize(
     "arguments",
-    [{"build": student}, {"alpha": 0.75}, {"recipe": ONE_CYCLE}],
+    [{"build": student}, {"alpha": 0.75, "draws": Draws(200, 3)}, {"recipe": ONE_CYCLE}],
     ids=["student", "distilled", "one-cycle"],
 )
 
@@ -122,7 +122,11 @@ def test_the_same_arguments_give_the_same_curve_and_weights(make: MakeTraining, 
     assert finish(make(**arguments)) == first
 
 
-@pytest.mark.parametrize("other", [{"seed": 1}, {"alpha": 0.5}, {"train": TRAIN[:-1]}], ids=["seed", "alpha", "images"])
+@pytest.mark.parametrize(
+    "other",
+    [{"seed": 1}, {"alpha": 0.5}, {"train": TRAIN[:-1]}, {"draws": Draws(200, 3)}],
+    ids=["seed", "alpha", "images", "draws"],
+)
 def test_other_arguments_give_other_weights(make: MakeTraining, other: dict[str, object]) -> None:
     assert finish(make(**other))[1] != finish(make())[1]
 
@@ -264,7 +268,31 @@ def test_cached_teacher_logits_train_as_a_live_teacher_does(
     assert [epoch.train_loss for epoch in cached] == pytest.approx(live, rel=1e-3)
 
 
-@pytest.mark.parametrize("other", [{"seed": 1}, {"train": TRAIN[:48]}, {"recipe": replace(STEPS, batch_size=32)}])
+def test_a_whole_study_asks_the_teacher_for_what_one_run_sees(
+    make: MakeTraining, tiny_bank: ImageBank, tmp_path: Path
+) -> None:
+    asked: list[int] = []
+
+    def counting(total: int) -> "tqdm[Any]":
+        asked.append(total)
+        return quiet(total)
+
+    draws = Draws(len(tiny_bank), STEPS.epochs)
+    logits = TeacherLogits(tmp_path / "logits", tiny_bank, teacher, 8, counting)
+    every = torch.arange(len(tiny_bank))
+    for alpha in (0.0, 0.25, 0.75):
+        finish(make(alpha=alpha, logits=logits, draws=draws))
+        for seed in (1, 2, 3):
+            finish(make(alpha=alpha, seed=seed, train=every, validation=None, logits=logits, draws=draws))
+    shown = [stream(every, 5, epoch, draws) for epoch in range(STEPS.epochs)]
+    seen_by_one_run = {pair for epoch in shown for pair in zip(*(part.tolist() for part in epoch), strict=True)}
+    assert sum(asked) == len(seen_by_one_run)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"seed": 1}, {"train": TRAIN[:48]}, {"recipe": replace(STEPS, batch_size=32)}, {"draws": Draws(200, 3)}],
+)
 def test_a_checkpoint_of_another_training_is_not_gone_on_from(
     make: MakeTraining, other: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -272,3 +300,40 @@ def test_a_checkpoint_of_another_training_is_not_gone_on_from(
     training = make(**other)
     assert training.curve == []
     assert "left by another study" in capsys.readouterr().out
+
+
+class Recording:
+    """Ends as the recording of a CUDA graph does: with an error of its own, whatever happened in it."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(self, *reason: object) -> None:
+        raise RuntimeError("operation failed due to a previous error during capture")
+
+
+@pytest.mark.parametrize(
+    ("reason", "expected"), [(torch.OutOfMemoryError("no memory"), True), (ValueError("a bug"), False)]
+)
+def test_out_of_memory_is_known_behind_the_error_of_a_recording(reason: Exception, expected: bool) -> None:
+    with pytest.raises(RuntimeError) as caught, Recording():
+        raise reason
+    assert is_out_of_memory(caught.value) is expected
+    assert is_out_of_memory(reason) is expected
+
+
+def test_out_of_memory_of_a_cpu_is_known() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(2**60)
+    assert is_out_of_memory(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("image_sizes", "identity"),
+    [
+        ((), "9d7689010a9b0d941a11b28002296d8ce0d5f1460ce6cd42abefa3d028eedb7b"),
+        (((0, 16), (2, 24)), "3d12763acf236c50b53a6191ae0ff80c1482200ae5009a0524f6342d8139440f"),
+    ],
+)
+def test_a_training_begun_with_an_earlier_version_is_known(make: MakeTraining, image_sizes: Any, identity: str) -> None:
+    assert make(replace(ONE_CYCLE, image_sizes=image_sizes))._identity() == identity
