@@ -237,7 +237,7 @@ class Gain:
     paired: Paired
 
 
-def gains(results: Results, names: Sequence[str], first: str = "best", second: str = "baseline") -> list[Gain]:
+def gains_by_name(results: Results, names: Sequence[str], first: str = "best", second: str = "baseline") -> list[Gain]:
     """Gains by name, in order of the mean gain, the largest first.
 
     Args:

@@ -7,6 +7,8 @@ from reports.evidence import TOLERANCE, arm_at, estimate, estimate_of, is_measur
 from reports.sections.document import Document
 from reports.sections.words import interval, mean_and_deviation, percent, points, state_words, table
 
+READINGS = (original.BEST_POINT_SECTION_2, original.BEST_POINT_SECTION_3)
+
 
 def claims(document: Document) -> list[str]:
     """The table of claims, the two readings of the best point, and what teacher and student cost."""
@@ -168,7 +170,6 @@ def _cost_rows(document: Document) -> list[Sequence[str]]:
 
 
 def _readings(document: Document) -> str:
-    low, high = original.BEST_POINT_SECTION_2, original.BEST_POINT_SECTION_3
     explained = (
         "The original names KL weight 0.25 in its section 2.4 and alpha = 0.75 in its section 3.2, both with T = "
         "4. Here alpha weighs the teacher. Both sections describe one run if the original's alpha weighs the "
@@ -178,40 +179,49 @@ def _readings(document: Document) -> str:
         explained += "Synthetic images cannot say which is meant; the points compare here as follows. "
     elif document.departures:
         explained += "Under this protocol the points compare as follows. "
-    names = arm_at(document.results, *high), arm_at(document.results, *low)
-    if names[0] is not None and names[1] is not None:
-        pairs = paired(document.arms[names[0]], document.arms[names[1]])
-        known = pairs.estimate
-        if known is not None:
-            low_end, high_end = known.interval
-            answer = (
-                "The data support (0.75, 4)"
-                if low_end > 0
-                else "The data support (0.25, 4)"
-                if high_end < 0
-                else "The data support neither over the other"
-            )
-            return (
-                f"{explained}{answer}: on test, (0.75, 4) minus (0.25, 4) is {points(known.mean)} (95 % interval "
-                f"{interval(known)}, paired over {len(pairs.seeds)} seeds, (0.75, 4) better in {pairs.wins})."
-            )
-    cells = document.cell(low), document.cell(high)
-    if any(cell is None for cell in cells):
-        return f"{explained}The grid of this study does not hold both points."
+    return explained + (_readings_on_test(document) or _readings_on_validation(document))
+
+
+def _readings_on_test(document: Document) -> str | None:
+    """What the comparison says of both points; None where it has not two seeds of both."""
+    low, high = (arm_at(document.results, *where) for where in READINGS)
+    if low is None or high is None:
+        return None
+    pairs = paired(document.arms[high], document.arms[low])
+    known = pairs.estimate
+    if known is None:
+        return None
+    low_end, high_end = known.interval
+    answer = (
+        "The data support (0.75, 4)"
+        if low_end > 0
+        else "The data support (0.25, 4)"
+        if high_end < 0
+        else "The data support neither over the other"
+    )
+    return (
+        f"{answer}: on test, (0.75, 4) minus (0.25, 4) is {points(known.mean)} (95 % interval "
+        f"{interval(known)}, paired over {len(pairs.seeds)} seeds, (0.75, 4) better in {pairs.wins})."
+    )
+
+
+def _readings_on_validation(document: Document) -> str:
+    cells = [cell for where in READINGS if (cell := document.cell(where)) is not None]
+    if len(cells) < 2:
+        return "The grid of this study does not hold both points."
     words = [
         f"({cell['alpha']:g}, {cell['temperature']:g}) "
         + (percent(cell["value"]) if is_measured(cell) else state_words(cell))
         for cell in cells
-        if cell is not None
     ]
     shown = f"On validation, one seed each: {words[0]}, {words[1]}."
-    values = [cell["value"] for cell in cells if cell is not None and is_measured(cell)]
+    values = [cell["value"] for cell in cells if is_measured(cell)]
     if len(values) < 2:
-        return f"{explained}{shown} Without both values the data support neither over the other."
+        return f"{shown} Without both values the data support neither over the other."
     if not_told_apart(min(values), max(values), document.validation_images):
-        return f"{explained}{shown} One seed cannot tell them apart: the data support neither over the other."
-    better = low if values[0] > values[1] else high
+        return f"{shown} One seed cannot tell them apart: the data support neither over the other."
+    better = READINGS[0] if values[0] > values[1] else READINGS[1]
     return (
-        f"{explained}{shown} By one seed the data support ({better[0]:g}, {better[1]:g}); seeds of the final "
+        f"{shown} By one seed the data support ({better[0]:g}, {better[1]:g}); seeds of the final "
         "comparison at both points would say it more firmly."
     )

@@ -4,28 +4,10 @@ from collections.abc import Collection
 from typing import Any
 
 from reports import Results, original
+from reports.drawing import Figure
 from reports.evidence import Paired, is_measured, not_told_apart, paired
-from reports.figures import FEWEST_IMAGES_A_BIN
 
 UNFINISHED = ("RUNNING", "WAITING", "MISSING")
-
-CAPTIONS = {
-    "grid": "Validation accuracy in % over alpha and T, one seed a cell. Framed: the best. ≈: cannot be told apart "
-    "from the best. Hatched: pruned, failed, or a repeat of the one trial of alpha = 0.",
-    "trials": "Validation accuracy by epoch of every trial. A cross ends a pruned trial, a triangle a failed one.",
-    "pruning": "Epochs that each trial trained and that pruning saved.",
-    "tpe": "Where TPE went, in order along the dotted line, over the plane of the grid.",
-    "comparison": "Test accuracy after the last epoch. A line joins the runs of one seed, a bar is the mean.",
-    "loss_without_distillation": "Training loss without distillation (figure 2 of the original). The validation loss "
-    "is that of the search trial at the same point, which trained on fewer images and with another seed.",
-    "loss_with_distillation": "Training loss with distillation (figure 3 of the original). The training loss is the "
-    "weighted sum that is trained on, the validation loss plain cross-entropy: their levels do not compare.",
-    "groups": "Gain in test accuracy of each group of classes, with 95 % t intervals of the paired differences.",
-    "classes": "Gain in test accuracy of each class, sorted.",
-    "calibration": "Accuracy against confidence on the test images, all seeds of an arm together; bins of fewer than "
-    f"{FEWEST_IMAGES_A_BIN} images are left out.",
-    "samples": "Sample images with their classes.",
-}
 
 
 class Document:
@@ -50,11 +32,11 @@ class Document:
         self.gain = self.paired_with_baseline("best")
         self.undistilled = "best" in self.arms and self.arms["best"]["alpha"] == 0
 
-    def figure(self, name: str) -> list[str]:
+    def figure(self, figure: Figure) -> list[str]:
         """A figure with its caption; nothing where it is not there."""
-        if name not in self.figure_names:
+        if figure.name not in self.figure_names:
             return []
-        return [f"![figure: {name.replace('_', ' ')}](figures/{name}.png)", f"*{CAPTIONS[name]}*"]
+        return [f"![figure: {figure.name.replace('_', ' ')}](figures/{figure.name}.png)", f"*{figure.caption}*"]
 
     def paired_with_baseline(self, name: str) -> Paired | None:
         """An arm minus the baseline; None where they share no seed."""

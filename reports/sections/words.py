@@ -8,7 +8,8 @@ from typing import Any
 import pandas as pd
 
 from reports.evidence import Estimate, sample_deviation
-from reports.figures import STATE_WORDS
+
+STATE_WORDS = {"PRUNED": "pruned", "FAIL": "failed", "RUNNING": "running", "WAITING": "waiting", "MISSING": "not yet"}
 
 
 def percent(share: float | None) -> str:
@@ -68,3 +69,16 @@ def state_words(cell: dict[str, Any]) -> str:
     """The state of a cell that has no value, and after which epoch it ended."""
     after = f" after epoch {cell['epochs']}" if cell["epochs"] else ""
     return STATE_WORDS[cell["state"]] + (after if cell["state"] in ("PRUNED", "FAIL") else "")
+
+
+def trial_label(cell: dict[str, Any]) -> str:
+    """A trial and its point, as the figures name it."""
+    return f"trial {cell['number']}: alpha {cell['alpha']:.3g}, T {cell['temperature']:.3g}"
+
+
+def arm_label(name: str, arm: dict[str, Any]) -> str:
+    """An arm in words."""
+    if arm["alpha"] == 0:
+        return f"{name} (no teacher)"
+    point = f"({arm['alpha']:.3g}, {arm['temperature']:.3g})"
+    return name if name.replace(" ", "") == point[1:-1].replace(" ", "") else f"{name} {point}"

@@ -146,8 +146,12 @@ def test_a_fingerprint_changes_with_a_number_and_not_with_its_last_bits() -> Non
     assert build.fingerprint(figures(results)["comparison"]) != before
 
 
-def test_a_missing_storage_is_one_line_with_the_next_command(tmp_path: Path) -> None:
+def test_a_missing_storage_is_one_line_with_the_next_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as stopped:
         build.main(["--runs-dir", str(tmp_path)])
-    assert stopped.value.code == f"error: {tmp_path / 'study.db'}: not there; python -m study.run makes it"
+    assert stopped.value.code == 1
+    line = f"error: {tmp_path / 'study.db'}: not there; python -m study.run makes it\n"
+    assert capsys.readouterr().err == line
     assert list(tmp_path.iterdir()) == []

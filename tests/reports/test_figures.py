@@ -4,7 +4,8 @@ import plotly.io
 import pytest
 
 from reports import Results
-from reports.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, grid_cells
+from reports.drawing import BLUE, GREEN, GREY, ORANGE, PURPLE
+from reports.sections.grid import drawn_cells
 from tests.reports.conftest import DrawnCases
 from tests.reports.made_up import made_up_results, odd_cases
 
@@ -32,7 +33,7 @@ def test_figures_without_something_to_show_are_left_out(drawn_cases: DrawnCases)
 def lines_at(results: Results, alpha: float, temperature: float) -> tuple[str, ...]:
     configuration = results["configuration"]
     place = configuration["alphas"].index(alpha), configuration["temperatures"].index(temperature)
-    return next(cell.lines for cell in grid_cells(results) if (cell.row, cell.column) == place)
+    return next(cell.lines for cell in drawn_cells(results) if (cell.row, cell.column) == place)
 
 
 def test_cells_of_the_grid_are_told_apart_in_words() -> None:
@@ -55,7 +56,7 @@ def test_cells_that_have_no_value_are_told_apart_by_pattern_too() -> None:
     results = made_up_results()
     results["grid"][5] |= {"state": "RUNNING", "value": None}
     results["grid"][6] |= {"state": "MISSING", "value": None}
-    patterns = [cell.pattern for cell in grid_cells(results)]
+    patterns = [cell.pattern for cell in drawn_cells(results)]
     unlike = {patterns[index] for index in (1, 4, 5, 6, 11)}  # repeat, pruned, running, missing, failed
     assert len(unlike) == 5
 
