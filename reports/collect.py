@@ -1,10 +1,11 @@
 """From the storage to one dict, the content of ``results.json``: nothing is trained or measured here."""
 
-from typing import Any
+from typing import Any, cast
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from reports.results import Arm, Results, Trial
 from storage.configuration import Configuration
 from storage.exactly_once import Point, point_of
 from storage.study_storage import StorageError, read_storage
@@ -14,7 +15,7 @@ from study.search import sampler_of, winner
 from study.space import grid_points
 
 
-def collect(url: str, study_name: str) -> dict[str, Any]:
+def collect(url: str, study_name: str) -> Results:
     """Everything a report needs of one study.
 
     Args:
@@ -38,8 +39,8 @@ def collect(url: str, study_name: str) -> dict[str, Any]:
     best = winner(study, len(points), "grid")
     best_entry = best and {**best.params, "number": best.number, "value": best.value, "sampler": "grid"}
     arms = _arms(study, configuration, compared.get_trials(deepcopy=False))
-    best_accuracies = arms.get("best", {}).get("test_accuracy", [])
-    return {
+    best_accuracies = arms["best"]["test_accuracy"] if "best" in arms else []
+    results = {
         "study": study_name,
         "configuration": {
             **stored["configuration"],
@@ -69,6 +70,7 @@ def collect(url: str, study_name: str) -> dict[str, Any]:
             "starts": stored["starts"],
         },
     }
+    return cast(Results, results)
 
 
 def read_studies(url: str, study_name: str) -> tuple[optuna.Study, optuna.Study]:
@@ -90,20 +92,21 @@ def read_studies(url: str, study_name: str) -> tuple[optuna.Study, optuna.Study]
     return study, optuna.load_study(study_name=comparison_name(study_name), storage=storage)
 
 
-def _cell(point: Point, trials: list[FrozenTrial]) -> dict[str, Any]:
+def _cell(point: Point, trials: list[FrozenTrial]) -> Trial:
     """The last trial of a grid point: one that failed may have been tried again."""
     of_point = [trial for trial in trials if point_of(trial) == point]
     if not of_point:
-        return {
+        missing: dict[str, Any] = {
             **point, "number": None, "state": "MISSING", "value": None, "epochs": 0,
             "repeats": None, "seconds": 0.0, "reason": None, "pruner": None, "curve": [],
         }  # fmt: skip
+        return cast(Trial, missing)
     return _trial(of_point[-1])
 
 
-def _trial(trial: FrozenTrial) -> dict[str, Any]:
+def _trial(trial: FrozenTrial) -> Trial:
     attributes = trial.user_attrs
-    return {
+    collected = {
         **point_of(trial),
         "number": trial.number,
         "state": trial.state.name,
@@ -115,9 +118,10 @@ def _trial(trial: FrozenTrial) -> dict[str, Any]:
         "pruner": attributes.get("configuration", {}).get("pruner"),
         "curve": attributes.get("curve", []),
     }
+    return cast(Trial, collected)
 
 
-def _arms(study: optuna.Study, configuration: Configuration, runs: list[FrozenTrial]) -> dict[str, Any]:
+def _arms(study: optuna.Study, configuration: Configuration, runs: list[FrozenTrial]) -> dict[str, Arm]:
     """The arms by name. Runs are stored by what they are, so an arm is a way to read them."""
     named = choose_arms(study, configuration, [])
     pairs = {pair: _runs_of(pair, runs) for pair in dict.fromkeys(map(_pair, runs))}
@@ -133,7 +137,7 @@ def _pair(run: FrozenTrial) -> tuple[float, float]:
     return point["alpha"], point["temperature"]
 
 
-def _runs_of(pair: tuple[float, float], runs: list[FrozenTrial]) -> dict[str, Any]:
+def _runs_of(pair: tuple[float, float], runs: list[FrozenTrial]) -> Arm:
     of_pair = sorted((run for run in runs if _pair(run) == pair), key=lambda run: point_of(run)["seed"])
     done = [run for run in of_pair if run.state == TrialState.COMPLETE]
     done_seeds = {run.params["seed"] for run in done}
@@ -142,7 +146,7 @@ def _runs_of(pair: tuple[float, float], runs: list[FrozenTrial]) -> dict[str, An
         "alpha": pair[0],
         "temperature": pair[1],
         "seeds": [run.params["seed"] for run in done],
-        "test_accuracy": [run.value for run in done],
+        "test_accuracy": [cast(float, run.value) for run in done],
         "test_loss": [test["loss"] for test in tests],
         "correct_by_class": [test["correct_by_class"] for test in tests],
         "images_by_class": tests[0]["images_by_class"] if tests else [],
@@ -157,7 +161,7 @@ def _runs_of(pair: tuple[float, float], runs: list[FrozenTrial]) -> dict[str, An
     }
 
 
-def _effort(entries: list[dict[str, Any]], trials: list[FrozenTrial], epochs: int) -> dict[str, Any]:
+def _effort(entries: list[Trial], trials: list[FrozenTrial], epochs: int) -> dict[str, Any]:
     trained = [entry for entry in entries if entry["epochs"]]
     started = [trial.datetime_start for trial in trials if trial.datetime_start]
     finished = [trial.datetime_complete for trial in trials if trial.datetime_complete]

@@ -18,11 +18,11 @@ import optuna
 import optuna_dashboard
 from optuna.trial import FrozenTrial, TrialState
 
-from reports import Results
 from reports.collect import collect
 from reports.drawing import Figure
 from reports.figures import FIGURES, OF_COMPARISON, OF_SEARCH
 from reports.notes import comparison_note, study_note, trial_note
+from reports.results import Results
 from storage.artifacts import artifact_store
 from storage.errors import one_line_errors
 from storage.study_storage import StorageError, default_url, open_claims, open_storage

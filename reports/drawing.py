@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 import plotly.io
 
-from reports import Results
+from reports.results import Results
 
 GREY, BLUE, ORANGE, PURPLE, GREEN = "#808790", "#1a7fc9", "#d07a08", "#a35fb5", "#2b9c78"
 DASHES = ("solid", "dash", "dot", "dashdot")

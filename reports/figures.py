@@ -2,7 +2,7 @@
 
 import plotly.graph_objects as go
 
-from reports import Results
+from reports.results import Results
 from reports.sections import calibration, comparison, gains, grid, images, losses, pruning, tpe, trials
 
 OF_SEARCH = (grid.HEATMAP, trials.CURVES, pruning.SAVINGS, tpe.PATH)

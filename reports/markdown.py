@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from reports import Results
+from reports.results import Results
 from reports.sections.calibration import calibration
 from reports.sections.claims import claims
 from reports.sections.comparison import comparison

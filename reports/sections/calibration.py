@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 import plotly.graph_objects as go
 
-from reports import Results
 from reports.drawing import DASHES, GREEN, GREY, Figure, arm_colours, blank
 from reports.evidence import calibration_error, pool_bins
+from reports.results import Results
 from reports.sections.document import Document
 from reports.sections.words import arm_label, mean, table
 
@@ -17,9 +17,8 @@ def calibration(document: Document) -> list[str]:
     """The calibration error of each arm and of the teacher."""
     if not document.arms:
         return []
-    kept = {arm_label(name, arm): arm.get("calibration") or [] for name, arm in document.arms.items()}
-    if document.teacher.get("calibration"):
-        kept["teacher"] = [document.teacher["calibration"]]
+    kept = {arm_label(name, arm): arm["calibration"] for name, arm in document.arms.items()}
+    kept["teacher"] = [document.teacher["calibration"]]
     rows = [
         (name, mean([100 * calibration_error(bins) for bins in networks], "{:.2f} %"))
         for name, networks in kept.items()
@@ -38,10 +37,9 @@ def lines(results: Results) -> Iterator[tuple[str, str, list[tuple[float, float,
     arms = results["arms"]
     colours = arm_colours(arms)
     for name in ("baseline", "best"):
-        if name in arms and arms[name].get("calibration"):
+        if name in arms and arms[name]["calibration"]:
             yield name, colours[name], pool_bins(arms[name]["calibration"])
-    if results["teacher"].get("calibration"):
-        yield "teacher", GREEN, pool_bins([results["teacher"]["calibration"]])
+    yield "teacher", GREEN, pool_bins([results["teacher"]["calibration"]])
 
 
 def diagram(results: Results) -> go.Figure | None:

@@ -3,7 +3,8 @@
 from collections.abc import Sequence
 
 from reports import original
-from reports.evidence import TOLERANCE, arm_at, estimate, estimate_of, is_measured, not_told_apart, paired, reproduced
+from reports.evidence import TOLERANCE, arm_at, estimate, estimate_of, not_told_apart, paired, reproduced
+from reports.results import Network
 from reports.sections.document import Document
 from reports.sections.words import interval, mean_and_deviation, percent, points, state_words, table
 
@@ -41,7 +42,7 @@ def claims(document: Document) -> list[str]:
 
 
 def _memory_words(document: Document) -> str:
-    peaks = [network.get("peak_memory_bytes") or {} for network in (document.teacher, document.student)]
+    peaks = [network["peak_memory_bytes"] for network in (document.teacher, document.student)]
     if not any(value for peak in peaks for value in peak.values()):
         return ""
     return (
@@ -65,8 +66,8 @@ def _judged_of_teacher(document: Document, verdict: str) -> str:
 
 
 def _teacher_claim(document: Document) -> Sequence[str]:
-    ours, difference, verdict = document.teacher.get("test_accuracy"), "-", "cannot tell"
-    if ours is not None and original.is_original_teacher(document.results):
+    ours, difference, verdict = document.teacher["test_accuracy"], "-", "cannot tell"
+    if original.is_original_teacher(document.results):
         gap = ours - original.TEACHER_ACCURACY
         difference, verdict = f"{100 * gap:+.2f} (one run each)", "yes" if abs(gap) <= TOLERANCE else "no"
     here = f"{percent(ours)} (`{document.teacher['name']}`)"
@@ -84,7 +85,7 @@ def _arm_claim(document: Document, claim: str, name: str, published: original.Su
             "-",
             _judged(document, "cannot tell"),
         )
-    values = document.arms.get(name, {}).get("test_accuracy", [])
+    values = document.arms[name]["test_accuracy"] if name in document.arms else []
     theirs = estimate(published.mean, published.deviation, published.count)
     ours = estimate_of(values)
     assert theirs is not None, "the original has five runs"
@@ -108,12 +109,12 @@ def _point_claim(document: Document, where: tuple[float, float], section: str) -
     cell = document.cell(where)
     here, verdict = "not in this grid", "cannot tell"
     if cell is not None:
-        here = percent(cell["value"]) + " on validation" if is_measured(cell) else state_words(cell)
-        if document.best is not None and document.is_best(cell):
+        here = percent(cell.value) + " on validation" if cell.value is not None else state_words(cell)
+        if cell.standing == "best":
             verdict = "yes"
-        elif document.best is not None and is_measured(cell):
+        elif document.best is not None and cell.value is not None:
             here += f"; best is ({document.best['alpha']:.3g}, {document.best['temperature']:.3g})"
-            verdict = "cannot tell" if document.near_best(cell) else "no"
+            verdict = "cannot tell" if cell.standing == "near best" else "no"
     there = f"({where[0]:g}, {where[1]:g}), its section {section}"
     return "Best alpha and T", there, here, _judged(document, verdict), "-"
 
@@ -148,17 +149,14 @@ def _costs(document: Document) -> list[tuple[str, tuple[str, str], float | None]
         shown = ["-" if value is None else words.format(value * scale) for value in values]
         found.append((name, (shown[0], shown[1]), teacher / student if teacher and student else None))
 
-    def both(key: str, batch: str | None = None) -> list[float | None]:
-        kept = [network.get(key) for network in (document.teacher, document.student)]
-        return kept if batch is None else [(value or {}).get(batch) for value in kept]
-
-    add("Parameters", both("parameters"), "{:,.0f}", 1)
-    add("Multiply-adds, one image", both("multiply_adds"), "{:,.1f} million", 1e-6)
-    add("Size on disk, float32", both("bytes"), "{:,.2f} MB", 1e-6)
+    networks: tuple[Network, Network] = document.teacher, document.student
+    add("Parameters", [network["parameters"] for network in networks], "{:,.0f}", 1)
+    add("Multiply-adds, one image", [network["multiply_adds"] for network in networks], "{:,.1f} million", 1e-6)
+    add("Size on disk, float32", [network["bytes"] for network in networks], "{:,.2f} MB", 1e-6)
     for batch in ("1", "128"):
-        add(f"Latency, batch {batch}", both("latency_seconds", batch), "{:,.2f} ms", 1e3)
+        add(f"Latency, batch {batch}", [n["latency_seconds"].get(batch) for n in networks], "{:,.2f} ms", 1e3)
     for batch in ("1", "128"):
-        add(f"Peak memory, batch {batch}", both("peak_memory_bytes", batch), "{:,.1f} MB", 1e-6)
+        add(f"Peak memory, batch {batch}", [n["peak_memory_bytes"].get(batch) for n in networks], "{:,.1f} MB", 1e-6)
     return found
 
 
@@ -210,12 +208,12 @@ def _readings_on_validation(document: Document) -> str:
     if len(cells) < 2:
         return "The grid of this study does not hold both points."
     words = [
-        f"({cell['alpha']:g}, {cell['temperature']:g}) "
-        + (percent(cell["value"]) if is_measured(cell) else state_words(cell))
+        f"({cell.point[0]:g}, {cell.point[1]:g}) "
+        + (percent(cell.value) if cell.value is not None else state_words(cell))
         for cell in cells
     ]
     shown = f"On validation, one seed each: {words[0]}, {words[1]}."
-    values = [cell["value"] for cell in cells if is_measured(cell)]
+    values = [cell.value for cell in cells if cell.value is not None]
     if len(values) < 2:
         return f"{shown} Without both values the data support neither over the other."
     if not_told_apart(min(values), max(values), document.validation_images):

@@ -2,12 +2,12 @@
 
 import statistics
 from collections.abc import Sequence
-from typing import Any
 
 import plotly.graph_objects as go
 
-from reports import Results, original
+from reports import original
 from reports.drawing import GREY, Figure, arm_colours, blank
+from reports.results import Arm, Results
 from reports.sections.document import Document
 from reports.sections.words import arm_label, count, interval, mean_and_deviation, percent, table
 
@@ -30,7 +30,7 @@ def _models(document: Document) -> list[Sequence[str]]:
     teacher = (
         f"Teacher (`{document.teacher['name']}`)",
         percent(original.TEACHER_ACCURACY),
-        percent(document.teacher.get("test_accuracy")),
+        percent(document.teacher["test_accuracy"]),
         "1",
     )
     rows: list[Sequence[str]] = [teacher]
@@ -64,7 +64,7 @@ def _runs(document: Document) -> list[str]:
     failed = [
         f"- {name}, seed {failure['seed']}: {failure['reason']}"
         for name, arm in document.arms.items()
-        for failure in arm.get("failed", [])
+        for failure in arm["failed"]
     ]
     if failed:
         blocks += ["Runs that failed, left out of every number here:", "\n".join(failed)]
@@ -147,7 +147,7 @@ def runs_by_arm(results: Results) -> go.Figure | None:
     return figure
 
 
-def _add_arm(figure: go.Figure, position: int, arm: dict[str, Any], colour: str) -> None:
+def _add_arm(figure: go.Figure, position: int, arm: Arm, colour: str) -> None:
     accuracy = [100 * value for value in arm["test_accuracy"]]
     mean = statistics.fmean(accuracy)
     figure.add_scatter(

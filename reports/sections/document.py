@@ -1,13 +1,12 @@
 """What every section asks of the results."""
 
 from collections.abc import Collection
-from typing import Any
 
-from reports import Results, original
+from reports import original
 from reports.drawing import Figure
-from reports.evidence import Paired, is_measured, not_told_apart, paired
-
-UNFINISHED = ("RUNNING", "WAITING", "MISSING")
+from reports.evidence import Paired, paired
+from reports.results import Results
+from reports.standing import Cell, grid_cells
 
 
 class Document:
@@ -18,6 +17,7 @@ class Document:
     Attributes:
         departures: from the original's protocol, in words.
         synthetic: whether the images are not CIFAR-100.
+        grid: its cells, each with where it stands.
         gain: best arm minus baseline, paired by seed; None where they share no seed.
         undistilled: whether the best arm is alpha = 0, so that no distilled one was trained.
     """
@@ -28,6 +28,7 @@ class Document:
         self.teacher, self.student, self.best = results["teacher"], results["student"], results["best"]
         self.departures = original.departures(results)
         self.synthetic = not original.is_original_data(results)
+        self.grid = grid_cells(results)
         self.validation_images = self.data["validation_images"]
         self.gain = self.paired_with_baseline("best")
         self.undistilled = "best" in self.arms and self.arms["best"]["alpha"] == 0
@@ -46,26 +47,6 @@ class Document:
         found = paired(arms[name], arms["baseline"])
         return found if found.seeds else None
 
-    def cell(self, where: tuple[float, float]) -> dict[str, Any] | None:
+    def cell(self, where: tuple[float, float]) -> Cell | None:
         """The grid's cell at (alpha, T); None where the grid has no such point."""
-        cells = (cell for cell in self.results["grid"] if (cell["alpha"], cell["temperature"]) == where)
-        return next(cells, None)
-
-    def is_best(self, cell: dict[str, Any]) -> bool:
-        """Whether a cell is the best point; all of the row of alpha 0 is one point."""
-        if self.best is None or cell["alpha"] != self.best["alpha"]:
-            return False
-        return bool(cell["alpha"] == 0 or cell["temperature"] == self.best["temperature"])
-
-    def near_best(self, cell: dict[str, Any]) -> bool:
-        """Whether a cell is not the best and cannot be told apart from it."""
-        return (
-            self.best is not None
-            and is_measured(cell)
-            and not self.is_best(cell)
-            and not_told_apart(cell["value"], self.best["value"], self.validation_images)
-        )
-
-    def trained_cells(self) -> list[dict[str, Any]]:
-        """The grid without the cells that repeat another."""
-        return [cell for cell in self.results["grid"] if cell["repeats"] is None]
+        return next((cell for cell in self.grid if cell.point == where), None)

@@ -1,6 +1,6 @@
 """How much of what the grid shows is due to alpha and how much to T."""
 
-from reports.evidence import is_measured, variance_shares
+from reports.evidence import variance_shares
 from reports.sections.document import Document
 from reports.sections.words import count, table
 
@@ -28,8 +28,8 @@ def effects(document: Document) -> list[str]:
 
 
 def _not_computable(document: Document) -> str:
-    grid = document.results["grid"]
-    without = sum(not is_measured(cell) for cell in grid)
+    grid = document.grid
+    without = sum(cell.value is None for cell in grid)
     if without:
         return (
             f"Not computable: {without} of {count(len(grid), 'grid point')} have no value. Bad points are the "

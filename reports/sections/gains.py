@@ -4,9 +4,9 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from reports import Results
 from reports.drawing import BLUE, GREY, ORANGE, Figure, blank
 from reports.evidence import Gain, gains_by_name
+from reports.results import Results
 from reports.sections.document import Document
 from reports.sections.words import count, interval, percent, table
 

@@ -1,17 +1,17 @@
 """The search: the grid of alpha and T, as a table and as a heatmap."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import plotly.graph_objects as go
 
-from reports import Results
 from reports.drawing import CLEAR, GREY, ORANGE, Figure, blank
-from reports.evidence import accuracy_standard_error, is_measured, not_told_apart
-from reports.sections.document import UNFINISHED, Document
-from reports.sections.words import STATE_WORDS, count, duration, percent, state_words, table
+from reports.evidence import accuracy_standard_error
+from reports.results import Results
+from reports.sections.document import Document
+from reports.sections.words import count, duration, percent, state_words, table
+from reports.standing import UNFINISHED, Cell, grid_cells
 
-PATTERNS = {"PRUNED": "/", "FAIL": "x", "RUNNING": ".", "WAITING": "", "MISSING": ""}
+PATTERNS = {"pruned": "/", "failed": "x", "running": "."}
 
 
 def grid(document: Document) -> list[str]:
@@ -26,15 +26,15 @@ def grid(document: Document) -> list[str]:
 
 
 def _summary(document: Document) -> str:
-    cells = document.results["grid"]
+    cells = document.grid
     states = {
-        "complete": sum(map(is_measured, cells)),
-        "pruned": sum(cell["state"] == "PRUNED" for cell in cells),
-        "failed": sum(cell["state"] == "FAIL" for cell in cells),
-        "not finished": sum(cell["state"] in UNFINISHED for cell in cells),
+        "complete": sum(cell.value is not None for cell in cells),
+        "pruned": sum(cell.standing == "pruned" for cell in cells),
+        "failed": sum(cell.standing == "failed" for cell in cells),
+        "not finished": sum(cell.standing in UNFINISHED for cell in cells),
     }
     words = ", ".join(f"{number} {state}" for state, number in states.items() if number or state == "complete")
-    repeats = sum(cell["repeats"] is not None for cell in cells)
+    repeats = sum(cell.repeats is not None for cell in cells)
     summary = f"The grid has {count(len(cells), 'point')}: {words}."
     if repeats:
         summary += (
@@ -72,20 +72,20 @@ def _table(document: Document) -> str:
         row = [f"**{alpha:g}**"]
         for temperature in temperatures:
             cell = document.cell((alpha, temperature))
-            row.append("not yet" if cell is None else _cell_words(document, cell))
+            row.append("not yet" if cell is None else _cell_words(cell))
         rows.append(row)
     return table(["alpha \\ T", *(f"{temperature:g}" for temperature in temperatures)], rows)
 
 
-def _cell_words(document: Document, cell: dict[str, Any]) -> str:
-    if not is_measured(cell):
+def _cell_words(cell: Cell) -> str:
+    if cell.value is None:
         return state_words(cell)
-    words = percent(cell["value"])
-    if cell["repeats"] is not None:
-        words += f" (repeats trial {cell['repeats']})"
-    if document.is_best(cell) and cell["repeats"] is None:
+    words = percent(cell.value)
+    if cell.repeats is not None:
+        words += f" (repeats trial {cell.repeats})"
+    if cell.is_winner:
         return f"**{words}** best"
-    return f"{words} ≈" if document.near_best(cell) else words
+    return f"{words} ≈" if cell.standing == "near best" else words
 
 
 @dataclass(frozen=True)
@@ -107,33 +107,29 @@ class DrawnCell:
 
 def drawn_cells(results: Results) -> list[DrawnCell]:
     """The cells of the heatmap."""
-    configuration, best = results["configuration"], results["best"]
-    images = results["data"]["validation_images"]
-    cells = []
-    for cell in results["grid"]:
-        point = f"alpha {cell['alpha']:g}, T {cell['temperature']:g}"
-        row = configuration["alphas"].index(cell["alpha"])
-        column = configuration["temperatures"].index(cell["temperature"])
-        if not is_measured(cell):
-            words = STATE_WORDS[cell["state"]]
-            stopped = f"epoch {cell['epochs']}" if cell["epochs"] else ""
-            hover = f"{point}<br>{words} {stopped}".strip()
-            cells.append(DrawnCell(row, column, None, (words, stopped), PATTERNS[cell["state"]], hover))
-            continue
-        number = f"{100 * cell['value']:.2f}"
-        note, hover = "", f"{point}<br>{number} %<br>trial {cell['number']}"
-        if cell["repeats"] is not None:
-            note = "repeat"
-            hover = f"{point}<br>{number} %<br>repeats trial {cell['repeats']}: at alpha 0, T is no matter"
-        if best is not None:
-            if (cell["alpha"], cell["temperature"]) == (best["alpha"], best["temperature"]):
-                note, number = "best", f"<b>{number}</b>"
-            elif not cell["alpha"] == best["alpha"] == 0 and not_told_apart(cell["value"], best["value"], images):
-                note = f"{note} ≈".strip()
-                hover += "<br>cannot be told apart from the best"
-        pattern = "\\" if cell["repeats"] is not None else ""
-        cells.append(DrawnCell(row, column, cell["value"], (number, note), pattern, hover))
-    return cells
+    alphas, temperatures = results["configuration"]["alphas"], results["configuration"]["temperatures"]
+    return [
+        _drawn(cell, alphas.index(cell.point[0]), temperatures.index(cell.point[1])) for cell in grid_cells(results)
+    ]
+
+
+def _drawn(cell: Cell, row: int, column: int) -> DrawnCell:
+    point, trial = f"alpha {cell.point[0]:g}, T {cell.point[1]:g}", cell.trial
+    if cell.value is None:
+        stopped = f"epoch {trial['epochs']}" if trial["epochs"] else ""
+        hover = f"{point}<br>{cell.standing} {stopped}".strip()
+        return DrawnCell(row, column, None, (cell.standing, stopped), PATTERNS.get(cell.standing, ""), hover)
+    number = f"{100 * cell.value:.2f}"
+    notes, hover, pattern = [], f"{point}<br>{number} %<br>trial {trial['number']}", ""
+    if cell.repeats is not None:
+        notes, pattern = ["repeat"], "\\"
+        hover = f"{point}<br>{number} %<br>repeats trial {cell.repeats}: at alpha 0, T is no matter"
+    if cell.is_winner:
+        notes, number = ["best"], f"<b>{number}</b>"
+    elif cell.standing == "near best":
+        notes.append("≈")
+        hover += "<br>cannot be told apart from the best"
+    return DrawnCell(row, column, cell.value, (number, " ".join(notes)), pattern, hover)
 
 
 def heatmap(results: Results) -> go.Figure | None:

@@ -2,8 +2,8 @@
 
 import plotly.graph_objects as go
 
-from reports import Results
 from reports.drawing import Figure, blank
+from reports.results import Results
 from reports.sections.document import Document
 from reports.sections.words import count, table
 
@@ -30,7 +30,7 @@ def images(document: Document) -> list[str]:
 
 def samples(results: Results) -> go.Figure | None:
     """Sample images with their classes, five in a row."""
-    shown = results["data"].get("samples") or []
+    shown = results["data"]["samples"]
     if not shown:
         return None
     columns = min(5, len(shown))

@@ -1,11 +1,9 @@
 """The losses of the arms, by epoch and at the end."""
 
-from typing import Any
-
 import plotly.graph_objects as go
 
-from reports import Results
 from reports.drawing import ORANGE, Figure, arm_colours, blank
+from reports.results import Arm, Results, Trial
 from reports.sections.document import Document
 from reports.sections.words import arm_label, mean, table, trial_label
 
@@ -71,11 +69,11 @@ def _drawn(results: Results, name: str) -> go.Figure | None:
     return figure
 
 
-def _trial_of(results: Results, arm: dict[str, Any]) -> dict[str, Any] | None:
+def _trial_of(results: Results, arm: Arm) -> Trial | None:
     """The trial of the search that trained at the arm's point."""
 
-    def same(cell: dict[str, Any]) -> bool:
-        return bool(cell["alpha"] == arm["alpha"] and (arm["alpha"] == 0 or cell["temperature"] == arm["temperature"]))
+    def same(cell: Trial) -> bool:
+        return cell["alpha"] == arm["alpha"] and (arm["alpha"] == 0 or cell["temperature"] == arm["temperature"])
 
     return next((cell for cell in results["grid"] + results["tpe"] if cell["curve"] and same(cell)), None)
 

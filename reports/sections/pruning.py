@@ -1,11 +1,10 @@
 """What pruning saved."""
 
-from typing import Any
-
 import plotly.graph_objects as go
 
-from reports import Results
 from reports.drawing import BLUE, CLEAR, GREY, Figure, blank
+from reports.evidence import begun
+from reports.results import Results, Trial
 from reports.sections.document import Document
 from reports.sections.words import count, trial_label
 
@@ -19,10 +18,9 @@ def _words(document: Document) -> str:
     search = document.results["search"]
     if document.configuration["pruner"] == "none":
         return "Pruning was switched off: every trial that did not fail trained to its last epoch."
-    trials = document.trained_cells() + document.results["tpe"]
+    trials = [trial for trial in document.results["grid"] + document.results["tpe"] if trial["repeats"] is None]
     pruned = count(sum(trial["state"] == "PRUNED" for trial in trials), "trial")
-    # Asked for in this way since reports/published/quick was stored without it.
-    spared = [trial for trial in trials if trial.get("pruner") == "none"]
+    spared = [trial for trial in trials if trial["pruner"] == "none"]
     saved = search["epochs_full"] - search["epochs_trained"]
     share = saved / search["epochs_full"] if search["epochs_full"] else 0.0
     earlier = f"{count(len(spared), 'trial')} ran in an earlier start, without a pruner. " if spared else ""
@@ -33,11 +31,10 @@ def _words(document: Document) -> str:
     )
 
 
-def _ended(results: Results) -> list[dict[str, Any]]:
+def _ended(results: Results) -> list[Trial]:
     """The trials that trained and ended, in the order of their start."""
-    trials = [cell for cell in results["grid"] + results["tpe"] if cell["epochs"] and cell["repeats"] is None]
-    ended = [cell for cell in trials if cell["state"] in ("COMPLETE", "PRUNED")]
-    return sorted(ended, key=lambda cell: cell["number"])
+    trained = [cell for cell in begun(results["grid"] + results["tpe"]) if cell["epochs"] and cell["repeats"] is None]
+    return [cell for cell in trained if cell["state"] in ("COMPLETE", "PRUNED")]
 
 
 def savings(results: Results) -> go.Figure | None:

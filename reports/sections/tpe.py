@@ -1,14 +1,13 @@
 """What TPE found beyond the grid."""
 
-from typing import Any
-
 import plotly.graph_objects as go
 
-from reports import Results
 from reports.drawing import GREY, Figure, blank
-from reports.evidence import is_measured, not_told_apart, paired
+from reports.evidence import begun, not_told_apart, paired, scored
+from reports.results import Results, Trial
 from reports.sections.document import Document
-from reports.sections.words import STATE_WORDS, count, interval, percent, point, points, table, trial_label
+from reports.sections.words import count, interval, percent, point, points, table, trial_label
+from reports.standing import STATE_WORDS
 
 
 def tpe(document: Document) -> list[str]:
@@ -16,26 +15,26 @@ def tpe(document: Document) -> list[str]:
     title, trials = "### Beyond the grid: TPE", document.results["tpe"]
     if not trials:
         return [title, "No TPE trials were run."]
-    scored = [cell for cell in trials if is_measured(cell)]
-    words = f"TPE went on from the grid for {count(len(trials), 'trial')}, {len(scored)} of them complete."
-    if not scored:
+    ranked = sorted(scored(begun(trials)), key=lambda pair: -pair[0])
+    words = f"TPE went on from the grid for {count(len(trials), 'trial')}, {len(ranked)} of them complete."
+    if not ranked:
         return [title, words, *document.figure(PATH)]
     rows = [
-        (cell["number"], f"{cell['alpha']:.3f}", f"{cell['temperature']:.2f}", percent(cell["value"]))
-        for cell in sorted(scored, key=lambda cell: (-cell["value"], cell["number"]))[:5]
+        (cell["number"], f"{cell['alpha']:.3f}", f"{cell['temperature']:.2f}", percent(value))
+        for value, cell in ranked[:5]
     ]
-    words += _on_validation(document, max(scored, key=lambda cell: float(cell["value"]))) + _on_test(document)
+    words += _on_validation(document, *ranked[0]) + _on_test(document)
     return [title, words, table(["Trial", "alpha", "T", "Validation accuracy"], rows), *document.figure(PATH)]
 
 
-def _on_validation(document: Document, top: dict[str, Any]) -> str:
-    words = f" Its best is {point(top['alpha'], top['temperature'])} with {percent(top['value'])} on validation"
-    on_grid = max((cell["value"] for cell in document.results["grid"] if is_measured(cell)), default=None)
+def _on_validation(document: Document, value: float, top: Trial) -> str:
+    words = f" Its best is {point(top['alpha'], top['temperature'])} with {percent(value)} on validation"
+    on_grid = max((value for value, _ in scored(document.results["grid"])), default=None)
     if on_grid is None:
         return f"{words}. No grid point is complete to hold it against."
-    apart = not_told_apart(min(top["value"], on_grid), max(top["value"], on_grid), document.validation_images)
+    apart = not_told_apart(min(value, on_grid), max(value, on_grid), document.validation_images)
     return (
-        f"{words}, {points(top['value'] - on_grid)} from the grid's best; "
+        f"{words}, {points(value - on_grid)} from the grid's best; "
         f"{'the two cannot be told apart' if apart else 'the two can be told apart'} by the rule above. The "
         "best of more trials is higher by luck alone."
     )
@@ -56,7 +55,7 @@ def _on_test(document: Document) -> str:
 
 def path(results: Results) -> go.Figure | None:
     """Where TPE went over the plane of the grid, in order, with what it found there."""
-    trials = sorted((cell for cell in results["tpe"] if cell["number"] is not None), key=lambda cell: cell["number"])
+    trials = begun(results["tpe"])
     if not trials:
         return None
     figure = blank(height=440)
@@ -85,25 +84,25 @@ def path(results: Results) -> go.Figure | None:
     return figure
 
 
-def _places(cells: list[dict[str, Any]]) -> dict[str, list[float]]:
+def _places(cells: list[Trial]) -> dict[str, list[float]]:
     return {"x": [cell["temperature"] for cell in cells], "y": [cell["alpha"] for cell in cells]}
 
 
-def _add_scored(figure: go.Figure, grid: list[dict[str, Any]], trials: list[dict[str, Any]]) -> None:
+def _add_scored(figure: go.Figure, grid: list[Trial], trials: list[Trial]) -> None:
     """The cells and trials that have a value, on one scale of colours."""
-    measured = [100 * cell["value"] for cell in grid + trials if is_measured(cell)]
+    measured = [100 * value for value, _ in scored(grid + trials)]
     limits = {"cmin": min(measured, default=0), "cmax": max(measured, default=1)}
     for name, cells, symbol in (("grid", grid, "square"), ("TPE", trials, "circle")):
-        scored = [cell for cell in cells if is_measured(cell)]
+        shown = scored(cells)
         figure.add_scatter(
-            **_places(scored),
+            **_places([cell for _, cell in shown]),
             mode="markers",
             name=name,
-            marker={"symbol": symbol, "size": 15, "color": [100 * cell["value"] for cell in scored],
+            marker={"symbol": symbol, "size": 15, "color": [100 * value for value, _ in shown],
                     "colorscale": "Cividis", **limits,
                     "line": {"color": GREY, "width": 1}, "showscale": name == "TPE",
                     "colorbar": {"title": {"text": "%", "side": "top"}, "thickness": 12, "outlinewidth": 0}},
-            customdata=[trial_label(cell) for cell in scored],
+            customdata=[trial_label(cell) for _, cell in shown],
             hovertemplate="%{customdata}<br>%{marker.color:.2f} %<extra></extra>",
         )  # fmt: skip
 

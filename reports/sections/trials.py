@@ -1,18 +1,17 @@
 """The trials: which failed, and how each learned."""
 
-from typing import Any
-
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from reports import Results
 from reports.drawing import BLUE, DASHES, GREEN, GREY, ORANGE, PURPLE, Figure
+from reports.results import Results, Trial
 from reports.sections.document import Document
-from reports.sections.words import STATE_WORDS, point, trial_label
+from reports.sections.words import point, trial_label
+from reports.standing import STATE_WORDS
 
 TEMPERATURE_COLOURS = (GREEN, ORANGE, PURPLE, BLUE)
 
-Panel = tuple[str, list[dict[str, Any]]]
+Panel = tuple[str, list[Trial]]
 Style = tuple[str, str, str, float]
 
 
@@ -70,7 +69,7 @@ def _temperature_name(temperature: float) -> str:
     return f"T {temperature:g}"
 
 
-def _style(cell: dict[str, Any], temperatures: list[float], of_tpe: bool) -> Style:
+def _style(cell: Trial, temperatures: list[float], of_tpe: bool) -> Style:
     """Name in the legend, colour, dash and width of a curve."""
     if of_tpe:
         return "TPE", GREY, "solid", 1.2
@@ -80,9 +79,7 @@ def _style(cell: dict[str, Any], temperatures: list[float], of_tpe: bool) -> Sty
     return _temperature_name(cell["temperature"]), TEMPERATURE_COLOURS[index], DASHES[index], 2
 
 
-def _add_curve(
-    figure: go.Figure, place: dict[str, int], cell: dict[str, Any], style: Style, rank: int, named: set[str]
-) -> None:
+def _add_curve(figure: go.Figure, place: dict[str, int], cell: Trial, style: Style, rank: int, named: set[str]) -> None:
     """Add a curve and its cross, with an entry in the legend for what is not ``named`` yet."""
     name, colour, dash, width = style
     accuracy = [100 * epoch["validation_accuracy"] for epoch in cell["curve"]]

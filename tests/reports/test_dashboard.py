@@ -24,27 +24,11 @@ from reports.dashboard import KEPT, main, refresh
 from reports.live import kept_current
 from reports.notes import comparison_note, study_note, trial_note
 from storage.study_storage import default_url, open_claims, open_storage
-from study.run import main as study_main
 from study.space import suggest
-from study.teacher import main as teacher_main
 from tests.reports.made_up import made_up_results
 from tests.reports.test_page import BROWSER
 
 ROOT = Path(__file__).parents[2]
-SMALL = ["--preset", "demo", "--epochs", "2", "--train-images", "320", "--seeds", "1"]
-SMALL += ["--alphas", "0,0.5", "--temperatures", "1,4"]
-
-
-@pytest.fixture(scope="module")
-def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The runs folder of a small real study, with what the dashboard shows of it."""
-    folder = tmp_path_factory.mktemp("dashboard") / "runs"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BROWSER_PATH", "/nowhere")  # no PNG figures
-        teacher_main(["--preset", "demo", "--epochs", "1", "--runs-dir", str(folder)])
-        study_main([*SMALL, "--runs-dir", str(folder)])
-    refresh(default_url(folder), "demo")
-    return folder
 
 
 @pytest.fixture
@@ -117,7 +101,8 @@ def test_the_note_of_a_study_that_has_just_begun(url: str) -> None:
     ],
 )
 def test_a_trial_that_is_not_what_it_seems_says_so(trial: dict[str, Any], expected: str | None) -> None:
-    note = trial_note({"repeats": None, "reason": None, "epochs": 10, **trial}, epochs=10)
+    described: Any = {"repeats": None, "reason": None, "epochs": 10, **trial}
+    note = trial_note(described, epochs=10)
     assert note is None if expected is None else expected in str(note)
 
 

@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -25,7 +26,7 @@ from reports.evidence import (
 from tests.reports.made_up import made_up_results
 
 
-def arm(seeds: list[int], accuracy: list[float]) -> dict[str, object]:
+def arm(seeds: list[int], accuracy: list[float]) -> Any:
     return {"seeds": seeds, "test_accuracy": accuracy}
 
 
@@ -124,7 +125,7 @@ def test_near_accuracies_are_not_told_apart_and_far_ones_are() -> None:
     assert not not_told_apart(0.5412, 0.5610, 50_000)
 
 
-def grid(values: list[list[float]]) -> list[dict[str, object]]:
+def grid(values: list[list[float]]) -> Any:
     return [
         {"alpha": float(row), "temperature": float(column), "state": "COMPLETE", "value": value}
         for row, line in enumerate(values)

@@ -1,10 +1,13 @@
 """Figures are drawn for what there is, and say what they show."""
 
+import re
+
 import plotly.io
 import pytest
 
-from reports import Results
 from reports.drawing import BLUE, GREEN, GREY, ORANGE, PURPLE
+from reports.markdown import render
+from reports.results import Results
 from reports.sections.grid import drawn_cells
 from tests.reports.conftest import DrawnCases
 from tests.reports.made_up import made_up_results, odd_cases
@@ -44,6 +47,17 @@ def test_cells_of_the_grid_are_told_apart_in_words() -> None:
     assert lines_at(results, 0.0, 2.0)[1] == "repeat"
     assert lines_at(results, 0.75, 2.0)[1] == "≈"
     assert lines_at(results, 0.0, 1.0)[1] == ""
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_table_and_heatmap_mark_the_same_cells(case: str) -> None:
+    results = CASES[case]
+    table = [row for row in render(results).split("\n") if row.startswith("| **")]
+    marks = [[re.search(r"best|≈|$", cell) for cell in row.split("|")[2:-1]] for row in table]
+    told = {(row, column): mark[0] for row, line in enumerate(marks) for column, mark in enumerate(line) if mark}
+    assert len(told) == 16
+    for cell in drawn_cells(results):
+        assert told[cell.row, cell.column] == (re.search(r"best|≈|$", " ".join(cell.lines[1:])) or [""])[0]
 
 
 def test_a_repeat_of_the_best_is_a_repeat_and_nothing_more() -> None:
