@@ -2,6 +2,7 @@
 
 python -m reports.build                               every study of runs/study.db, each into runs/<study>/
 python -m reports.build --study quick --output DIR    one study, into another folder
+python -m reports.build --render DIR [DIR ...]        draw reports anew from the results.json that lie there
 python -m reports.build --check [DIR ...]             exit 1 where a report is not what its results.json gives
 
 A folder holds results.json, trials.csv, report.md, report.html and figures/*.png. The page is for reading at once; it
@@ -14,7 +15,7 @@ import hashlib
 import io
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,10 +24,11 @@ import plotly.graph_objects as go
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from reports import Results, markdown, page
+from reports import markdown, page
 from reports.collect import collect
 from reports.figures import figures
-from storage.errors import one_line_errors
+from reports.results import Results, ResultsError, read_results
+from storage.errors import PlainError, one_line_errors
 from storage.files import write_whole
 from storage.folders import RunsFolder
 from storage.open_study import read_study
@@ -42,27 +44,65 @@ class NoBrowserError(Exception):
     """Figures cannot be drawn as PNG here; the message says why in one line."""
 
 
+class ForeignFigureError(PlainError):
+    """A file has the name of a figure and was not drawn here; it is left as it is."""
+
+
 def write_report(results: Results, folder: Path) -> None:
-    """Write everything that is drawn from results; PNG figures only where a browser can draw them.
+    """Write results and everything that is drawn from them; PNG figures only where a browser can draw them.
 
     Raises:
+        ForeignFigureError: as ``draw_report``, and nothing is written.
+        OSError: where the folder cannot be written.
+    """
+    draw_report(results, folder)
+    write_whole(as_json(results), folder / "results.json")
+
+
+def draw_report(results: Results, folder: Path) -> None:
+    """Write all of a report but its ``results.json``.
+
+    Raises:
+        ForeignFigureError: where a figure's name is taken by a file that was not drawn here.
         OSError: where the folder cannot be written.
     """
     drawn = figures(results)
+    shown = write_figures(drawn, folder / "figures")
+    write_whole(trials_table(results).encode(), folder / "trials.csv")
+    write_whole(markdown.render(results, shown).encode(), folder / "report.md")
+    write_whole(page.render(results, drawn).encode(), folder / "report.html")
+
+
+def write_figures(drawn: Mapping[str, go.Figure], folder: Path) -> Collection[str]:
+    """Write figures as PNG and remove those of other results; files that were not drawn here stay.
+
+    Without a browser, figures stay that were drawn from the same results before.
+
+    Returns:
+        The names of the figures that lie there now.
+    """
+    refuse_foreign(drawn, folder)
+    before = {path.stem: stored for path in folder.glob("*.png") if (stored := _stored_fingerprint(path)) is not None}
     try:
         images = asyncio.run(draw(drawn))
+        shown: Collection[str] = images.keys()
     except NoBrowserError as error:
-        print(f"no PNG figures, the page has them all the same: {error}", file=sys.stderr)
         images = {}
-    write_whole(as_json(results), folder / "results.json")
-    write_whole(trials_table(results).encode(), folder / "trials.csv")
+        shown = [name for name, figure in drawn.items() if before.get(name) == fingerprint(figure)]
+        kept = f"but for {len(shown)} drawn before" if shown else "the page has them all the same"
+        print(f"no PNG figures, {kept}: {error}", file=sys.stderr)
     for name, image in images.items():
-        write_whole(image, folder / "figures" / f"{name}.png")
-    for path in (folder / "figures").glob("*.png"):
-        if path.stem not in images:
-            path.unlink()
-    write_whole(markdown.render(results, images).encode(), folder / "report.md")
-    write_whole(page.render(results, drawn).encode(), folder / "report.html")
+        write_whole(image, folder / f"{name}.png")
+    for name in before.keys() - set(shown):
+        (folder / f"{name}.png").unlink()
+    return shown
+
+
+def refuse_foreign(drawn: Mapping[str, go.Figure], folder: Path) -> None:
+    """Raise ``ForeignFigureError`` where a figure's name is taken by a file that was not drawn here."""
+    for path in (folder / f"{name}.png" for name in drawn):
+        if path.exists() and _stored_fingerprint(path) is None:
+            raise ForeignFigureError(f"{path}: is no figure of a report; move it away or give another --output")
 
 
 def as_json(results: Results) -> bytes:
@@ -132,11 +172,15 @@ def differences(folder: Path) -> list[str]:
     """
     try:
         stored = (folder / "results.json").read_bytes()
-        results = json.loads(stored)
-    except (OSError, ValueError) as error:
+        results = read_results(folder / "results.json")
+    except (OSError, ResultsError) as error:
         return [f"{folder / 'results.json'}: cannot be read ({error})"]
     drawn = figures(results)
-    images = {path.stem: path for path in sorted((folder / "figures").glob("*.png"))}
+    images = {
+        path.stem: path
+        for path in sorted((folder / "figures").glob("*.png"))
+        if path.stem in drawn or _stored_fingerprint(path) is not None
+    }
     found = [f"{images[name]}: not a figure of these results" for name in images.keys() - drawn.keys()]
     if images:
         for name, figure in drawn.items():
@@ -184,6 +228,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--study", metavar="NAME", help="(default: every study there)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="needs --study (default: RUNS_DIR/STUDY)")
     parser.add_argument(
+        "--render", type=Path, nargs="+", metavar="DIR", help="only draw these reports anew from their results.json"
+    )
+    parser.add_argument(
         "--check", type=Path, nargs="*", metavar="DIR",
         help="only compare these reports with their results.json (default: all of reports/published)",
     )  # fmt: skip
@@ -194,7 +241,17 @@ def main(arguments: list[str] | None = None) -> None:
         check(options.check or sorted(path for path in PUBLISHED.glob("*") if path.is_dir()))
         return
     with one_line_errors("python -m reports.build"):
-        build(options)
+        if options.render is not None:
+            render(options.render)
+        else:
+            build(options)
+
+
+def render(folders: list[Path]) -> None:
+    """Draw reports anew from their stored results, which stay as they are."""
+    for folder in folders:
+        draw_report(read_results(folder / "results.json"), folder)
+        print(folder / "report.md")
 
 
 def check(folders: list[Path]) -> None:

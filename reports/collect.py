@@ -1,9 +1,10 @@
 """From the storage to one dict, the content of ``results.json``: nothing is trained or measured here."""
 
-from typing import Any
+from typing import Any, cast
 
 from optuna.trial import TrialState
 
+from reports.results import Arm, Results, Trial
 from storage.arms import choose_arms, name_of_pair, winner
 from storage.configuration import Point
 from storage.description import Description
@@ -11,7 +12,7 @@ from storage.open_study import OpenStudy
 from storage.trials import TrialView, views
 
 
-def collect(opened: OpenStudy) -> dict[str, Any]:
+def collect(opened: OpenStudy) -> Results:
     """Everything a report needs of one study.
 
     Returns:
@@ -28,8 +29,8 @@ def collect(opened: OpenStudy) -> dict[str, Any]:
     tpe = [_trial(trial) for trial in trials if trial.sampler == "tpe" and trial.point]
     best = winner(trials, "grid")
     arms = _arms(choose_arms(search, settings), views(comparison))
-    best_accuracies = arms.get("best", {}).get("test_accuracy", [])
-    return {
+    best_accuracies = arms["best"]["test_accuracy"] if "best" in arms else []
+    results = {
         "study": opened.name,
         "configuration": {
             **description.configuration,
@@ -53,6 +54,7 @@ def collect(opened: OpenStudy) -> dict[str, Any]:
         },
         "manifest": _manifest(description),
     }
+    return cast(Results, results)
 
 
 def _manifest(description: Description) -> dict[str, Any]:
@@ -66,19 +68,20 @@ def _manifest(description: Description) -> dict[str, Any]:
     }
 
 
-def _cell(point: Point, trials: list[TrialView]) -> dict[str, Any]:
+def _cell(point: Point, trials: list[TrialView]) -> Trial:
     """The last trial of a grid point: one that failed may have been tried again."""
     of_point = [trial for trial in trials if trial.point == point]
     if not of_point:
-        return {
+        missing: dict[str, Any] = {
             **point, "number": None, "state": "MISSING", "value": None, "epochs": 0,
             "repeats": None, "seconds": 0.0, "reason": None, "pruner": None, "curve": [],
         }  # fmt: skip
+        return cast(Trial, missing)
     return _trial(of_point[-1])
 
 
-def _trial(trial: TrialView) -> dict[str, Any]:
-    return {
+def _trial(trial: TrialView) -> Trial:
+    collected = {
         **trial.point,
         "number": trial.number,
         "state": trial.state.name,
@@ -90,9 +93,10 @@ def _trial(trial: TrialView) -> dict[str, Any]:
         "pruner": trial.pruner,
         "curve": trial.curve,
     }
+    return cast(Trial, collected)
 
 
-def _arms(named: dict[str, tuple[float, float]], runs: list[TrialView]) -> dict[str, Any]:
+def _arms(named: dict[str, tuple[float, float]], runs: list[TrialView]) -> dict[str, Arm]:
     """The arms by name. Runs are stored by what they are, so an arm is a way to read them."""
     runs = [run for run in runs if run.point]
     pairs = {pair: _runs_of(pair, runs) for pair in dict.fromkeys(run.pair for run in runs)}
@@ -100,12 +104,12 @@ def _arms(named: dict[str, tuple[float, float]], runs: list[TrialView]) -> dict[
     return arms | {name_of_pair(pair): arm for pair, arm in pairs.items() if pair not in named.values()}
 
 
-def _runs_of(pair: tuple[float, float], runs: list[TrialView]) -> dict[str, Any]:
+def _runs_of(pair: tuple[float, float], runs: list[TrialView]) -> Arm:
     of_pair = sorted((run for run in runs if run.pair == pair), key=lambda run: run.point["seed"])
     done = [run for run in of_pair if run.state == TrialState.COMPLETE]
     done_seeds = {run.point["seed"] for run in done}
     tests = [run.test for run in done if run.test is not None]
-    return {
+    arm = {
         "alpha": pair[0],
         "temperature": pair[1],
         "seeds": [run.point["seed"] for run in done],
@@ -122,9 +126,10 @@ def _runs_of(pair: tuple[float, float], runs: list[TrialView]) -> dict[str, Any]
             if run.state == TrialState.FAIL and run.point["seed"] not in done_seeds
         ],
     }
+    return cast(Arm, arm)
 
 
-def _effort(entries: list[dict[str, Any]], trials: list[TrialView], epochs: int) -> dict[str, Any]:
+def _effort(entries: list[Trial], trials: list[TrialView], epochs: int) -> dict[str, Any]:
     trained = [entry for entry in entries if entry["epochs"]]
     started = [trial.trial.datetime_start for trial in trials if trial.trial.datetime_start]
     finished = [trial.trial.datetime_complete for trial in trials if trial.trial.datetime_complete]

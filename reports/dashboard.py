@@ -7,7 +7,7 @@ While a study runs, ``reports.live`` keeps its notes and figures current, whethe
 """
 
 import argparse
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from socketserver import ThreadingMixIn
@@ -16,13 +16,13 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import optuna
 import optuna_dashboard
-import plotly.graph_objects as go
 from optuna.trial import FrozenTrial, TrialState
 
-from reports import Results
 from reports.collect import collect
-from reports.figures import comparison, grid_heatmap, pruning_savings, tpe_path, trial_curves
+from reports.drawing import Figure
+from reports.figures import FIGURES, OF_COMPARISON, OF_SEARCH
 from reports.notes import comparison_note, study_note, trial_note
+from reports.results import Results
 from storage.artifacts import artifact_store
 from storage.errors import one_line_errors
 from storage.folders import RunsFolder
@@ -34,15 +34,6 @@ if TYPE_CHECKING:
 
 KEPT = "\n\n---\n*What is written below this line stays.*"
 FIGURE_HEIGHT = 450  # pixels, fixed by the dashboard
-
-Figures = dict[str, tuple[str, Callable[[Results], go.Figure | None]]]
-FIGURES_OF_SEARCH: Figures = {
-    "grid": ("Validation accuracy, %", grid_heatmap),
-    "pruning": ("What pruning saved", pruning_savings),
-    "curves": ("Trials that ended, by epoch", trial_curves),
-    "tpe": ("Where TPE went", tpe_path),
-}
-FIGURES_OF_COMPARISON: Figures = {"comparison": ("Runs of each arm, joined by seed", comparison)}
 
 
 # What is shown.
@@ -68,10 +59,10 @@ def refresh(opened: OpenStudy) -> None:
             if trial.number in trials:
                 note = trial_note(trials[trial.number], results["configuration"]["epochs"])
                 shown.set_trial_note(trial, note)
-        shown.set_figures(results, FIGURES_OF_SEARCH)
+        shown.set_figures(results, OF_SEARCH)
         shown = Shown(compared)
         shown.set_note(comparison_note(results, runs))
-        shown.set_figures(results, FIGURES_OF_COMPARISON)
+        shown.set_figures(results, OF_COMPARISON)
     finally:
         opened.claims.release(claim)
 
@@ -108,23 +99,23 @@ class Shown:
         if text is not None and f"{prefix}note_ver" not in self.rows:
             self._write_note(prefix, text)
 
-    def set_figures(self, results: Results, figures: Figures) -> None:
-        """Draw figures and store each under its name."""
-        for name, (title, draw) in figures.items():
-            figure = draw(results)
+    def set_figures(self, results: Results, figures: Iterable[Figure]) -> None:
+        """Draw the figures that have a panel and store each under its name."""
+        for declared in figures:
+            figure = declared.draw(results) if declared.panel is not None else None
             if figure is not None:
                 if figure.layout.height > FIGURE_HEIGHT:
                     # Panels are lower here than in the report: inner ticks would lie under the titles.
                     figure.for_each_xaxis(lambda axis: axis.update(showticklabels=axis.title.text is not None))
                 figure.update_layout(
                     template="kd_study_clear",
-                    title={"text": title, "x": 0.02, "y": 0.97, "font_size": 15},
+                    title={"text": declared.panel, "x": 0.02, "y": 0.97, "font_size": 15},
                     # Below: on a phone a legend has several lines, which would cover the title.
                     legend={"yref": "container", "y": 0.01, "yanchor": "bottom"},
                     margin_t=70,
                     height=FIGURE_HEIGHT,
                 )
-                self._write(f"dashboard:plot_data:{name}:", figure.to_json())
+                self._write(f"dashboard:plot_data:{declared.name}:", figure.to_json())
 
     def _write_note(self, prefix: str, text: str) -> None:
         self._write(f"{prefix}note_str:", text)
@@ -153,8 +144,8 @@ td.MuiTableCell-body { overflow-wrap: anywhere; }
   .MuiGrid-container > .MuiGrid-root { flex-basis: 100%; max-width: 100%; }
 }
 """ + "\n".join(
-    f".MuiGrid-container > :has([id='user-defined-plot:{name}']) {{ order: {rank - 100}; }}"
-    for rank, name in enumerate({**FIGURES_OF_SEARCH, **FIGURES_OF_COMPARISON})
+    f".MuiGrid-container > :has([id='user-defined-plot:{figure.name}']) {{ order: {rank - 100}; }}"
+    for rank, figure in enumerate(FIGURES)
 )
 
 

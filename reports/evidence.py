@@ -4,11 +4,11 @@ import math
 import statistics
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from scipy import special
 
-from reports import Results
+from reports.results import Arm, Bins, Results, Trial
 
 CONFIDENCE = 0.95
 TOLERANCE = 0.01
@@ -118,7 +118,7 @@ class Paired:
         return 2.0 ** (1 - len(self.seeds))
 
 
-def paired(first: dict[str, Any], second: dict[str, Any]) -> Paired:
+def paired(first: Arm, second: Arm) -> Paired:
     """Test accuracy of one arm minus another's, over the seeds that both have."""
     ours, theirs = (dict(zip(arm["seeds"], arm["test_accuracy"], strict=True)) for arm in (first, second))
     seeds = sorted(ours.keys() & theirs.keys())
@@ -130,7 +130,7 @@ def arm_at(results: Results, alpha: float, temperature: float) -> str | None:
     for name, arm in results["arms"].items():
         same = arm["alpha"] == alpha and (alpha == 0 or arm["temperature"] == temperature)
         if same and arm["test_accuracy"]:
-            return str(name)
+            return name
     return None
 
 
@@ -139,9 +139,23 @@ def accuracy_standard_error(accuracy: float, images: int) -> float:
     return math.sqrt(accuracy * (1 - accuracy) / images)
 
 
-def is_measured(cell: dict[str, Any]) -> bool:
+def is_measured(trial: Trial) -> bool:
     """Whether a trial has a value that counts: it is COMPLETE. A pruned value is no result."""
-    return bool(cell["state"] == "COMPLETE" and cell["value"] is not None)
+    return trial["state"] == "COMPLETE" and trial["value"] is not None
+
+
+def scored(trials: Iterable[Trial]) -> list[tuple[float, Trial]]:
+    """The trials that have a value that counts, each with it."""
+    return [(trial["value"], trial) for trial in trials if is_measured(trial) and trial["value"] is not None]
+
+
+def begun(trials: Iterable[Trial]) -> list[Trial]:
+    """The trials that were begun, in the order of their numbers."""
+    return [trial for _, trial in sorted(_numbered(trials), key=lambda pair: pair[0])]
+
+
+def _numbered(trials: Iterable[Trial]) -> list[tuple[int, Trial]]:
+    return [(trial["number"], trial) for trial in trials if trial["number"] is not None]
 
 
 def not_told_apart(value: float, best: float, images: int) -> bool:
@@ -171,7 +185,7 @@ class VarianceShares:
     noise: float
 
 
-def variance_shares(cells: Sequence[dict[str, Any]], images: int) -> VarianceShares | None:
+def variance_shares(cells: Sequence[Trial], images: int) -> VarianceShares | None:
     """How much of the variance of a full grid alpha and T explain.
 
     Sums of squares of the two-way layout (Fisher, 1925): of the row means and of the column means around the grand
@@ -189,7 +203,7 @@ def variance_shares(cells: Sequence[dict[str, Any]], images: int) -> VarianceSha
     temperatures = sorted({cell["temperature"] for cell in cells})
     if min(len(alphas), len(temperatures)) < 2 or not all(map(is_measured, cells)):
         return None
-    values = {(cell["alpha"], cell["temperature"]): cell["value"] for cell in cells}
+    values = {(cell["alpha"], cell["temperature"]): value for value, cell in scored(cells)}
     if len(values) < len(alphas) * len(temperatures):
         return None
     grand = statistics.fmean(values.values())
@@ -202,10 +216,6 @@ def variance_shares(cells: Sequence[dict[str, Any]], images: int) -> VarianceSha
     temperature_share = len(alphas) * math.fsum((mean - grand) ** 2 for mean in columns) / total
     noise = (len(values) - 1) * accuracy_standard_error(grand, images) ** 2 / total
     return VarianceShares(alpha_share, temperature_share, 1 - alpha_share - temperature_share, noise)
-
-
-Bins = Sequence[Sequence[float]]
-"""Calibration bins: for each bin of confidence the images, the sum of their confidence, and the images correct."""
 
 
 def pool_bins(calibrations: Iterable[Bins]) -> list[tuple[float, float, float]]:
@@ -237,7 +247,7 @@ class Gain:
     paired: Paired
 
 
-def gains(results: Results, names: Sequence[str], first: str = "best", second: str = "baseline") -> list[Gain]:
+def gains_by_name(results: Results, names: Sequence[str], first: str = "best", second: str = "baseline") -> list[Gain]:
     """Gains by name, in order of the mean gain, the largest first.
 
     Args:
@@ -245,12 +255,11 @@ def gains(results: Results, names: Sequence[str], first: str = "best", second: s
         first, second: names of arms.
 
     Returns:
-        Empty where an arm is missing, or no seed is shared, or results by class are not stored.
+        Empty where an arm has no run, or no seed is shared.
     """
-    arms = [results["arms"].get(name) for name in (first, second)]
-    if not all(arm and arm.get("correct_by_class") and arm.get("images_by_class") for arm in arms):
+    if not all(name in results["arms"] and results["arms"][name]["seeds"] for name in (first, second)):
         return []
-    after, before = (_accuracy_by_name(arm, names) for arm in arms)
+    after, before = (_accuracy_by_name(results["arms"][name], names) for name in (first, second))
     seeds = sorted(after.keys() & before.keys())
     if not seeds:
         return []
@@ -266,7 +275,7 @@ def gains(results: Results, names: Sequence[str], first: str = "best", second: s
     return sorted(found, key=lambda gain: (-gain.paired.mean, gain.name))
 
 
-def _accuracy_by_name(arm: dict[str, Any], names: Sequence[str]) -> dict[int, dict[str, float]]:
+def _accuracy_by_name(arm: Arm, names: Sequence[str]) -> dict[int, dict[str, float]]:
     images = dict.fromkeys(names, 0)
     for name, count in zip(names, arm["images_by_class"], strict=True):
         images[name] += count

@@ -2,14 +2,25 @@
 
 from collections.abc import Collection
 
-from reports import Results
+from reports.results import Results
+from reports.sections.calibration import calibration
 from reports.sections.claims import claims
 from reports.sections.comparison import comparison
-from reports.sections.data import the_data
 from reports.sections.document import Document
+from reports.sections.effects import effects
+from reports.sections.gains import gains
+from reports.sections.grid import grid
+from reports.sections.images import images
+from reports.sections.losses import losses
 from reports.sections.opening import opening, verdict
-from reports.sections.search import search
+from reports.sections.pruning import pruning
+from reports.sections.tpe import tpe
+from reports.sections.trials import trials
 from reports.sections.trust import trust
+
+OF_SEARCH = (grid, trials, pruning, effects, tpe)
+OF_COMPARISON = (comparison, losses, gains, calibration)
+SECTIONS = (opening, verdict, claims, *OF_SEARCH, *OF_COMPARISON, images, trust)
 
 
 def render(results: Results, figure_names: Collection[str] = ()) -> str:
@@ -19,5 +30,4 @@ def render(results: Results, figure_names: Collection[str] = ()) -> str:
         figure_names: the figures that lie beside it as ``figures/NAME.png``; the text is whole without them.
     """
     document = Document(results, figure_names)
-    sections = (opening, verdict, claims, search, comparison, the_data, trust)
-    return "\n\n".join(block for section in sections for block in section(document)) + "\n"
+    return "\n\n".join(block for section in SECTIONS for block in section(document)) + "\n"

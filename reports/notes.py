@@ -7,8 +7,9 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from reports import Results
-from reports.evidence import accuracy_standard_error, is_measured, not_told_apart
+from reports.evidence import accuracy_standard_error, begun, scored
+from reports.results import FailedRun, Results, State, Trial
+from reports.standing import judge
 from storage.exactly_once import point_of
 
 # The dashboard shows these panels for every study and they cannot be switched off. All of it was seen with
@@ -66,7 +67,7 @@ def comparison_note(results: Results, runs: Sequence[FrozenTrial]) -> str:
     return "\n\n".join(blocks)
 
 
-def trial_note(trial: dict[str, Any], epochs: int) -> str | None:
+def trial_note(trial: Trial, epochs: int) -> str | None:
     """The note of one trial as collected; None where its value says it all.
 
     Args:
@@ -106,41 +107,36 @@ def _progress(results: Results, running: int, runs: int) -> str:
     return "\n".join([header, *rows, comparison])
 
 
-def _row(part: str, states: Counter[str], running: int, total: int) -> str:
+def _row(part: str, states: Counter[State], running: int, total: int) -> str:
     """A line of the progress table."""
     ended = [f"{states[state]} {word}" for state, word in ENDINGS.items() if states[state]]
     left = max(0, total - running - sum(states[state] for state in ENDINGS))
     return f"| {part} | {', '.join(ended) or 0} | {running} | {left} |"
 
 
-ENDINGS = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
+ENDINGS: dict[State, str] = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
 
 def _arms_expected(results: Results) -> int:
     """How many arms are known to be compared: those begun, the baseline and the winners of grid and TPE."""
-    tpe = [trial for trial in results["tpe"] if is_measured(trial)]
-    winners = [results["best"], max(tpe, key=lambda trial: float(trial["value"]), default=None)]
+    of_tpe = max(scored(begun(results["tpe"])), key=lambda pair: pair[0], default=None)
+    winners = [results["best"], of_tpe and of_tpe[1]]
     known = [*results["arms"].values(), *filter(None, winners)]
     return len({(point["alpha"], point["temperature"]) for point in known if point["alpha"]}) + 1
 
 
 def _best(results: Results) -> str:
-    measured = [trial for trial in results["grid"] + results["tpe"] if is_measured(trial)]
-    if not measured:
-        return "No trial is complete."
-    best = max(measured, key=lambda trial: (trial["value"], -trial["number"]))
+    trials = begun(results["grid"] + results["tpe"])
     images = results["data"]["validation_images"]
-    rivals = [
-        trial
-        for trial in measured
-        if trial["repeats"] is None
-        and trial["number"] != best["number"]
-        and not_told_apart(trial["value"], best["value"], images)
-    ]
-    error = 100 * accuracy_standard_error(best["value"], images)
+    value, best = max(scored(trials), key=lambda pair: pair[0], default=(None, None))
+    if value is None or best is None:
+        return "No trial is complete."
+    cells = judge(trials, best, images)
+    rivals = [cell for cell in cells if cell.standing == "near best" and cell.repeats is None]
+    error = 100 * accuracy_standard_error(value, images)
     others = f"{len(rivals)} other trial{'s' if len(rivals) != 1 else ''} cannot be told apart from it"
     return (
-        f"**{100 * best['value']:.2f} %** on the validation images: trial {best['number']}, {_point(best)}. It is one "
+        f"**{100 * value:.2f} %** on the validation images: trial {best['number']}, {_point(best)}. It is one "
         f"score of one training on {images:,} images, with a standard error of {error:.2f} points: {others}, and a "
         "winner's score is optimistic. What it is worth is measured by the comparison, on the test images."
     )
@@ -160,7 +156,7 @@ def _failed_runs(results: Results) -> list[str]:
     ]
 
 
-def _reason(failed: dict[str, Any]) -> str:
+def _reason(failed: FailedRun | Trial) -> str:
     return failed["reason"] or "no reason is stored"
 
 
@@ -175,7 +171,7 @@ def _running(trial: FrozenTrial) -> str:
     return f"{what}{since}{epochs}"
 
 
-def _point(point: dict[str, Any]) -> str:
+def _point(point: Any) -> str:
     if point["alpha"] == 0:
         return "alpha 0, no teacher"
     return f"alpha {point['alpha']:.4g}, T {point['temperature']:.4g}"

@@ -3,10 +3,11 @@
 Source: "DATASCI223 Final Project", Faezeh Mirlohi, 2025; its section numbers stand beside each value.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from reports import Results
 from reports.evidence import Estimate, estimate
+from reports.results import Results
 
 TEACHER_NETWORK = "resnet32x4"  # 1.4.1
 TEACHER_PARAMETERS = 7_433_860  # 1.4.1
@@ -14,7 +15,6 @@ TEACHER_ACCURACY = 0.7833  # table 2
 STUDENT_PARAMETERS = 799_652  # 1.4.2
 BEST_POINT_SECTION_2 = (0.25, 4.0)  # 2.4, point 7: "KL divergence weight"
 BEST_POINT_SECTION_3 = (0.75, 4.0)  # 3.2: "alpha"
-TRAIN_IMAGES = 50_000  # table 1
 
 RECIPE = {  # 1.4.2 and 2.4; momentum is not named there
     "epochs": 100,
@@ -54,12 +54,12 @@ def gain() -> Estimate:
 
 def is_original_data(results: Results) -> bool:
     """Whether the images are those of the original report."""
-    return results["configuration"]["dataset"] == "cifar100" and not results["data"].get("synthetic", False)
+    return results["configuration"]["dataset"] == "cifar100" and not results["data"]["synthetic"]
 
 
 def is_original_teacher(results: Results) -> bool:
     """Whether the teacher is the original's network on the original's images."""
-    return is_original_data(results) and results["teacher"].get("name") == TEACHER_NETWORK
+    return is_original_data(results) and results["teacher"]["name"] == TEACHER_NETWORK
 
 
 def departures(results: Results) -> list[str]:
@@ -68,19 +68,17 @@ def departures(results: Results) -> list[str]:
     The validation images that a full search keeps apart are no departure: the final arms train on them.
     """
     configuration, found = results["configuration"], []
-    recipe = configuration["recipe"]
+    recipe: Mapping[str, object] = {**configuration["recipe"]}
     if not is_original_data(results):
         found.append("synthetic images instead of CIFAR-100")
-    if results["teacher"].get("name") != TEACHER_NETWORK:
+    if results["teacher"]["name"] != TEACHER_NETWORK:
         found.append(f"teacher {results['teacher'].get('name')} instead of {TEACHER_NETWORK}")
     if is_original_data(results) and configuration["train_images"] < 45_000:
         found.append(f"{configuration['train_images']:,} training images in the search instead of 45,000 or more")
     for key, original in RECIPE.items():
-        ours = recipe.get(key, original)
-        if key == "step_epochs":
-            ours = list(ours)
-            if recipe.get("schedule") != "steps" or recipe["epochs"] != RECIPE["epochs"]:
-                continue  # moved with the epochs, which are named already
+        ours = recipe[key]
+        if key == "step_epochs" and (recipe["schedule"] != "steps" or recipe["epochs"] != RECIPE["epochs"]):
+            continue  # moved with the epochs, which are named already
         if ours != original:
             found.append(f"{key.replace('_', ' ')} {_words(ours)} instead of {_words(original)}")
     return found

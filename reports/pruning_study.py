@@ -9,19 +9,18 @@ several of its settings and in random orders of arrival. A cell that repeats ano
 
 import argparse
 import itertools
-import json
 import random
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import optuna
 from optuna.pruners import BasePruner, MedianPruner
 from optuna.trial import Trial, TrialState
 
 from reports.collect import collect
+from reports.results import Results, read_results
 from storage.configuration import require
 from storage.errors import one_line_errors
 from storage.folders import RunsFolder
@@ -86,7 +85,7 @@ def replay(curves: Curves, pruner: BasePruner, order: Sequence[Cell], workers: i
     return Replay(1 - epochs_run.total() / (epochs * len(ended)), best_pruned, curves[best][-1] - study.best_value)
 
 
-def full_curves(results: dict[str, Any]) -> Curves:
+def full_curves(results: Results) -> Curves:
     """The curve of each cell of a grid; cells that failed are left out.
 
     Args:
@@ -156,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         require(bool(options.studies or options.curves), "give a STUDY or --curves FILE")
         with read_study(options.storage or sqlite_url(RunsFolder(options.runs_dir).database)) as opened:
             results = [collect(opened.sibling(name)) for name in options.studies]
-        results += [json.loads(file.read_text()) for file in options.curves]
+        results += [read_results(file) for file in options.curves]
         print(table([full_curves(one) for one in results], options.orders, options.workers))
 
 

@@ -3,17 +3,17 @@
 import dataclasses
 import json
 from datetime import datetime
-from typing import Any
+from typing import Any, cast
 
 import optuna
 import torch
 
 from data.samples import samples
-from models import StudentCNN
+from models import StudentCNN, Teacher, build
 from models.cost import measure_cost
 from storage.claims import hold
 from storage.configuration import Configuration, ConfigurationError, refuse_unless
-from storage.description import Description, Start
+from storage.description import Description, Start, TeacherFacts
 from storage.open_study import OpenStudy
 from storage.trials import views
 from study.manifest import commit, hardware, versions
@@ -55,6 +55,8 @@ def begin(
         else:
             refuse_another(known, request.configuration, search)
             _refuse_other_hashes(request.name, known, materials)
+            if known.teacher["hash"] is None and materials.teacher is not None:
+                known = dataclasses.replace(known, teacher=_teacher(materials.teacher, device))
         changed = known.configuration if known.settings == request.configuration else request.configuration.as_json()
         dataclasses.replace(
             known,
@@ -102,10 +104,10 @@ def refuse_another(known: Description, wanted: Configuration, search: optuna.Stu
 
 
 def _refuse_other_hashes(name: str, known: Description, materials: Materials) -> None:
-    for key, old, new in (
-        ("data", known.data["hash"], materials.images.hash),
-        ("teacher", known.teacher["hash"], materials.teacher.hash),
-    ):
+    hashes = [("data", known.data["hash"], materials.images.hash)]
+    if known.teacher["hash"] is not None and materials.teacher is not None:
+        hashes.append(("teacher", known.teacher["hash"], materials.teacher.hash))
+    for key, old, new in hashes:
         if old != new:
             _refuse(name, key, old[:12], new[:12])
 
@@ -117,9 +119,7 @@ def _refuse(name: str, key: str, old: Any, new: Any) -> None:
 
 
 def _describe(configuration: Configuration, materials: Materials, device: torch.device) -> Description:
-    images, parts, teacher = materials.images, materials.parts, materials.teacher
-    classes = len(images.classes)
-    card = {key: value for key, value in teacher.card.items() if key not in ("network", "train_loss")}
+    images, parts, classes = materials.images, materials.parts, len(materials.images.classes)
     described: dict[str, Any] = {
         "configuration": configuration.as_json(),
         "data": {
@@ -136,15 +136,31 @@ def _describe(configuration: Configuration, materials: Materials, device: torch.
             "channels": images.train_images.shape[1],
             "samples": samples(images),
         },
-        "teacher": {
-            "name": teacher.network,
-            **card,
-            **dataclasses.asdict(measure_cost(teacher.load(device), device)),
-        },
+        "teacher": _teacher(materials.teacher, device)
+        if materials.teacher is not None
+        else _no_teacher(configuration.teacher_network, classes, device),
         "student": {"name": "StudentCNN", **dataclasses.asdict(measure_cost(StudentCNN(classes), device))},
         "starts": [],
     }
     return Description(**json.loads(json.dumps(described)))
+
+
+def _teacher(teacher: Teacher, device: torch.device) -> TeacherFacts:
+    card = {key: value for key, value in teacher.card.items() if key not in ("network", "train_loss")}
+    cost = dataclasses.asdict(measure_cost(teacher.load(device), device))
+    return cast(TeacherFacts, {"name": teacher.network, **card, **cost})
+
+
+def _no_teacher(network: str, classes: int, device: torch.device) -> TeacherFacts:
+    """The network that will teach, before there are weights: what it costs does not depend on them."""
+    cost = dataclasses.asdict(measure_cost(build(network, classes).eval(), device))
+    nothing: dict[str, Any] = {
+        "hash": None,
+        "test_accuracy": None,
+        "calibration": [],
+        "origin": "none yet: the baseline has no teacher",
+    }
+    return cast(TeacherFacts, {"name": network, **cost, **nothing})
 
 
 def _with_start(starts: list[Start], command: str, device: torch.device) -> list[Start]:

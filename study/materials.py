@@ -1,6 +1,7 @@
 """What the trainings of a process need: images, split, teacher and what it says."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import torch
 
@@ -16,14 +17,14 @@ from study.teacher_logits import TeacherLogits, logits_folder
 
 @dataclass(frozen=True)
 class Materials:
-    """What is trained on, and who teaches."""
+    """What is trained on, and who teaches; no teacher and no logits where the baseline alone is trained."""
 
     images: ImageSet
     parts: Split
-    teacher: Teacher
+    teacher: Teacher | None
     bank: ImageBank
     test: ImageBank
-    logits: TeacherLogits
+    logits: TeacherLogits | None
 
 
 def fetch(request: Request, work: Work, claims: Claims, device: torch.device) -> Materials:
@@ -39,16 +40,12 @@ def fetch(request: Request, work: Work, claims: Claims, device: torch.device) ->
     """
     configuration, cache = request.configuration, request.runs.cache
     images = load_images(configuration.dataset, cache, request.data_dir)
-    teacher = choose_teacher(configuration, images, cache, claims, device, request.teacher, work.begun_with)
     bank = ImageBank.of_training_images(images, device)
-    logits = TeacherLogits(
-        logits_folder(cache, images.hash, teacher.hash, device),
-        bank,
-        make_teacher=lambda: fold_batch_norm(teacher.load(device)),
-        classes=len(images.classes),
-        progress=lambda views: bar(views, "teacher logits", "view"),
-    )
-    logits.require_room(work.logits_to_ask)
+    teacher = logits = None
+    if request.needs_teacher:
+        teacher = choose_teacher(configuration, images, cache, claims, device, request.teacher, work.begun_with)
+        logits = _logits(teacher, images, bank, cache)
+        logits.require_room(work.logits_to_ask)
     return Materials(
         images=images,
         parts=split(images.train_labels, configuration.train_images),
@@ -56,4 +53,14 @@ def fetch(request: Request, work: Work, claims: Claims, device: torch.device) ->
         bank=bank,
         test=ImageBank.of_test_images(images, device),
         logits=logits,
+    )
+
+
+def _logits(teacher: Teacher, images: ImageSet, bank: ImageBank, cache: Path) -> TeacherLogits:
+    return TeacherLogits(
+        logits_folder(cache, images.hash, teacher.hash, bank.device),
+        bank,
+        make_teacher=lambda: fold_batch_norm(teacher.load(bank.device)),
+        classes=len(images.classes),
+        progress=lambda views: bar(views, "teacher logits", "view"),
     )

@@ -51,6 +51,11 @@ class Request:
     dry_run: bool
     is_worker: bool
 
+    @property
+    def needs_teacher(self) -> bool:
+        """Whether anything is distilled: the baseline alone can be trained before there is a teacher."""
+        return self.searches or any(alpha != 0 for alpha, _ in self.added_arms)
+
 
 def request_of(arguments: Sequence[str], description: str | None) -> Request:
     """Read the command line.
@@ -121,8 +126,8 @@ def _refuse_what_has_no_effect(options: argparse.Namespace, configuration: Confi
         f"--n-trials {options.n_trials}: counts TPE trials, give --sampler tpe with it or leave it out",
     )
     refuse_unless(
-        options.sampler != "none" or bool(options.arm),
-        "--sampler none: searches nothing, so name what to compare with --arm ALPHA,T",
+        options.sampler != "none" or bool(options.arm) or options.teacher is None,
+        f"--teacher {options.teacher}: --sampler none without --arm trains the baseline alone, which has no teacher",
     )
     if options.sampler == "none":
         for option in ("alphas", "temperatures", "pruner"):
@@ -143,7 +148,10 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
 
     group = parser.add_argument_group("search and comparison")
     group.add_argument(
-        "--sampler", choices=SAMPLERS, default="grid", help="tpe runs after the grid, from it; none compares arms alone"
+        "--sampler",
+        choices=SAMPLERS,
+        default="grid",
+        help="tpe runs after the grid, from it; none compares the baseline and each --arm, without a search",
     )
     group.add_argument("--n-trials", type=int, metavar="N", help=f"TPE trials in all (default: {TPE_TRIALS})")
     group.add_argument("--pruner", choices=("median", "none"), help="default: median")

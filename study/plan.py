@@ -72,11 +72,11 @@ def plan(request: Request, opened: OpenStudy, device: torch.device) -> Work:
         trainings=trainings,
         runs=runs,
         ended=count_ended(opened),
-        logits_to_ask=0 if nothing else max(0, _logits_in_all(request, parts) - filled),
+        logits_to_ask=0 if nothing or not request.needs_teacher else max(0, _logits_in_all(request, parts) - filled),
         train_images=len(parts.train),
         validation_images=len(parts.validation),
         classes=parts.classes,
-        train_teacher=not (stored or request.teacher is not None),
+        train_teacher=request.needs_teacher and not (stored or request.teacher is not None),
         teacher_images=len(labels),
         begun_with=begun_with,
     )

@@ -55,7 +55,8 @@ class Trainings:
             seed=seed,
             train=train,
             validation=validation,
-            logits=self.materials.logits,
+            # Nothing of the teacher is part of a training without it, its checkpoint included.
+            logits=self.materials.logits if alpha else None,
             draws=self._draws,
             alpha=alpha,
             temperature=temperature,

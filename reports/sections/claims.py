@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 
 from reports import original
-from reports.evidence import TOLERANCE, arm_at, estimate, estimate_of, is_measured, not_told_apart, paired, reproduced
+from reports.evidence import TOLERANCE, arm_at, estimate, estimate_of, not_told_apart, paired, reproduced
+from reports.results import Network
 from reports.sections.document import Document
 from reports.sections.words import interval, mean_and_deviation, percent, points, state_words, table
+
+READINGS = (original.BEST_POINT_SECTION_2, original.BEST_POINT_SECTION_3)
 
 
 def claims(document: Document) -> list[str]:
@@ -39,7 +42,7 @@ def claims(document: Document) -> list[str]:
 
 
 def _memory_words(document: Document) -> str:
-    peaks = [network.get("peak_memory_bytes") or {} for network in (document.teacher, document.student)]
+    peaks = [network["peak_memory_bytes"] for network in (document.teacher, document.student)]
     if not any(value for peak in peaks for value in peak.values()):
         return ""
     return (
@@ -63,8 +66,8 @@ def _judged_of_teacher(document: Document, verdict: str) -> str:
 
 
 def _teacher_claim(document: Document) -> Sequence[str]:
-    ours, difference, verdict = document.teacher.get("test_accuracy"), "-", "cannot tell"
-    if ours is not None and original.is_original_teacher(document.results):
+    ours, difference, verdict = document.teacher["test_accuracy"], "-", "cannot tell"
+    if original.is_original_teacher(document.results):
         gap = ours - original.TEACHER_ACCURACY
         difference, verdict = f"{100 * gap:+.2f} (one run each)", "yes" if abs(gap) <= TOLERANCE else "no"
     here = f"{percent(ours)} (`{document.teacher['name']}`)"
@@ -82,7 +85,7 @@ def _arm_claim(document: Document, claim: str, name: str, published: original.Su
             "-",
             _judged(document, "cannot tell"),
         )
-    values = document.arms.get(name, {}).get("test_accuracy", [])
+    values = document.arms[name]["test_accuracy"] if name in document.arms else []
     theirs = estimate(published.mean, published.deviation, published.count)
     ours = estimate_of(values)
     assert theirs is not None, "the original has five runs"
@@ -106,12 +109,12 @@ def _point_claim(document: Document, where: tuple[float, float], section: str) -
     cell = document.cell(where)
     here, verdict = "not in this grid", "cannot tell"
     if cell is not None:
-        here = percent(cell["value"]) + " on validation" if is_measured(cell) else state_words(cell)
-        if document.best is not None and document.is_best(cell):
+        here = percent(cell.value) + " on validation" if cell.value is not None else state_words(cell)
+        if cell.standing == "best":
             verdict = "yes"
-        elif document.best is not None and is_measured(cell):
+        elif document.best is not None and cell.value is not None:
             here += f"; best is ({document.best['alpha']:.3g}, {document.best['temperature']:.3g})"
-            verdict = "cannot tell" if document.near_best(cell) else "no"
+            verdict = "cannot tell" if cell.standing == "near best" else "no"
     there = f"({where[0]:g}, {where[1]:g}), its section {section}"
     return "Best alpha and T", there, here, _judged(document, verdict), "-"
 
@@ -146,17 +149,14 @@ def _costs(document: Document) -> list[tuple[str, tuple[str, str], float | None]
         shown = ["-" if value is None else words.format(value * scale) for value in values]
         found.append((name, (shown[0], shown[1]), teacher / student if teacher and student else None))
 
-    def both(key: str, batch: str | None = None) -> list[float | None]:
-        kept = [network.get(key) for network in (document.teacher, document.student)]
-        return kept if batch is None else [(value or {}).get(batch) for value in kept]
-
-    add("Parameters", both("parameters"), "{:,.0f}", 1)
-    add("Multiply-adds, one image", both("multiply_adds"), "{:,.1f} million", 1e-6)
-    add("Size on disk, float32", both("bytes"), "{:,.2f} MB", 1e-6)
+    networks: tuple[Network, Network] = document.teacher, document.student
+    add("Parameters", [network["parameters"] for network in networks], "{:,.0f}", 1)
+    add("Multiply-adds, one image", [network["multiply_adds"] for network in networks], "{:,.1f} million", 1e-6)
+    add("Size on disk, float32", [network["bytes"] for network in networks], "{:,.2f} MB", 1e-6)
     for batch in ("1", "128"):
-        add(f"Latency, batch {batch}", both("latency_seconds", batch), "{:,.2f} ms", 1e3)
+        add(f"Latency, batch {batch}", [n["latency_seconds"].get(batch) for n in networks], "{:,.2f} ms", 1e3)
     for batch in ("1", "128"):
-        add(f"Peak memory, batch {batch}", both("peak_memory_bytes", batch), "{:,.1f} MB", 1e-6)
+        add(f"Peak memory, batch {batch}", [n["peak_memory_bytes"].get(batch) for n in networks], "{:,.1f} MB", 1e-6)
     return found
 
 
@@ -168,7 +168,6 @@ def _cost_rows(document: Document) -> list[Sequence[str]]:
 
 
 def _readings(document: Document) -> str:
-    low, high = original.BEST_POINT_SECTION_2, original.BEST_POINT_SECTION_3
     explained = (
         "The original names KL weight 0.25 in its section 2.4 and alpha = 0.75 in its section 3.2, both with T = "
         "4. Here alpha weighs the teacher. Both sections describe one run if the original's alpha weighs the "
@@ -178,40 +177,49 @@ def _readings(document: Document) -> str:
         explained += "Synthetic images cannot say which is meant; the points compare here as follows. "
     elif document.departures:
         explained += "Under this protocol the points compare as follows. "
-    names = arm_at(document.results, *high), arm_at(document.results, *low)
-    if names[0] is not None and names[1] is not None:
-        pairs = paired(document.arms[names[0]], document.arms[names[1]])
-        known = pairs.estimate
-        if known is not None:
-            low_end, high_end = known.interval
-            answer = (
-                "The data support (0.75, 4)"
-                if low_end > 0
-                else "The data support (0.25, 4)"
-                if high_end < 0
-                else "The data support neither over the other"
-            )
-            return (
-                f"{explained}{answer}: on test, (0.75, 4) minus (0.25, 4) is {points(known.mean)} (95 % interval "
-                f"{interval(known)}, paired over {len(pairs.seeds)} seeds, (0.75, 4) better in {pairs.wins})."
-            )
-    cells = document.cell(low), document.cell(high)
-    if any(cell is None for cell in cells):
-        return f"{explained}The grid of this study does not hold both points."
+    return explained + (_readings_on_test(document) or _readings_on_validation(document))
+
+
+def _readings_on_test(document: Document) -> str | None:
+    """What the comparison says of both points; None where it has not two seeds of both."""
+    low, high = (arm_at(document.results, *where) for where in READINGS)
+    if low is None or high is None:
+        return None
+    pairs = paired(document.arms[high], document.arms[low])
+    known = pairs.estimate
+    if known is None:
+        return None
+    low_end, high_end = known.interval
+    answer = (
+        "The data support (0.75, 4)"
+        if low_end > 0
+        else "The data support (0.25, 4)"
+        if high_end < 0
+        else "The data support neither over the other"
+    )
+    return (
+        f"{answer}: on test, (0.75, 4) minus (0.25, 4) is {points(known.mean)} (95 % interval "
+        f"{interval(known)}, paired over {len(pairs.seeds)} seeds, (0.75, 4) better in {pairs.wins})."
+    )
+
+
+def _readings_on_validation(document: Document) -> str:
+    cells = [cell for where in READINGS if (cell := document.cell(where)) is not None]
+    if len(cells) < 2:
+        return "The grid of this study does not hold both points."
     words = [
-        f"({cell['alpha']:g}, {cell['temperature']:g}) "
-        + (percent(cell["value"]) if is_measured(cell) else state_words(cell))
+        f"({cell.point[0]:g}, {cell.point[1]:g}) "
+        + (percent(cell.value) if cell.value is not None else state_words(cell))
         for cell in cells
-        if cell is not None
     ]
     shown = f"On validation, one seed each: {words[0]}, {words[1]}."
-    values = [cell["value"] for cell in cells if cell is not None and is_measured(cell)]
+    values = [cell.value for cell in cells if cell.value is not None]
     if len(values) < 2:
-        return f"{explained}{shown} Without both values the data support neither over the other."
+        return f"{shown} Without both values the data support neither over the other."
     if not_told_apart(min(values), max(values), document.validation_images):
-        return f"{explained}{shown} One seed cannot tell them apart: the data support neither over the other."
-    better = low if values[0] > values[1] else high
+        return f"{shown} One seed cannot tell them apart: the data support neither over the other."
+    better = READINGS[0] if values[0] > values[1] else READINGS[1]
     return (
-        f"{explained}{shown} By one seed the data support ({better[0]:g}, {better[1]:g}); seeds of the final "
+        f"{shown} By one seed the data support ({better[0]:g}, {better[1]:g}); seeds of the final "
         "comparison at both points would say it more firmly."
     )

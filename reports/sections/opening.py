@@ -2,12 +2,13 @@
 
 import statistics
 from collections.abc import Sequence
-from typing import Any
 
 from reports import original
-from reports.evidence import is_measured, reproduced
-from reports.sections.document import UNFINISHED, Document
+from reports.evidence import reproduced
+from reports.results import Arm
+from reports.sections.document import Document
 from reports.sections.words import interval, mean_and_deviation, percent, point, points
+from reports.standing import UNFINISHED
 
 
 def opening(document: Document) -> list[str]:
@@ -82,23 +83,21 @@ def _verdict_on_gain(document: Document) -> str:
     return where + sentence if where else sentence[0].upper() + sentence[1:]
 
 
-def _mean_over(seeds: Sequence[int], arm: dict[str, Any]) -> float:
+def _mean_over(seeds: Sequence[int], arm: Arm) -> float:
     return statistics.fmean(arm["test_accuracy"][arm["seeds"].index(shared)] for shared in seeds)
 
 
 def _verdict_on_point(document: Document) -> str:
+    unfinished = any(cell.standing in UNFINISHED for cell in document.grid)
     if document.best is None:
-        left = [cell for cell in document.results["grid"] if cell["state"] in UNFINISHED]
-        reason = "is not done" if left else "ended without one complete trial"
+        reason = "is not done" if unfinished else "ended without one complete trial"
         return f"The search {reason}, so it names no best alpha and T."
-    others = [cell for cell in document.trained_cells() if is_measured(cell) and not document.is_best(cell)]
-    near = sum(map(document.near_best, others))
-    how_many = "none" if near == 0 else str(near)
-    unfinished = any(cell["state"] in UNFINISHED for cell in document.results["grid"])
+    trained = [cell.standing for cell in document.grid if cell.repeats is None]
+    near, others = trained.count("near best"), trained.count("near best") + trained.count("measured")
     return (
         f"The {'unfinished ' if unfinished else ''}search's best point is "
         f"{point(document.best['alpha'], document.best['temperature'])} with {percent(document.best['value'])} on "
-        f"{document.validation_images:,} validation images, and {how_many} of the {len(others)} other complete points "
+        f"{document.validation_images:,} validation images, and {near or 'none'} of the {others} other complete points "
         "cannot be told apart from it by one seed."
     )
 

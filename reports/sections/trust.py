@@ -1,7 +1,6 @@
 """How far to trust it, how to repeat it, and the manifest."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any
 
 from reports.sections.document import Document
 from reports.sections.words import count, mean_and_deviation, percent, table
@@ -10,7 +9,7 @@ from reports.sections.words import count, mean_and_deviation, percent, table
 def trust(document: Document) -> list[str]:
     """What speaks against the numbers, the commands to repeat them, and the manifest."""
     configuration = document.configuration
-    pruned = sum(cell["state"] == "PRUNED" for cell in document.results["grid"])
+    pruned = sum(cell.standing == "pruned" for cell in document.grid)
     remarks = [
         "The teacher was trained on the whole training set, the validation images among them. What it says of them "
         "is surer than of new images; no student trains on them during the search."
@@ -20,7 +19,7 @@ def trust(document: Document) -> list[str]:
             f"The winner's validation accuracy of {percent(document.best['value'])} is optimistic: it is the best of "
             "many, each with its own luck."
         )
-        values = document.arms.get("best", {}).get("test_accuracy", [])
+        values = document.arms["best"]["test_accuracy"] if "best" in document.arms else []
         if values:
             remark += (
                 f" On test the best arm reaches {mean_and_deviation(values)}, after training on more images and "
@@ -49,11 +48,9 @@ def trust(document: Document) -> list[str]:
 
 
 def _repeat(document: Document) -> list[str]:
-    manifest = document.results["manifest"]
-    starts = manifest.get("starts") or [manifest]
-    usual = f"python -m study.run --preset {document.configuration['preset']}"
-    commands = [*dict.fromkeys(start.get("command", usual) for start in starts)]
-    commits = [*dict.fromkeys(start.get("commit", "unknown") for start in starts)]
+    starts = document.results["manifest"]["starts"]
+    commands = [*dict.fromkeys(start["command"] for start in starts)]
+    commits = [*dict.fromkeys(start["commit"] for start in starts)]
     commands.append(f"python -m reports.build --study {document.results['study']}")
     if commits[-1] != "unknown":
         commands.insert(0, f"git checkout {commits[-1].removesuffix('+changes')}")
@@ -66,16 +63,22 @@ def _repeat(document: Document) -> list[str]:
 
 
 def _manifest(document: Document) -> list[str]:
-    described = {
+    teacher, search = document.teacher, document.results["search"]
+    described: dict[str, object] = {
         "student's training": document.configuration["recipe"],
-        "teacher": {key: document.teacher.get(key) for key in ("name", "origin", "epochs", "hash")},
+        "teacher": {
+            "name": teacher["name"],
+            "origin": teacher["origin"],
+            "epochs": teacher.get("epochs"),
+            "hash": teacher["hash"],
+        },
         "data hash": document.data["hash"],
-        "search": {key: document.results["search"].get(key) for key in ("started", "finished")},
+        "search": {"started": search["started"], "finished": search["finished"]},
     }
     return ["### Manifest", table(["Key", "Value"], [*_flat({**described, **document.results["manifest"]})])]
 
 
-def _flat(nested: Mapping[str, Any], above: str = "") -> Iterable[tuple[str, str]]:
+def _flat(nested: Mapping[str, object], above: str = "") -> Iterable[tuple[str, str]]:
     for key, value in nested.items():
         name = f"{above}{key}".replace("_", " ")
         if isinstance(value, Mapping):

@@ -3,12 +3,12 @@
 import re
 import statistics
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import pandas as pd
 
 from reports.evidence import Estimate, sample_deviation
-from reports.figures import STATE_WORDS
+from reports.results import Arm, Trial
+from reports.standing import Cell
 
 
 def percent(share: float | None) -> str:
@@ -64,7 +64,20 @@ def mean(values: Sequence[float], words: str) -> str:
     return words.format(statistics.fmean(values)) if values else "-"
 
 
-def state_words(cell: dict[str, Any]) -> str:
+def state_words(cell: Cell) -> str:
     """The state of a cell that has no value, and after which epoch it ended."""
-    after = f" after epoch {cell['epochs']}" if cell["epochs"] else ""
-    return STATE_WORDS[cell["state"]] + (after if cell["state"] in ("PRUNED", "FAIL") else "")
+    stopped = cell.standing in ("pruned", "failed") and cell.trial["epochs"]
+    return f"{cell.standing} after epoch {cell.trial['epochs']}" if stopped else cell.standing
+
+
+def trial_label(cell: Trial) -> str:
+    """A trial and its point, as the figures name it."""
+    return f"trial {cell['number']}: alpha {cell['alpha']:.3g}, T {cell['temperature']:.3g}"
+
+
+def arm_label(name: str, arm: Arm) -> str:
+    """An arm in words."""
+    if arm["alpha"] == 0:
+        return f"{name} (no teacher)"
+    point = f"({arm['alpha']:.3g}, {arm['temperature']:.3g})"
+    return name if name.replace(" ", "") == point[1:-1].replace(" ", "") else f"{name} {point}"

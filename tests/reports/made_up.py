@@ -10,12 +10,19 @@ from typing import Any
 from PIL import Image
 
 from data.cifar100 import CLASSES, GROUP_OF
-from reports import Results
+from reports.results import Arm, Best, Epoch, Network, Recipe, Results, State, Trial
 
 ALPHAS = [0.0, 0.25, 0.5, 0.75]
 TEMPERATURES = [1.0, 2.0, 4.0, 8.0]
 IMAGES_BY_CLASS = 100
 BINS = 15
+VERSIONS = {"python": "3.11.9", "torch": "2.14.0"}
+HARDWARE: dict[str, str | int] = {
+    "device": "cpu",
+    "name": "a made-up processor",
+    "threads": 2,
+    "system": "Linux x86_64",
+}
 
 
 def made_up_results(
@@ -42,29 +49,34 @@ def made_up_results(
     for cell in grid:
         point = cell["alpha"], cell["temperature"]
         if cell["alpha"] == 0 and cell["temperature"] != 1:
-            cell |= {"repeats": 0, "curve": [], "epochs": 0, "seconds": 0.0, "value": grid[0]["value"]}
+            repeat = {"repeats": 0, "curve": [], "epochs": 0, "seconds": 0.0, "value": grid[0]["value"], "pruner": None}
+            cell.update(repeat)  # type: ignore[typeddict-item]
         if point in pruned:
-            cell |= _stopped("PRUNED", cell, epochs)
+            stop(cell, "PRUNED", epochs)
         if point in failed:
-            cell |= _stopped("FAIL", cell, epochs) | {"reason": "the loss became nan in epoch 6"}
+            stop(cell, "FAIL", epochs)
+            cell["reason"] = "the loss became nan in epoch 6"
     tpe = [
         _trial(16 + n, chance.random(), 2 ** (4 * chance.random()), level + gain * chance.random(), epochs, chance)
         for n in range(tpe_trials)
     ]
     for cell in tpe[1::3]:
-        cell |= _stopped("PRUNED", cell, epochs)
+        stop(cell, "PRUNED", epochs)
     ceiling = max((cell["value"] for cell in grid if cell["value"] is not None), default=None)
     best_cell = next(cell for cell in grid if (cell["alpha"], cell["temperature"]) == best)
     if best_cell["state"] == "COMPLETE":
         for cell in grid:
             if cell is best_cell or (cell["alpha"] == best_cell["alpha"] == 0):
                 cell["value"] = ceiling
-    best_value = best_cell["value"]
+    best_entry: Best | None = None
+    if best_cell["value"] is not None:
+        number, value = best_cell["number"] or 0, best_cell["value"]
+        best_entry = {"alpha": best[0], "temperature": best[1], "number": number, "value": value, "sampler": "grid"}
     arms = {"baseline": made_up_arm(0.0, 1.0, seeds, level, epochs), "best": made_up_arm(*best, seeds, level, epochs)}
     if best[0] != 0:
         arms["best"] = made_up_arm(*best, seeds, level + gain, epochs)
     trained = [cell for cell in grid + tpe if cell["curve"]]
-    recipe = {
+    recipe: Recipe = {
         "epochs": epochs,
         "batch_size": 128 if preset == "full" else 64,
         "learning_rate": 0.1,
@@ -84,6 +96,7 @@ def made_up_results(
             "epochs": epochs,
             "train_images": {"full": 45_000, "quick": 15_000, "demo": 4_000}[preset],
             "seed": 0,
+            "seeds": len(seeds),
             "final_seeds": list(seeds),
             "pruner": "median",
             "alphas": ALPHAS,
@@ -106,23 +119,33 @@ def made_up_results(
             "channels": 3,
             "samples": [{"class": name, "png": _made_up_image(chance)} for name in classes[:100:5]],
         },
-        "teacher": _network(teacher_network, 7_433_860 if preset == "full" else 278_324, 0.67, 1.2, chance)
-        | {"hash": "ff" * 32, "origin": "trained by python -m study.teacher", "epochs": 40},
-        "student": _network("StudentCNN", 799_652, level + gain, 2.4, chance),
+        "teacher": {
+            **_network(teacher_network, 7_433_860 if preset == "full" else 278_324),
+            "hash": "ff" * 32,
+            "data": "CIFAR-100",
+            "data_hash": "00" * 32,
+            "classes": 100,
+            "test_accuracy": 0.67,
+            "test_loss": 1.2,
+            "calibration": _bins(0.67),
+            "correct_by_class": [round(IMAGES_BY_CLASS * (0.67 + chance.uniform(-0.2, 0.2))) for _ in range(100)],
+            "versions": VERSIONS,
+            "hardware": HARDWARE,
+            "date": "2025-01-01",
+            "origin": "trained by python -m study.teacher",
+            "weights": "parameters rounded to float16",
+            "before_rounding": {"hash": "ee" * 32, "test_accuracy": 0.67, "test_loss": 1.2},
+            "recipe": recipe,
+            "seed": 0,
+            "epochs": 40,
+            "training_seconds": 1000.0,
+        },
+        "student": {**_network("StudentCNN", 799_652), "test_accuracy": level + gain},
         "grid": grid,
         "tpe": tpe,
-        "best": None
-        if best_value is None
-        else {
-            "alpha": best[0],
-            "temperature": best[1],
-            "number": best_cell["number"],
-            "value": best_value,
-            "sampler": "grid",
-        },
+        "best": best_entry,
         "arms": arms,
         "search": {
-            "workers": 1,
             "tpe_trials": tpe_trials,
             "epochs_trained": sum(cell["epochs"] for cell in trained),
             "epochs_full": epochs * len(trained),
@@ -131,10 +154,19 @@ def made_up_results(
             "finished": "2025-01-01T11:00:00+00:00",
         },
         "manifest": {
-            "versions": {"python": "3.11.9", "torch": "2.14.0"},
-            "hardware": {"device": "cpu", "name": "a made-up processor", "threads": 2, "system": "Linux x86_64"},
-            "commit": "0123456789ab",
-            "command": f"python -m study.run --preset {preset}",
+            "data_hash": "00" * 32,
+            "teacher_hash": "ff" * 32,
+            "search_seed": 0,
+            "final_seeds": list(seeds),
+            "starts": [
+                {
+                    "date": "2025-01-01 10:00",
+                    "command": f"python -m study.run --preset {preset}",
+                    "commit": "0123456789ab",
+                    "versions": VERSIONS,
+                    "hardware": HARDWARE,
+                }
+            ],
         },
     }
 
@@ -168,15 +200,11 @@ def odd_cases() -> dict[str, Results]:
     cases["nothing finished"]["arms"] = {}
     cases["nothing finished"]["best"] = None
     for index, cell in enumerate(cases["nothing finished"]["grid"]):
-        missing: dict[str, Any] = {
-            "state": "MISSING",
-            "value": None,
-            "epochs": 0,
-            "curve": [],
-            "number": None,
-            "repeats": None,
-        }
-        cell |= missing if index else _stopped("RUNNING", cell, 4)
+        if index:
+            cell.update({"state": "MISSING", "value": None, "epochs": 0, "curve": [], "number": None, "repeats": None})
+            cell["pruner"] = None
+        else:
+            stop(cell, "RUNNING", 4)
     cases["no arms"]["arms"] = {}
     _drop_run(cases["a failed run"]["arms"]["best"], 2)
     for _ in range(5):
@@ -185,26 +213,27 @@ def odd_cases() -> dict[str, Results]:
     cases["arms at both of the original's points"]["arms"]["0.25,4"] = made_up_arm(
         0.25, 4.0, (1, 2, 3, 4, 5), 0.545, 100
     )
-    for network in ("teacher", "student"):
-        for key in ("calibration", "latency_seconds", "peak_memory_bytes", "correct_by_class", "test_loss"):
-            cases["little known of the networks"][network][key] = None
+    cases["little known of the networks"]["teacher"]["peak_memory_bytes"] = {"1": None, "128": None}
+    cases["little known of the networks"]["student"]["peak_memory_bytes"] = {"1": None, "128": None}
+    cases["little known of the networks"]["student"]["test_accuracy"] = None
     for cell in cases["TPE all pruned"]["tpe"]:
-        cell |= _stopped("PRUNED", cell, 10)
+        stop(cell, "PRUNED", 10)
     cases["no pruner"]["configuration"]["pruner"] = "none"
+    for cell in cases["no pruner"]["grid"]:
+        cell["pruner"] = "none"
     return cases
 
 
-def _drop_run(arm: dict[str, Any], index: int) -> None:
+def _drop_run(arm: Arm, index: int) -> None:
     arm["failed"].append({"seed": arm["seeds"][index], "reason": "the loss became nan in epoch 3"})
+    lists: Any = arm
     for key in ("seeds", "test_accuracy", "test_loss", "correct_by_class", "calibration", "seconds", "curves"):
-        del arm[key][index]
+        del lists[key][index]
     if not arm["seeds"]:
         arm["images_by_class"] = []
 
 
-def made_up_arm(
-    alpha: float, temperature: float, seeds: tuple[int, ...], accuracy: float, epochs: int
-) -> dict[str, Any]:
+def made_up_arm(alpha: float, temperature: float, seeds: tuple[int, ...], accuracy: float, epochs: int) -> Arm:
     """One arm; the images of a seed are equally hard for every arm."""
     correct_by_class = []
     for seed in seeds:
@@ -225,7 +254,12 @@ def made_up_arm(
         "seconds": [300.0 for _ in seeds],
         "curves": [
             [
-                {**epoch, "validation_loss": None, "validation_accuracy": None}
+                {
+                    "train_loss": epoch["train_loss"],
+                    "validation_loss": None,
+                    "validation_accuracy": None,
+                    "seconds": epoch["seconds"],
+                }
                 for epoch in _curve(accuracy, epochs, chance)
             ]
             for _ in seeds
@@ -234,7 +268,7 @@ def made_up_arm(
     }
 
 
-def _trial(number: int, alpha: float, temperature: float, level: float, epochs: int, chance: random.Random) -> Any:
+def _trial(number: int, alpha: float, temperature: float, level: float, epochs: int, chance: random.Random) -> Trial:
     curve = _curve(level + chance.gauss(0, 0.004), epochs, chance)
     return {
         "alpha": alpha,
@@ -251,14 +285,14 @@ def _trial(number: int, alpha: float, temperature: float, level: float, epochs: 
     }
 
 
-def _stopped(state: str, cell: dict[str, Any], epochs: int) -> dict[str, Any]:
-    trained = epochs // 2
-    repeats = {"curve": [], "epochs": 0} if cell["repeats"] is not None else {}
-    return {"state": state, "value": None, "epochs": trained, "curve": cell["curve"][:trained]} | repeats
+def stop(cell: Trial, state: State, epochs: int) -> None:
+    """End a trial half-way; one that repeats another has not trained at all."""
+    trained = 0 if cell["repeats"] is not None else epochs // 2
+    cell.update({"state": state, "value": None, "epochs": trained, "curve": cell["curve"][:trained]})
 
 
-def _curve(level: float, epochs: int, chance: random.Random) -> list[dict[str, Any]]:
-    curve = []
+def _curve(level: float, epochs: int, chance: random.Random) -> list[Epoch]:
+    curve: list[Epoch] = []
     for epoch in range(1, epochs + 1):
         learned = 1 - math.exp(-4 * epoch / epochs)
         curve.append(
@@ -281,14 +315,10 @@ def _bins(accuracy: float) -> list[list[float]]:
     return bins
 
 
-def _network(name: str, parameters: int, accuracy: float, loss: float, chance: random.Random) -> dict[str, Any]:
+def _network(name: str, parameters: int) -> Network:
     return {
         "name": name,
         "parameters": parameters,
-        "test_accuracy": accuracy,
-        "test_loss": loss,
-        "correct_by_class": [round(IMAGES_BY_CLASS * min(1, accuracy + chance.uniform(-0.2, 0.2))) for _ in range(100)],
-        "calibration": _bins(accuracy),
         "multiply_adds": 50 * parameters,
         "bytes": 4 * parameters,
         "latency_seconds": {"1": 1e-9 * parameters + 1e-3, "128": 5e-8 * parameters + 1e-2},

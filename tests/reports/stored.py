@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from reports import Results
 from reports.collect import collect as collect_opened
 from reports.dashboard import refresh as refresh_opened
 from reports.export import export as export_opened
+from reports.results import Results
 from storage.open_study import open_study, read_study
 
 

@@ -88,34 +88,77 @@ def test_published_reports_match_their_results() -> None:
 
 
 @pytest.mark.parametrize("published", sorted(build.PUBLISHED.glob("*/")), ids=lambda path: path.name)
-def test_a_published_report_is_built_again_from_its_results(published: Path, tmp_path: Path) -> None:
-    build.write_report(json.loads((published / "results.json").read_text()), tmp_path)
-    for name in ("results.json", "trials.csv"):
-        assert (tmp_path / name).read_bytes() == (published / name).read_bytes()
-    text, page = (published / "report.md").read_text(), (tmp_path / "report.html").read_text()
-    names = re.findall(r"\]\(figures/(\w+)\.png\)", text)
-    assert names
-    assert re.findall(r'<div class="figure" id="(\w+)"', page) == names
-    drawn = {path.stem: build._stored_fingerprint(path) for path in tmp_path.glob("figures/*.png")}
-    if drawn:
-        assert drawn == {name: build._stored_fingerprint(published / "figures" / f"{name}.png") for name in names}
-    else:  # no browser: no figures in the text
-        text = re.sub(r"!\[figure: .*\n\n\*.*\*\n\n", "", text)
-    assert (tmp_path / "report.md").read_text() == text
+@pytest.mark.usefixtures("no_browser")
+def test_a_published_report_is_drawn_again_from_its_results(published: Path, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(published, tmp_path / "copy"))
+    (copy / "report.md").write_text("old")
+    (copy / "trials.csv").unlink()
+    before = {path.relative_to(copy): path.read_bytes() for path in copy.glob("figures/*.png")}
+    build.main(["--render", str(copy)])
+    for name in ("results.json", "trials.csv", "report.md"):
+        assert (copy / name).read_bytes() == (published / name).read_bytes()
+    assert {path.relative_to(copy): path.read_bytes() for path in copy.glob("figures/*.png")} == before
+    names = re.findall(r"\]\(figures/(\w+)\.png\)", (copy / "report.md").read_text())
+    assert {path.stem for path in before} == set(names)
+    assert re.findall(r'<div class="figure" id="(\w+)"', (copy / "report.html").read_text()) == names
+
+
+def foreign_image(path: Path) -> bytes:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (4, 4)).save(path)
+    return path.read_bytes()
 
 
 @pytest.mark.usefixtures("no_browser")
-def test_without_a_browser_the_report_is_whole_and_no_old_figure_stays(
+def test_without_a_browser_the_report_is_whole_and_what_others_drew_stays(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (tmp_path / "figures").mkdir()
-    (tmp_path / "figures" / "grid.png").write_bytes(b"old")
+    mine = foreign_image(tmp_path / "figures" / "my-own-plot.png")
     build.write_report(made_up_results(), tmp_path)
-    assert list(tmp_path.glob("figures/*")) == []
+    assert [path.read_bytes() for path in tmp_path.glob("figures/*")] == [mine]
     assert "figures/" not in (tmp_path / "report.md").read_text()
     assert build.differences(tmp_path) == []
     (line,) = capsys.readouterr().err.splitlines()
-    assert line.startswith("no PNG figures")
+    assert line.startswith("no PNG figures, the page has them all the same: ")
+
+
+def test_figures_of_other_results_go_and_what_others_drew_stays(report: Path) -> None:
+    mine = foreign_image(report / "figures" / "my-own-plot.png")
+    assert (report / "figures" / "tpe.png").exists()
+    build.write_report(made_up_results(), report)
+    assert (report / "figures" / "my-own-plot.png").read_bytes() == mine
+    assert {path.stem for path in report.glob("figures/*")} == {*figures(made_up_results()), "my-own-plot"}
+    assert build.differences(report) == []
+
+
+@pytest.mark.usefixtures("no_browser")
+def test_without_a_browser_a_figure_stays_only_where_it_shows_the_same(
+    report: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results = made_up_results(tpe_trials=4)
+    results["arms"]["best"]["test_accuracy"][0] += 0.01
+    build.write_report(results, report)
+    text = (report / "report.md").read_text()
+    names = {path.stem for path in report.glob("figures/*.png")}
+    assert set(re.findall(r"\]\(figures/(\w+)\.png\)", text)) == names
+    assert names == figures(results).keys() - {"comparison"}
+    assert f"no PNG figures, but for {len(names)} drawn before: " in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("no_browser")
+def test_a_file_with_the_name_of_a_figure_that_others_drew_is_not_overwritten(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mine = foreign_image(tmp_path / "figures" / "grid.png")
+    (tmp_path / "results.json").write_bytes(build.as_json(made_up_results()))
+    with pytest.raises(SystemExit):
+        build.main(["--render", str(tmp_path)])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"error: {tmp_path / 'figures' / 'grid.png'}: is no figure of a report; move it away")
+    with pytest.raises(build.ForeignFigureError):
+        build.write_report(made_up_results(), tmp_path)
+    assert (tmp_path / "figures" / "grid.png").read_bytes() == mine
+    assert {path.name for path in tmp_path.iterdir()} == {"figures", "results.json"}
 
 
 @pytest.mark.usefixtures("no_browser")
@@ -146,8 +189,12 @@ def test_a_fingerprint_changes_with_a_number_and_not_with_its_last_bits() -> Non
     assert build.fingerprint(figures(results)["comparison"]) != before
 
 
-def test_a_missing_storage_is_one_line_with_the_next_command(tmp_path: Path) -> None:
+def test_a_missing_storage_is_one_line_with_the_next_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     with pytest.raises(SystemExit) as stopped:
         build.main(["--runs-dir", str(tmp_path)])
-    assert stopped.value.code == f"error: {tmp_path / 'study.db'}: not there; python -m study.run makes it"
+    assert stopped.value.code == 1
+    line = f"error: {tmp_path / 'study.db'}: not there; python -m study.run makes it\n"
+    assert capsys.readouterr().err == line
     assert list(tmp_path.iterdir()) == []

@@ -24,28 +24,12 @@ from reports.dashboard import KEPT, main
 from reports.live import kept_current
 from reports.notes import comparison_note, study_note, trial_note
 from storage.study_storage import open_claims, open_storage, sqlite_url
-from study.run import main as study_main
 from study.sampler import suggest
-from study.teacher import main as teacher_main
 from tests.reports.made_up import made_up_results
 from tests.reports.stored import refresh
 from tests.reports.test_page import BROWSER
 
 ROOT = Path(__file__).parents[2]
-SMALL = ["--preset", "demo", "--epochs", "2", "--train-images", "320", "--seeds", "1"]
-SMALL += ["--alphas", "0,0.5", "--temperatures", "1,4"]
-
-
-@pytest.fixture(scope="module")
-def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The runs folder of a small real study, with what the dashboard shows of it."""
-    folder = tmp_path_factory.mktemp("dashboard") / "runs"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BROWSER_PATH", "/nowhere")  # no PNG figures
-        teacher_main(["--preset", "demo", "--epochs", "1", "--runs-dir", str(folder)])
-        study_main([*SMALL, "--runs-dir", str(folder)])
-    refresh(sqlite_url(folder / "study.db"), "demo")
-    return folder
 
 
 @pytest.fixture
@@ -118,7 +102,8 @@ def test_the_note_of_a_study_that_has_just_begun(url: str) -> None:
     ],
 )
 def test_a_trial_that_is_not_what_it_seems_says_so(trial: dict[str, Any], expected: str | None) -> None:
-    note = trial_note({"repeats": None, "reason": None, "epochs": 10, **trial}, epochs=10)
+    described: Any = {"repeats": None, "reason": None, "epochs": 10, **trial}
+    note = trial_note(described, epochs=10)
     assert note is None if expected is None else expected in str(note)
 
 
@@ -139,7 +124,7 @@ def test_a_second_refresh_writes_nothing(url: str) -> None:
     before = {name: stored_rows(load(url, name)) for name in ("demo", "demo-comparison")}
     refresh(url, "demo")
     assert {name: stored_rows(load(url, name)) for name in before} == before
-    assert get_plotly_graph_objects(before["demo"]).keys() == {"grid", "curves"}
+    assert get_plotly_graph_objects(before["demo"]).keys() == {"grid", "trials"}
     assert get_plotly_graph_objects(before["demo-comparison"]).keys() == {"comparison"}
 
 
@@ -202,16 +187,24 @@ def test_notes_are_current_when_the_block_has_ended_and_its_error_passes(url: st
 # The command.
 
 
-def test_without_a_study_the_command_says_what_makes_one(tmp_path: Path) -> None:
-    with pytest.raises(SystemExit, match=r"study\.db: not there; python -m study\.run makes it$"):
-        main(["--runs-dir", str(tmp_path)])
+def refused(capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        main(list(options))
+    assert stopped.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
 
 
-def test_a_port_that_is_taken_is_one_line(studied: Path) -> None:
+def test_without_a_study_the_command_says_what_makes_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = refused(capsys, "--runs-dir", str(tmp_path))
+    assert line.endswith("study.db: not there; python -m study.run makes it")
+
+
+def test_a_port_that_is_taken_is_one_line(studied: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        with pytest.raises(SystemExit, match=rf"^error: 127\.0\.0\.1:{port}: Address already in use"):
-            main(["--runs-dir", str(studied), "--port", str(port)])
+        line = refused(capsys, "--runs-dir", str(studied), "--port", str(port))
+    assert line.startswith(f"error: 127.0.0.1:{port}: Address already in use")
 
 
 # The page.
@@ -271,14 +264,14 @@ def test_figures_are_in_their_order_and_one_below_the_other_on_a_phone(
     page, _ = browsed
     page.goto(f"{address}/studies/1")
     places = places_of_figures(page)
-    assert places["grid"]["y"] == places["curves"]["y"]
-    assert places["grid"]["x"] < places["curves"]["x"]
+    assert places["grid"]["y"] == places["trials"]["y"]
+    assert places["grid"]["x"] < places["trials"]["x"]
     page.set_viewport_size({"width": 390, "height": 800})
     page.goto(f"{address}/studies/1")
     places = places_of_figures(page)
     page.set_viewport_size({"width": 1400, "height": 1000})
-    assert places["grid"]["x"] == places["curves"]["x"]
-    assert places["grid"]["y"] < places["curves"]["y"]
+    assert places["grid"]["x"] == places["trials"]["x"]
+    assert places["grid"]["y"] < places["trials"]["y"]
     assert places["grid"]["x"] + places["grid"]["width"] <= 390
 
 

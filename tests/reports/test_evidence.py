@@ -2,6 +2,7 @@
 
 import copy
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ from reports.evidence import (
     calibration_error,
     estimate,
     estimate_of,
-    gains,
+    gains_by_name,
     not_told_apart,
     paired,
     pool_bins,
@@ -25,7 +26,7 @@ from reports.evidence import (
 from tests.reports.made_up import made_up_results
 
 
-def arm(seeds: list[int], accuracy: list[float]) -> dict[str, object]:
+def arm(seeds: list[int], accuracy: list[float]) -> Any:
     return {"seeds": seeds, "test_accuracy": accuracy}
 
 
@@ -124,7 +125,7 @@ def test_near_accuracies_are_not_told_apart_and_far_ones_are() -> None:
     assert not not_told_apart(0.5412, 0.5610, 50_000)
 
 
-def grid(values: list[list[float]]) -> list[dict[str, object]]:
+def grid(values: list[list[float]]) -> Any:
     return [
         {"alpha": float(row), "temperature": float(column), "state": "COMPLETE", "value": value}
         for row, line in enumerate(values)
@@ -173,7 +174,7 @@ def test_gains_by_group_weigh_classes_by_images_and_pair_by_seed() -> None:
         "correct_by_class": [[5, 15], [4, 12]],
     }
     results["arms"]["best"] |= {"seeds": [1, 2], "images_by_class": [10, 30], "correct_by_class": [[6, 18], [9, 15]]}
-    (gain,) = gains(results, ["one", "one"])
+    (gain,) = gains_by_name(results, ["one", "one"])
     assert gain.paired.seeds == [1, 2]
     assert gain.paired.differences == pytest.approx([8 / 40, 4 / 40])
     assert (gain.before, gain.after) == pytest.approx((18 / 40, 24 / 40))
@@ -182,6 +183,6 @@ def test_gains_by_group_weigh_classes_by_images_and_pair_by_seed() -> None:
 def test_an_arm_without_runs_has_no_gains_and_is_found_at_no_point() -> None:
     results = copy.deepcopy(made_up_results())
     results["arms"]["best"] |= {"seeds": [], "test_accuracy": [], "correct_by_class": [], "images_by_class": []}
-    assert gains(results, results["data"]["groups"]) == []
+    assert gains_by_name(results, results["data"]["groups"]) == []
     assert arm_at(results, 0.75, 4.0) is None
     assert arm_at(results, 0.0, 8.0) == "baseline"

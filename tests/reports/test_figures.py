@@ -1,10 +1,14 @@
 """Figures are drawn for what there is, and say what they show."""
 
+import re
+
 import plotly.io
 import pytest
 
-from reports import Results
-from reports.figures import BLUE, GREEN, GREY, ORANGE, PURPLE, grid_cells
+from reports.drawing import BLUE, GREEN, GREY, ORANGE, PURPLE
+from reports.markdown import render
+from reports.results import Results
+from reports.sections.grid import drawn_cells
 from tests.reports.conftest import DrawnCases
 from tests.reports.made_up import made_up_results, odd_cases
 
@@ -32,7 +36,7 @@ def test_figures_without_something_to_show_are_left_out(drawn_cases: DrawnCases)
 def lines_at(results: Results, alpha: float, temperature: float) -> tuple[str, ...]:
     configuration = results["configuration"]
     place = configuration["alphas"].index(alpha), configuration["temperatures"].index(temperature)
-    return next(cell.lines for cell in grid_cells(results) if (cell.row, cell.column) == place)
+    return next(cell.lines for cell in drawn_cells(results) if (cell.row, cell.column) == place)
 
 
 def test_cells_of_the_grid_are_told_apart_in_words() -> None:
@@ -45,6 +49,17 @@ def test_cells_of_the_grid_are_told_apart_in_words() -> None:
     assert lines_at(results, 0.0, 1.0)[1] == ""
 
 
+@pytest.mark.parametrize("case", CASES)
+def test_table_and_heatmap_mark_the_same_cells(case: str) -> None:
+    results = CASES[case]
+    table = [row for row in render(results).split("\n") if row.startswith("| **")]
+    marks = [[re.search(r"best|≈|$", cell) for cell in row.split("|")[2:-1]] for row in table]
+    told = {(row, column): mark[0] for row, line in enumerate(marks) for column, mark in enumerate(line) if mark}
+    assert len(told) == 16
+    for cell in drawn_cells(results):
+        assert told[cell.row, cell.column] == (re.search(r"best|≈|$", " ".join(cell.lines[1:])) or [""])[0]
+
+
 def test_a_repeat_of_the_best_is_a_repeat_and_nothing_more() -> None:
     results = CASES["alpha 0 best"]
     assert lines_at(results, 0.0, 1.0)[1] == "best"
@@ -55,7 +70,7 @@ def test_cells_that_have_no_value_are_told_apart_by_pattern_too() -> None:
     results = made_up_results()
     results["grid"][5] |= {"state": "RUNNING", "value": None}
     results["grid"][6] |= {"state": "MISSING", "value": None}
-    patterns = [cell.pattern for cell in grid_cells(results)]
+    patterns = [cell.pattern for cell in drawn_cells(results)]
     unlike = {patterns[index] for index in (1, 4, 5, 6, 11)}  # repeat, pruned, running, missing, failed
     assert len(unlike) == 5
 

@@ -58,7 +58,7 @@ def test_alpha_0_takes_its_epochs_once(workers: int) -> None:
     assert seen.accuracy_lost == 0.0
 
 
-def results(epochs: int) -> dict[str, Any]:
+def results(epochs: int) -> Any:
     def cell(number: int, alpha: float, temperature: float, repeats: int | None) -> dict[str, Any]:
         curve = [] if repeats is not None else [{"validation_accuracy": 0.1 * alpha + epoch} for epoch in range(epochs)]
         return {"number": number, "alpha": alpha, "temperature": temperature, "repeats": repeats, "curve": curve}

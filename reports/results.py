@@ -1,0 +1,321 @@
+"""What ``results.json`` holds, key by key: what ``reports.collect`` writes and everything else in this room reads.
+
+Accuracies are shares 0 to 1, losses nats, times seconds. Every key is there unless it says when not. Results that an
+earlier version stored are brought to this form when they are read, by ``lifted`` alone.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NotRequired, TypedDict
+
+from storage.errors import PlainError
+
+FORMAT = 1
+"""Of ``results.json``; stored results that do not name theirs have this one."""
+
+State = Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING", "MISSING"]
+"""Of a trial as Optuna has it; MISSING where no trial has begun at a point of the grid."""
+
+Bins = Sequence[Sequence[float]]
+"""Calibration: for each bin of confidence the images, the sum of their confidence, and the images correct."""
+
+
+class ResultsError(PlainError):
+    """Stored results that this version cannot read; the message is one line."""
+
+
+class Epoch(TypedDict):
+    """One point of the curve of a trial; the training loss is that which is trained on."""
+
+    train_loss: float
+    validation_loss: float
+    validation_accuracy: float
+    seconds: float
+
+
+class RunEpoch(TypedDict):
+    """One point of the curve of a run of the comparison, which has no validation images."""
+
+    train_loss: float
+    validation_loss: None
+    validation_accuracy: None
+    seconds: float
+
+
+class Trial(TypedDict):
+    """One trial of the search, or a point of the grid without one.
+
+    Attributes:
+        number: None where the state is MISSING.
+        value: validation accuracy; None unless the state is COMPLETE.
+        epochs: that it trained; 0 where it repeats another.
+        repeats: the number of the trial whose state and value it took, at alpha = 0.
+        reason: why it failed.
+        pruner: ``median`` or ``none``; None where it trained nothing.
+        curve: empty while it runs, and where it repeats another.
+    """
+
+    alpha: float
+    temperature: float
+    number: int | None
+    state: State
+    value: float | None
+    epochs: int
+    repeats: int | None
+    seconds: float
+    reason: str | None
+    pruner: str | None
+    curve: list[Epoch]
+
+
+class FailedRun(TypedDict):
+    """A run of the comparison that failed and was not run again."""
+
+    seed: int
+    reason: str | None
+
+
+class Arm(TypedDict):
+    """The runs of one pair that ended, in the order of their seeds: lists have one entry a seed.
+
+    Attributes:
+        correct_by_class: test images of each class that a network classified correctly.
+        images_by_class: test images of each class; empty where no run has ended.
+    """
+
+    alpha: float
+    temperature: float
+    seeds: list[int]
+    test_accuracy: list[float]
+    test_loss: list[float]
+    correct_by_class: list[list[int]]
+    images_by_class: list[int]
+    calibration: list[Bins]
+    seconds: list[float]
+    curves: list[list[RunEpoch]]
+    failed: list[FailedRun]
+
+
+class Best(TypedDict):
+    """The best complete trial of the grid."""
+
+    alpha: float
+    temperature: float
+    number: int
+    value: float
+    sampler: str
+
+
+class Recipe(TypedDict):
+    """How the student is trained: ``storage.configuration.Recipe``."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    momentum: float
+    nesterov: bool
+    weight_decay: float
+    schedule: str
+    step_epochs: list[int]
+    step_factor: float
+    precision: str
+
+
+class Configuration(TypedDict):
+    """``storage.configuration.Configuration`` as last given, with what follows from it.
+
+    Attributes:
+        seeds: how many runs each arm of the comparison is to have.
+        pruner: of the last command; that of a trial is its own.
+        epochs: of the recipe.
+        train_images: that the search trains on.
+        final_seeds: of the last command; those of an arm are its own.
+    """
+
+    preset: str
+    dataset: str
+    teacher_network: str
+    teacher_recipe: str
+    recipe: Recipe
+    train_images: int
+    alphas: list[float]
+    temperatures: list[float]
+    seed: int
+    seeds: int
+    pruner: str
+    epochs: int
+    final_seeds: list[int]
+
+
+Sample = TypedDict("Sample", {"class": str, "png": str})
+"""One training image of a class, as base64 of a PNG."""
+
+
+class Data(TypedDict):
+    """The images, as stored when the study was begun.
+
+    Attributes:
+        groups: the group of each class.
+        official_train_images: of the data set, before validation images are kept apart.
+        image_size: height and width in pixels.
+        samples: one a group.
+    """
+
+    name: str
+    synthetic: bool
+    hash: str
+    classes: list[str]
+    groups: list[str]
+    official_train_images: int
+    test_images: int
+    train_images: int
+    validation_images: int
+    image_size: int
+    channels: int
+    samples: list[Sample]
+
+
+class Network(TypedDict):
+    """What a network costs, as ``models.cost.Cost`` has it; by batch size where it is a dict.
+
+    Attributes:
+        peak_memory_bytes: None where it could not be measured.
+    """
+
+    name: str
+    parameters: int
+    multiply_adds: int
+    bytes: int
+    latency_seconds: dict[str, float]
+    peak_memory_bytes: dict[str, int | None]
+
+
+class Student(Network):
+    """The student; ``test_accuracy`` is the best arm's mean, None before its first run has ended."""
+
+    test_accuracy: float | None
+
+
+class Teacher(Network):
+    """The teacher with the card that is stored beside its weights.
+
+    Attributes:
+        origin: how it came here, in words.
+        recipe, seed, epochs, training_seconds: absent where it was imported.
+        weights, before_rounding: absent where it was imported, or trained before weights were rounded.
+    """
+
+    hash: str
+    data: str
+    data_hash: str
+    classes: int
+    test_accuracy: float
+    test_loss: float
+    calibration: Bins
+    correct_by_class: list[int]
+    versions: dict[str, str]
+    hardware: dict[str, str | int]
+    date: str
+    origin: str
+    recipe: NotRequired[Recipe]
+    seed: NotRequired[int]
+    epochs: NotRequired[int]
+    training_seconds: NotRequired[float]
+    weights: NotRequired[str]
+    before_rounding: NotRequired[dict[str, str | float]]
+
+
+class Search(TypedDict):
+    """What the search took.
+
+    Attributes:
+        tpe_trials: asked for.
+        epochs_full: that the trials of ``epochs_trained`` would have trained without a pruner.
+        started, finished: of the first and the last trial, as ISO dates; None where there is none.
+        workers: absent where it is not known.
+    """
+
+    tpe_trials: int
+    epochs_trained: int
+    epochs_full: int
+    seconds: float
+    started: str | None
+    finished: str | None
+    workers: NotRequired[int]
+
+
+class Start(TypedDict):
+    """One command that began the study or went on with it, with what it ran on."""
+
+    date: str
+    command: str
+    commit: str
+    versions: dict[str, str]
+    hardware: dict[str, str | int]
+
+
+class Manifest(TypedDict):
+    """What repeats the study; ``final_seeds`` are those of the last command."""
+
+    data_hash: str
+    teacher_hash: str
+    search_seed: int
+    final_seeds: list[int]
+    starts: list[Start]
+
+
+class Results(TypedDict):
+    """Everything a report needs of one study; lists may be incomplete while it runs.
+
+    Attributes:
+        format: absent in format 1.
+        grid: one entry a point, in the order of the grid.
+        best: None before a trial of the grid is complete.
+        arms: by name; an arm is there once a run of it has begun.
+    """
+
+    format: NotRequired[int]
+    study: str
+    configuration: Configuration
+    data: Data
+    teacher: Teacher
+    student: Student
+    grid: list[Trial]
+    tpe: list[Trial]
+    best: Best | None
+    arms: dict[str, Arm]
+    search: Search
+    manifest: Manifest
+
+
+def read_results(file: Path) -> Results:
+    """Stored results in today's form.
+
+    Raises:
+        OSError: where the file cannot be read.
+        ResultsError: where it holds no results, or those of a later version.
+    """
+    try:
+        return lifted(json.loads(file.read_bytes()))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ResultsError(f"{file}: holds no results ({type(error).__name__}: {error})") from None
+
+
+def lifted(stored: dict[str, Any]) -> Results:
+    """Results of any earlier version in today's form; a key that it had not gets what was so then.
+
+    Raises:
+        ResultsError: where a later version stored them.
+    """
+    if stored.get("format", 1) > FORMAT:
+        raise ResultsError(f"results of format {stored['format']}, this version reads up to {FORMAT}: update it")
+    # The first studies had no TPE, and one pruner for all of their trials.
+    search = {"tpe_trials": 0, **stored["search"]}
+    pruner = stored["configuration"]["pruner"]
+    grid, tpe = (
+        [{"pruner": None if trial["repeats"] is not None else pruner, **trial} for trial in stored[part]]
+        for part in ("grid", "tpe")
+    )
+    results: Results = {**stored, "grid": grid, "tpe": tpe, "search": search}  # type: ignore[typeddict-item]
+    return results

@@ -1,0 +1,75 @@
+"""Whether the networks are as sure as they are right."""
+
+from collections.abc import Iterator
+
+import plotly.graph_objects as go
+
+from reports.drawing import DASHES, GREEN, GREY, Figure, arm_colours, blank
+from reports.evidence import calibration_error, pool_bins
+from reports.results import Results
+from reports.sections.document import Document
+from reports.sections.words import arm_label, mean, table
+
+FEWEST_IMAGES_A_BIN = 30
+
+
+def calibration(document: Document) -> list[str]:
+    """The calibration error of each arm and of the teacher."""
+    if not document.arms:
+        return []
+    kept = {arm_label(name, arm): arm["calibration"] for name, arm in document.arms.items()}
+    kept["teacher"] = [document.teacher["calibration"]]
+    rows = [
+        (name, mean([100 * calibration_error(bins) for bins in networks], "{:.2f} %"))
+        for name, networks in kept.items()
+    ]
+    return [
+        "### Calibration",
+        table(["Network", "Expected calibration error"], rows),
+        "The mean gap between confidence and accuracy on the test images, over 15 equal bins of confidence; the "
+        "mean over seeds.",
+        *document.figure(DIAGRAM),
+    ]
+
+
+def lines(results: Results) -> Iterator[tuple[str, str, list[tuple[float, float, float]]]]:
+    """Name, colour and bins of each curve of the calibration diagram; bins of all seeds of an arm added up."""
+    arms = results["arms"]
+    colours = arm_colours(arms)
+    for name in ("baseline", "best"):
+        if name in arms and arms[name]["calibration"]:
+            yield name, colours[name], pool_bins(arms[name]["calibration"])
+    yield "teacher", GREEN, pool_bins([results["teacher"]["calibration"]])
+
+
+def diagram(results: Results) -> go.Figure | None:
+    """Accuracy against confidence on the test images; on the diagonal a network is as often right as it says."""
+    shown = list(lines(results))
+    if all(name == "teacher" for name, _, _ in shown):
+        return None
+    figure = blank(height=420)
+    figure.add_scatter(
+        x=[0, 100], y=[0, 100], mode="lines", name="perfect", line={"color": GREY, "width": 1, "dash": "dot"}
+    )
+    for index, (name, colour, bins) in enumerate(shown):
+        filled = [(c, s, k) for c, s, k in bins if c >= FEWEST_IMAGES_A_BIN]
+        figure.add_scatter(
+            x=[100 * confidence / images for images, confidence, _ in filled],
+            y=[100 * correct / images for images, _, correct in filled],
+            mode="lines+markers",
+            name=name,
+            line={"color": colour, "width": 2, "dash": DASHES[index]},
+            marker={"size": 7, "symbol": ("circle", "square", "diamond")[index]},
+            hovertemplate=f"{name}: confidence %{{x:.1f}} %, accuracy %{{y:.1f}} %<extra></extra>",
+        )
+    figure.update_xaxes(title_text="mean confidence, %", range=[0, 101])
+    figure.update_yaxes(title_text="accuracy, %", range=[0, 101])
+    return figure
+
+
+DIAGRAM = Figure(
+    name="calibration",
+    caption="Accuracy against confidence on the test images, all seeds of an arm together; bins of fewer than "
+    f"{FEWEST_IMAGES_A_BIN} images are left out.",
+    draw=diagram,
+)

@@ -1,0 +1,38 @@
+"""How much of what the grid shows is due to alpha and how much to T."""
+
+from reports.evidence import variance_shares
+from reports.sections.document import Document
+from reports.sections.words import count, table
+
+
+def effects(document: Document) -> list[str]:
+    """Shares of the grid's variance, where every cell has a value."""
+    grid = document.results["grid"]
+    rows = []
+    for name, cells in (("whole grid", grid), ("without alpha = 0", [cell for cell in grid if cell["alpha"] != 0])):
+        shares = variance_shares(cells, document.validation_images)
+        if shares is not None:
+            shown = (shares.alpha, shares.temperature, shares.rest, shares.noise)
+            rows.append([name, *(f"{share:.2f}" for share in shown)])
+    title = "### What alpha and T explain"
+    if not rows:
+        return [title, _not_computable(document)]
+    return [
+        title,
+        table(["Cells", "alpha", "T", "rest", "noise alone would make"], rows),
+        "Shares of the sum of squares of the grid's accuracies: of the row means (alpha), of the column means (T), "
+        "and what is left, which is their interplay and noise. The last column is what the sampling error of the "
+        f"{document.validation_images:,} validation images alone would make if all points were equally good. At alpha "
+        "= 0 all temperatures are one trial, which lowers the share of T in the whole grid.",
+    ]
+
+
+def _not_computable(document: Document) -> str:
+    grid = document.grid
+    without = sum(cell.value is None for cell in grid)
+    if without:
+        return (
+            f"Not computable: {without} of {count(len(grid), 'grid point')} have no value. Bad points are the "
+            "ones that are pruned, so shares from the rest would mislead. `--pruner none` gives a full grid."
+        )
+    return "Not computable: the grid has fewer than two rows or columns, or all its values are the same."

@@ -1,0 +1,127 @@
+"""Which groups and which classes gain."""
+
+from collections.abc import Sequence
+
+import plotly.graph_objects as go
+
+from reports.drawing import BLUE, GREY, ORANGE, Figure, blank
+from reports.evidence import Gain, gains_by_name
+from reports.results import Results
+from reports.sections.document import Document
+from reports.sections.words import count, interval, percent, table
+
+
+def gains(document: Document) -> list[str]:
+    """The best arm's gain over the baseline by group and by class; nothing where the best is not distilled."""
+    by_group, by_class = (_gains(document.results, document.data[key]) for key in ("groups", "classes"))
+    if not by_class:
+        return []
+    return [*_groups(document, by_group), *_classes(document, by_class)]
+
+
+def _gains(results: Results, names: Sequence[str]) -> list[Gain]:
+    """As ``gains_by_name``; empty too where the best arm is the baseline's own point."""
+    best = results["arms"].get("best")
+    return [] if best is None or best["alpha"] == 0 else gains_by_name(results, names)
+
+
+def _row(gain: Gain) -> list[str]:
+    return [
+        gain.name.replace("_", " "),
+        percent(gain.before),
+        percent(gain.after),
+        f"{100 * gain.paired.mean:+.2f}",
+    ]
+
+
+def _groups(document: Document, by_group: list[Gain]) -> list[str]:
+    rows = []
+    for gain in by_group:
+        known = gain.paired.estimate
+        rows.append([*_row(gain), "-" if known is None else interval(known)])
+    return [
+        "### Which groups and classes gain",
+        table(["Group", "baseline", "best", "Gain, points", "95 % t interval"], rows),
+        f"Of {len(rows)} intervals of 95 %, about {max(1, round(0.05 * len(rows)))} would leave out zero by chance "
+        "even if nothing had changed.",
+        *document.figure(GROUPS),
+    ]
+
+
+def _classes(document: Document, by_class: list[Gain]) -> list[str]:
+    up = sum(gain.paired.mean > 0 for gain in by_class)
+    down = sum(gain.paired.mean < 0 for gain in by_class)
+    shown = by_class if len(by_class) <= 10 else by_class[:5] + by_class[-5:]
+    return [
+        f"Of {count(len(by_class), 'class', 'classes')}, {up} gain, {down} lose and {len(by_class) - up - down} "
+        "stay the same on average. With few test images a class, single classes move by chance; the ends of the "
+        "list:",
+        table(["Class", "baseline", "best", "Gain, points"], map(_row, shown)),
+        *document.figure(CLASSES),
+    ]
+
+
+def _colour(gain: Gain) -> str:
+    return BLUE if gain.paired.mean >= 0 else ORANGE
+
+
+def group_gains(results: Results) -> go.Figure | None:
+    """Gain in test accuracy of each group of classes, with the 95% t interval of its paired differences."""
+    found = _gains(results, results["data"]["groups"])[::-1]
+    if not found:
+        return None
+    estimates = [gain.paired.estimate for gain in found]
+    figure = blank(height=70 + 24 * len(found))
+    figure.add_scatter(
+        x=[100 * gain.paired.mean for gain in found],
+        y=[gain.name for gain in found],
+        mode="markers",
+        marker={"color": [_colour(gain) for gain in found], "size": 9,
+                "symbol": ["circle" if gain.paired.mean >= 0 else "diamond" for gain in found]},
+        error_x={"array": [0 if known is None else 100 * known.half_width for known in estimates],
+                 "color": GREY, "thickness": 1.2, "width": 3},
+        hovertemplate="%{y}: %{x:+.2f} points<extra></extra>",
+    )  # fmt: skip
+    figure.add_vline(x=0, line={"color": GREY, "width": 1})
+    figure.update_xaxes(title_text="gain, points")
+    figure.update_yaxes(type="category", tickfont_size=11, dtick=1)
+    return figure
+
+
+def class_gains(results: Results) -> go.Figure | None:
+    """Gain in test accuracy of each class, sorted; the names in the hover, the outermost written out."""
+    found = _gains(results, results["data"]["classes"])
+    if not found:
+        return None
+    figure = blank(height=360)
+    figure.add_bar(
+        x=list(range(1, len(found) + 1)),
+        y=[100 * gain.paired.mean for gain in found],
+        marker_color=[_colour(gain) for gain in found],
+        customdata=[gain.name for gain in found],
+        hovertemplate="%{customdata}: %{y:+.2f} points<extra></extra>",
+    )
+    outermost = min(3, len(found) // 2)
+    first, last = (
+        "<br>".join(f"{gain.name} {100 * gain.paired.mean:+.1f}" for gain in ends)
+        for ends in (found[:outermost], found[-outermost:])
+    )
+    corner = {"xref": "paper", "yref": "paper", "showarrow": False, "font_size": 12}
+    figure.add_annotation(
+        **corner, x=0.98, y=1, xanchor="right", yanchor="top", align="right", text=f"most:<br>{first}"
+    )
+    figure.add_annotation(
+        **corner, x=0.02, y=0, xanchor="left", yanchor="bottom", align="left", text=f"least:<br>{last}"
+    )
+    figure.update_xaxes(title_text="classes, sorted by gain", showgrid=False)
+    figure.update_yaxes(title_text="gain, points")
+    figure.update_layout(bargap=0.1)
+    return figure
+
+
+GROUPS = Figure(
+    name="groups",
+    caption="Gain in test accuracy of each group of classes, with 95 % t intervals of the paired differences.",
+    draw=group_gains,
+)
+CLASSES = Figure(name="classes", caption="Gain in test accuracy of each class, sorted.", draw=class_gains)

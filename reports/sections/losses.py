@@ -1,0 +1,92 @@
+"""The losses of the arms, by epoch and at the end."""
+
+import plotly.graph_objects as go
+
+from reports.drawing import ORANGE, Figure, arm_colours, blank
+from reports.results import Arm, Results, Trial
+from reports.sections.document import Document
+from reports.sections.words import arm_label, mean, table, trial_label
+
+
+def losses(document: Document) -> list[str]:
+    """Training and test loss of each arm."""
+    if not document.arms:
+        return []
+    rows = []
+    for name, arm in document.arms.items():
+        last = [curve[-1]["train_loss"] for curve in arm["curves"] if curve]
+        rows.append((arm_label(name, arm), mean(last, "{:.4f}"), mean(arm["test_loss"], "{:.4f}")))
+    return [
+        "### Losses",
+        table(["Arm", "Training loss, last epoch", "Test cross-entropy"], rows),
+        "Means over seeds, in nats. The training loss of a distilled arm is the weighted sum that it trains on and "
+        "does not compare with the baseline's.",
+        *document.figure(WITHOUT_DISTILLATION),
+        *document.figure(WITH_DISTILLATION),
+    ]
+
+
+def without_distillation(results: Results) -> go.Figure | None:
+    """Training loss of the baseline, one line a final seed, with the validation loss of its search trial."""
+    return _drawn(results, "baseline")
+
+
+def with_distillation(results: Results) -> go.Figure | None:
+    """Training loss of the best arm, likewise; nothing where the best arm is not distilled."""
+    best = results["arms"].get("best")
+    return _drawn(results, "best") if best is not None and best["alpha"] != 0 else None
+
+
+def _drawn(results: Results, name: str) -> go.Figure | None:
+    arm = results["arms"].get(name)
+    if arm is None or not any(arm["curves"]):
+        return None
+    figure = blank(height=360)
+    for index, (seed, curve) in enumerate(zip(arm["seeds"], arm["curves"], strict=True)):
+        figure.add_scatter(
+            x=list(range(1, len(curve) + 1)),
+            y=[epoch["train_loss"] for epoch in curve],
+            name=f"training, {len(arm['seeds'])} final seeds",
+            legendgroup="training",
+            showlegend=index == 0,
+            mode="lines",
+            line={"color": arm_colours([name])[name], "width": 1.5},
+            opacity=0.8,
+            hovertemplate=f"seed {seed}, epoch %{{x}}: %{{y:.4f}}<extra></extra>",
+        )
+    trial = _trial_of(results, arm)
+    if trial is not None:
+        figure.add_scatter(
+            x=list(range(1, len(trial["curve"]) + 1)),
+            y=[epoch["validation_loss"] for epoch in trial["curve"]],
+            name="validation cross-entropy, search trial",
+            mode="lines",
+            line={"color": ORANGE, "width": 2, "dash": "dash"},
+            hovertemplate=f"{trial_label(trial)}<br>epoch %{{x}}: %{{y:.4f}}<extra></extra>",
+        )
+    figure.update_xaxes(title_text="epoch")
+    figure.update_yaxes(title_text="loss, nats")
+    return figure
+
+
+def _trial_of(results: Results, arm: Arm) -> Trial | None:
+    """The trial of the search that trained at the arm's point."""
+
+    def same(cell: Trial) -> bool:
+        return cell["alpha"] == arm["alpha"] and (arm["alpha"] == 0 or cell["temperature"] == arm["temperature"])
+
+    return next((cell for cell in results["grid"] + results["tpe"] if cell["curve"] and same(cell)), None)
+
+
+WITHOUT_DISTILLATION = Figure(
+    name="loss_without_distillation",
+    caption="Training loss without distillation (figure 2 of the original). The validation loss "
+    "is that of the search trial at the same point, which trained on fewer images and with another seed.",
+    draw=without_distillation,
+)
+WITH_DISTILLATION = Figure(
+    name="loss_with_distillation",
+    caption="Training loss with distillation (figure 3 of the original). The training loss is the "
+    "weighted sum that is trained on, the validation loss plain cross-entropy: their levels do not compare.",
+    draw=with_distillation,
+)

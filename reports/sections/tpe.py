@@ -1,0 +1,115 @@
+"""What TPE found beyond the grid."""
+
+import plotly.graph_objects as go
+
+from reports.drawing import GREY, Figure, blank
+from reports.evidence import begun, not_told_apart, paired, scored
+from reports.results import Results, Trial
+from reports.sections.document import Document
+from reports.sections.words import count, interval, percent, point, points, table, trial_label
+from reports.standing import STATE_WORDS
+
+
+def tpe(document: Document) -> list[str]:
+    """The best of TPE beside the grid's, on validation and on test."""
+    title, trials = "### Beyond the grid: TPE", document.results["tpe"]
+    if not trials:
+        return [title, "No TPE trials were run."]
+    ranked = sorted(scored(begun(trials)), key=lambda pair: -pair[0])
+    words = f"TPE went on from the grid for {count(len(trials), 'trial')}, {len(ranked)} of them complete."
+    if not ranked:
+        return [title, words, *document.figure(PATH)]
+    rows = [
+        (cell["number"], f"{cell['alpha']:.3f}", f"{cell['temperature']:.2f}", percent(value))
+        for value, cell in ranked[:5]
+    ]
+    words += _on_validation(document, *ranked[0]) + _on_test(document)
+    return [title, words, table(["Trial", "alpha", "T", "Validation accuracy"], rows), *document.figure(PATH)]
+
+
+def _on_validation(document: Document, value: float, top: Trial) -> str:
+    words = f" Its best is {point(top['alpha'], top['temperature'])} with {percent(value)} on validation"
+    on_grid = max((value for value, _ in scored(document.results["grid"])), default=None)
+    if on_grid is None:
+        return f"{words}. No grid point is complete to hold it against."
+    apart = not_told_apart(min(value, on_grid), max(value, on_grid), document.validation_images)
+    return (
+        f"{words}, {points(value - on_grid)} from the grid's best; "
+        f"{'the two cannot be told apart' if apart else 'the two can be told apart'} by the rule above. The "
+        "best of more trials is higher by luck alone."
+    )
+
+
+def _on_test(document: Document) -> str:
+    if "tpe" not in document.arms or "best" not in document.arms:
+        return ""
+    pairs = paired(document.arms["tpe"], document.arms["best"])
+    known = pairs.estimate
+    if known is None:
+        return ""
+    return (
+        f" On test, TPE's point minus the best arm is {points(known.mean)} (95 % interval "
+        f"{interval(known)}, {len(pairs.seeds)} seeds)."
+    )
+
+
+def path(results: Results) -> go.Figure | None:
+    """Where TPE went over the plane of the grid, in order, with what it found there."""
+    trials = begun(results["tpe"])
+    if not trials:
+        return None
+    figure = blank(height=440)
+    figure.add_scatter(
+        **_places(trials),
+        mode="lines",
+        name="order",
+        line={"color": GREY, "width": 1, "dash": "dot"},
+        opacity=0.6,
+        hoverinfo="skip",
+    )
+    _add_scored(figure, results["grid"], trials)
+    unscored = [cell for cell in results["grid"] + trials if cell["state"] in ("PRUNED", "FAIL")]
+    figure.add_scatter(
+        **_places(unscored),
+        mode="markers",
+        name="pruned or failed",
+        marker={"symbol": "x-thin", "size": 9, "line": {"color": GREY, "width": 2}},
+        customdata=[f"{trial_label(cell)}<br>{STATE_WORDS[cell['state']]}" for cell in unscored],
+        hovertemplate="%{customdata}<extra></extra>",
+    )
+    figure.update_xaxes(
+        title_text="temperature T", type="log", tickvals=[1, 2, 4, 8, 16], ticktext=["1", "2", "4", "8", "16"]
+    )
+    figure.update_yaxes(title_text="alpha, the teacher's weight", range=[-0.06, 1.06])
+    return figure
+
+
+def _places(cells: list[Trial]) -> dict[str, list[float]]:
+    return {"x": [cell["temperature"] for cell in cells], "y": [cell["alpha"] for cell in cells]}
+
+
+def _add_scored(figure: go.Figure, grid: list[Trial], trials: list[Trial]) -> None:
+    """The cells and trials that have a value, on one scale of colours."""
+    measured = [100 * value for value, _ in scored(grid + trials)]
+    limits = {"cmin": min(measured, default=0), "cmax": max(measured, default=1)}
+    for name, cells, symbol in (("grid", grid, "square"), ("TPE", trials, "circle")):
+        shown = scored(cells)
+        figure.add_scatter(
+            **_places([cell for _, cell in shown]),
+            mode="markers",
+            name=name,
+            marker={"symbol": symbol, "size": 15, "color": [100 * value for value, _ in shown],
+                    "colorscale": "Cividis", **limits,
+                    "line": {"color": GREY, "width": 1}, "showscale": name == "TPE",
+                    "colorbar": {"title": {"text": "%", "side": "top"}, "thickness": 12, "outlinewidth": 0}},
+            customdata=[trial_label(cell) for _, cell in shown],
+            hovertemplate="%{customdata}<br>%{marker.color:.2f} %<extra></extra>",
+        )  # fmt: skip
+
+
+PATH = Figure(
+    name="tpe",
+    caption="Where TPE went, in order along the dotted line, over the plane of the grid.",
+    draw=path,
+    panel="Where TPE went",
+)

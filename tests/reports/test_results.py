@@ -1,0 +1,74 @@
+"""Results have the keys that their types promise, and old ones are brought to them when they are read."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from reports.build import PUBLISHED
+from reports.results import FORMAT, ResultsError, read_results
+from storage.study_storage import sqlite_url
+from tests.reports.made_up import made_up_results
+from tests.reports.stored import collect
+
+FREE = ("versions", "arms")
+"""Where keys are names that are not fixed: of packages, of arms."""
+
+
+def keys_of(value: Any, path: str = "") -> Iterator[str]:
+    """Every key, with those above it; the entries of a list count as one."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            name = f"{path}.*" if path.endswith(FREE) else f"{path}.{key}"
+            yield name
+            yield from keys_of(inner, name)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from keys_of(inner, f"{path}[]")
+
+
+def test_made_up_results_have_the_keys_of_a_collected_study_and_no_other(studied: Path) -> None:
+    collected, made_up = collect(sqlite_url(studied / "study.db"), "demo"), made_up_results("demo")
+    assert set(keys_of(made_up)) == set(keys_of(json.loads(json.dumps(collected))))
+
+
+@pytest.mark.parametrize("published", sorted(PUBLISHED.glob("*/")), ids=lambda path: path.name)
+def test_published_results_are_read_with_the_keys_of_today(published: Path) -> None:
+    results = read_results(published / "results.json")
+    # Their teacher was trained before weights were rounded: such keys may be absent.
+    today = {key for key in keys_of(made_up_results(tpe_trials=len(results["tpe"]))) if not key.startswith(ROUNDED)}
+    assert set(keys_of(results)) == today
+
+
+ROUNDED = (".teacher.weights", ".teacher.before_rounding")
+
+
+def test_old_results_get_the_keys_that_they_had_not(tmp_path: Path) -> None:
+    stored: Any = made_up_results()
+    stored["configuration"]["pruner"] = "none"
+    del stored["search"]["tpe_trials"]
+    for trial in stored["grid"]:
+        del trial["pruner"]
+    (tmp_path / "results.json").write_text(json.dumps(stored))
+    results = read_results(tmp_path / "results.json")
+    assert results["search"]["tpe_trials"] == 0
+    assert {trial["pruner"] for trial in results["grid"] if trial["repeats"] is None} == {"none"}
+    assert {trial["pruner"] for trial in results["grid"] if trial["repeats"] is not None} == {None}
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("[]", "holds no results"),
+        ("{", "holds no results"),
+        ("{}", "holds no results"),
+        (json.dumps({"format": FORMAT + 1}), f"of format {FORMAT + 1}, this version reads up to {FORMAT}: update it"),
+    ],
+)
+def test_what_are_no_results_of_this_version_is_refused_in_one_line(content: str, message: str, tmp_path: Path) -> None:
+    (tmp_path / "results.json").write_text(content)
+    with pytest.raises(ResultsError, match=message) as refused:
+        read_results(tmp_path / "results.json")
+    assert "\n" not in str(refused.value)
