@@ -55,11 +55,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print_plan(request, work, device)
             if request.dry_run:
                 return
-            with kept_current(request.url, request.name):
-                if request.workers > 1:
-                    start_workers(request, opened, work, device)
-                else:
-                    work_on(request, opened, work, device)
+            if not work.is_done:
+                with kept_current(request.url, request.name):
+                    if request.workers > 1:
+                        start_workers(request, opened, work, device)
+                    else:
+                        work_on(request, opened, work, device)
             report(request, opened)
 
 
