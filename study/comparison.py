@@ -11,14 +11,14 @@ from optuna.trial import Trial, TrialState
 from data import ImageBank
 from storage.claims import Claims
 from storage.configuration import Configuration
-from storage.exactly_once import Point, Worker
+from storage.exactly_once import Point, TrialClaims
 from study.evaluation import predict, score
 from study.progress import bar, say
 from study.record import store_training
 from study.search import winner
 from study.space import grid_points, suggest
 from study.training import Training
-from study.work import name_of, work_together
+from study.work import name_of, note_epoch, work_together
 
 MakeTraining = Callable[[float, float, int, str], Training]
 Arms = dict[str, tuple[float, float]]
@@ -52,7 +52,7 @@ class Comparison:
         Args:
             arms: (alpha, T) by name; two arms of the same pair share their runs.
         """
-        worker = Worker(self.study, self.claims)
+        worker = TrialClaims(self.study, self.claims)
         points = self.points(arms)
         with bar(len(points), f"{self.study.study_name}", "run", initial=self._ended(points)) as progress:
             work_together(
@@ -77,15 +77,18 @@ class Comparison:
         done = [trial.params for trial in self.study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))]
         return sum(point in done for point in points)
 
-    def _run(self, trial: Trial, worker: Worker) -> None:
+    def _run(self, trial: Trial, worker: TrialClaims) -> None:
         alpha, temperature, seed = _suggest(trial)
         name = name_of(trial)
         training = self.make_training(alpha, temperature, seed, name)
-        for _ in training.epochs(lambda: worker.require(trial)):
-            worker.require(trial)
+        known = len(training.curve)
+        for number, _ in enumerate(training.epochs(lambda: worker.check_held(trial)), start=1):
+            worker.check_held(trial)
+            if number > known:
+                note_epoch(trial, number)
         every = torch.arange(len(self.test), device=self.test.device)
         scores = score(predict(training.network, self.test, every), self.test.labels)
-        worker.require(trial)
+        worker.check_held(trial)
         store_training(trial, training, training.curve, self.artifacts, scores.accuracy)
         trial.set_user_attr("test", asdict(scores))
         self.study.tell(trial, scores.accuracy)

@@ -21,6 +21,7 @@ from models.cost import measure_cost
 from storage.artifacts import offer
 from storage.claims import Claims, hold
 from storage.configuration import Configuration, ConfigurationError
+from storage.files import naming
 from study.manifest import commit, hardware, versions
 from study.space import grid_points
 from study.teacher import Teacher
@@ -167,7 +168,7 @@ def store_training(
     trial.set_user_attr("curve", epochs)
     trial.set_user_attr("seconds", round(sum(epoch.seconds for epoch in curve), 3))
     name = f"alpha{training.alpha:.4g}-T{training.temperature:.4g}-seed{training.seed}"
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, naming(Path(folder)):
         table, weights = Path(folder) / f"curve-{name}.csv", Path(folder) / f"student-{name}.pth"
         pd.DataFrame(epochs, index=range(1, len(epochs) + 1)).to_csv(table, index_label="epoch", lineterminator="\n")
         offer(trial, artifacts, table)

@@ -33,7 +33,7 @@ from study.comparison import Comparison, choose_arms
 from study.device import pick_device
 from study.plan import plan, print_plan
 from study.presets import PRESETS
-from study.processes import run_workers
+from study.processes import end_with_parent, run_workers
 from study.progress import bar
 from study.record import checkpoint_file, comparison_name, count_ended, open_studies
 from study.search import Search
@@ -50,7 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parse(given)
     typed = [argument for argument in given if argument != "--worker"]
     command = without_password("python -m study.run " + shlex.join(typed))
-    with one_line_errors(command):
+    with one_line_errors(None if options.worker else command):
+        if options.worker:
+            end_with_parent()
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         configuration = configure(options)

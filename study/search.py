@@ -16,12 +16,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from storage.claims import Claims
 from storage.configuration import Configuration
-from storage.exactly_once import Worker
+from storage.exactly_once import TrialClaims
 from study.progress import bar, say
 from study.record import store_training
 from study.space import grid, grid_points, suggest
 from study.training import Epoch, Training
-from study.work import name_of, work_together
+from study.work import name_of, note_epoch, work_together
 
 MakeTraining = Callable[[float, float, str], Training]
 
@@ -103,7 +103,7 @@ class Search:
     def __post_init__(self) -> None:
         self.study.sampler = GridThenTPE(grid(self.configuration), self.configuration.seed)
         self.study.pruner = make_pruner(self.pruner, self.configuration.recipe.epochs)
-        self.worker = Worker(self.study, self.claims)
+        self.worker = TrialClaims(self.study, self.claims)
         self.points = grid_points(self.configuration)
 
     def run_grid(self) -> None:
@@ -173,7 +173,7 @@ class Search:
             self._train(trial)
 
     def _repeat(self, trial: Trial, source: FrozenTrial) -> None:
-        self.worker.require(trial)
+        self.worker.check_held(trial)
         trial.set_user_attr("repeats", source.number)
         if source.state == TrialState.COMPLETE:
             self.study.tell(trial, source.value)
@@ -185,7 +185,7 @@ class Search:
     def _train(self, trial: Trial) -> None:
         training = self.make_training(*suggest(trial), name_of(trial))
         state, curve = self._follow(trial, training)
-        self.worker.require(trial)
+        self.worker.check_held(trial)
         accuracy = curve[-1].validation_accuracy if state == TrialState.COMPLETE else None
         store_training(trial, training, curve, self.artifacts, accuracy)
         if accuracy is not None:
@@ -201,11 +201,12 @@ class Search:
         """Train to the end or until pruned, reporting each epoch that the storage does not know yet."""
         known = max(self._frozen(trial).intermediate_values, default=0)
         epochs = self.configuration.recipe.epochs
-        for number, epoch in enumerate(training.epochs(lambda: self.worker.require(trial)), start=1):
+        for number, epoch in enumerate(training.epochs(lambda: self.worker.check_held(trial)), start=1):
             assert epoch.validation_accuracy is not None
             if number > known:
-                self.worker.require(trial)
+                self.worker.check_held(trial)
                 trial.report(epoch.validation_accuracy, number)
+                note_epoch(trial, number)
             # The pruner judges the last epoch reported, so it is asked again only from there on.
             if known <= number < epochs and trial.should_prune():
                 return TrialState.PRUNED, training.curve[:number]

@@ -87,7 +87,7 @@ def test_a_worker_that_comes_later_shares_the_trials_of_tpe(url: str, tmp_path: 
     dataclasses.replace(Toy(url, tmp_path), tpe_trials=0).run()
     toy = Toy(url, tmp_path, tpe_trials=3)
     search = toy.search()
-    ours = search.worker.take(lambda: search._ask_tpe(3), suggest)
+    ours = search.worker.claim_next(lambda: search._ask_tpe(3), suggest)
     assert ours is not None
     other = toy.start()
 
@@ -122,7 +122,7 @@ def test_nobody_leaves_the_search_while_a_failed_point_is_tried_again(url: str, 
     stored = toy.study()
     assert wait_until(lambda: len(stored.get_trials()) == 18, 60)
     search = toy.search()
-    ours = search.worker.take(search._ask_grid, suggest)
+    ours = search.worker.claim_next(search._ask_grid, suggest)
     assert ours is not None
     assert point_of(toy.study().get_trials()[ours.number]) == {"alpha": 0.5, "temperature": 2.0}
     assert wait_until(lambda: stored.get_trials()[17].state == TrialState.COMPLETE, 60)
@@ -180,7 +180,7 @@ def die_between_suggestions(toy: Toy) -> None:
         trial.suggest_float("alpha", 0.0, 1.0)
         os.kill(os.getpid(), signal.SIGKILL)
 
-    search.worker.take(search.study.ask, suggest)
+    search.worker.claim_next(search.study.ask, suggest)
 
 
 def die_after_enqueue(toy: Toy) -> None:
@@ -320,7 +320,7 @@ def test_nothing_is_written_once_the_claim_is_lost(
 ) -> None:
     toy = Toy(server.new_database(), tmp_path)
     search = toy.search()
-    train_epoch, take, written = ToyTraining._train_epoch, search.worker.take, []
+    train_epoch, claim_next, written = ToyTraining._train_epoch, search.worker.claim_next, []
 
     def look() -> None:
         files = {path.name: path.read_bytes() for path in (tmp_path / "checkpoints").rglob("*.pt")}
@@ -332,13 +332,13 @@ def test_nothing_is_written_once_the_claim_is_lost(
             server.execute(CLAIM_SESSIONS)
         return train_epoch(training, epoch)
 
-    def take_and_look(*arguments: Any) -> Trial | None:
+    def claim_and_look(*arguments: Any) -> Trial | None:
         if len(written) == 1:
             look()
-        return take(*arguments)
+        return claim_next(*arguments)
 
     monkeypatch.setattr(ToyTraining, "_train_epoch", lose_the_claim)
-    monkeypatch.setattr(search.worker, "take", take_and_look)
+    monkeypatch.setattr(search.worker, "claim_next", claim_and_look)
     (tmp_path / "epochs").touch()
     search.run_grid()
     before, after = written
