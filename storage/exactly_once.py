@@ -10,9 +10,10 @@ counts one that failed as visited: https://github.com/optuna/optuna/issues/4721.
 from collections.abc import Callable, Iterable
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from storage.claims import Claims, hold
+from storage.claims import ClaimLostError, Claims, hold
 from storage.optuna_internals import as_stored, continued, enqueued_parameters
 
 Point = dict[str, float]
@@ -95,6 +96,20 @@ class TrialClaims:
     def give_back(self, trial: Trial) -> None:
         """Release the claim on a trial that was told, or that has to wait for another."""
         self.claims.release(self._claim(trial.number))
+
+    def tell(self, trial: Trial, value: float | None = None, state: TrialState | None = None) -> None:
+        """End a trial as ``Study.tell`` does.
+
+        Raises:
+            ClaimLostError: where this process no longer owns the trial, or another has ended it since it did.
+        """
+        self.check_held(trial)
+        try:
+            self.study.tell(trial, value, state)
+        except (ValueError, UpdateFinishedTrialError) as error:
+            if as_stored(self.study, trial).state.is_finished():
+                raise ClaimLostError(self._claim(trial.number)) from error
+            raise
 
     def check_held(self, trial: Trial) -> None:
         """Raise ``ClaimLostError`` where this process no longer owns the trial."""

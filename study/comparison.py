@@ -91,7 +91,7 @@ class Comparison:
         worker.check_held(trial)
         store_training(trial, training, training.curve, self.artifacts, scores.accuracy)
         trial.set_user_attr("test", asdict(scores))
-        self.study.tell(trial, scores.accuracy)
+        worker.tell(trial, scores.accuracy)
         training.forget()
         say(f"{name}: {100 * scores.accuracy:.2f} % on test, {sum(epoch.seconds for epoch in training.curve):.0f} s")
 

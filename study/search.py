@@ -176,9 +176,9 @@ class Search:
         self.worker.check_held(trial)
         trial.set_user_attr("repeats", source.number)
         if source.state == TrialState.COMPLETE:
-            self.study.tell(trial, source.value)
+            self.worker.tell(trial, source.value)
         else:
-            self.study.tell(trial, state=source.state)
+            self.worker.tell(trial, state=source.state)
         state = source.state.name.lower()
         say(f"{name_of(trial)}: {state}, repeats trial {source.number} (alpha = 0: T means nothing)")
 
@@ -189,10 +189,10 @@ class Search:
         accuracy = curve[-1].validation_accuracy if state == TrialState.COMPLETE else None
         store_training(trial, training, curve, self.artifacts, accuracy)
         if accuracy is not None:
-            self.study.tell(trial, accuracy)
+            self.worker.tell(trial, accuracy)
             outcome = f"{100 * accuracy:.2f} %"
         else:
-            self.study.tell(trial, state=state)
+            self.worker.tell(trial, state=state)
             outcome = f"pruned after epoch {len(curve)}"
         training.forget()
         say(f"{name_of(trial)}: {outcome}, {sum(epoch.seconds for epoch in curve):.0f} s")

@@ -151,7 +151,7 @@ def _starts(trial: Trial) -> tuple[int, int]:
 def _fail(trial: Trial, reason: str, trials: TrialClaims) -> None:
     trials.check_held(trial)
     trial.set_user_attr("reason", reason)
-    trials.study.tell(trial, state=TrialState.FAIL)
+    trials.tell(trial, state=TrialState.FAIL)
     say(f"{name_of(trial)}: failed: {reason}")
 
 
