@@ -12,7 +12,7 @@ from types import FrameType
 from typing import NoReturn
 
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-SECONDS_TO_STOP = 10
+SECONDS_TO_STOP = 25  # schedulers send SIGKILL 30 seconds after SIGTERM
 OUTPUT_CLOSED = 128 + signal.SIGPIPE
 
 

@@ -16,7 +16,7 @@ from storage.study_storage import STORAGE_ERRORS
 from study.progress import bar, say
 
 SECONDS_BETWEEN_LOOKS = 1.0
-SECONDS_TO_STOP = 6.0
+SECONDS_TO_STOP = 15.0
 SECONDS_TO_RELAY = 1.0
 
 

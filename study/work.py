@@ -121,7 +121,7 @@ def _run(trial: Trial, run: Callable[[Trial], None], trials: TrialClaims) -> Non
     """Run a trial unless it is one that ends every process which goes on with it."""
     starts, epoch = _starts(trial)
     if starts >= STARTS_WITHOUT_EPOCH:
-        _fail(trial, f"{starts} processes in turn died in it, each before epoch {epoch + 1} had ended", trials)
+        _fail(trial, f"{starts} processes in turn died in it, none of which trained an epoch more", trials)
         return
     trials.check_held(trial)
     trial.set_user_attr("starts", {"without_epoch": starts + 1, "epoch": epoch})
@@ -136,14 +136,17 @@ def _run(trial: Trial, run: Callable[[Trial], None], trials: TrialClaims) -> Non
 
 
 def note_epoch(trial: Trial, epoch: int) -> None:
-    """Note with a trial that an epoch, counted from 1, was trained for the first time as far as is known."""
+    """Note with a trial that an epoch, counted from 1, was trained for the first time as far as is known.
+
+    Only the first one of each start is written.
+    """
     starts, before = _starts(trial)
     if starts and epoch > before:
         trial.set_user_attr("starts", {"without_epoch": 0, "epoch": epoch})
 
 
 def _starts(trial: Trial) -> tuple[int, int]:
-    """How many processes began or went on with a trial since the last epoch that was noted, and which that was."""
+    """How many processes began or went on with a trial since an epoch was noted, and which epoch that was."""
     stored = trial.user_attrs.get("starts", {"without_epoch": 0, "epoch": 0})
     return stored["without_epoch"], stored["epoch"]
 
