@@ -5,6 +5,9 @@ from pathlib import Path
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
 from optuna.trial import Trial
 
+from storage.files import naming
+from storage.optuna_internals import folder_of
+
 
 def artifact_store(runs_dir: Path) -> FileSystemArtifactStore:
     """The artifact folder of a runs folder, which optuna-dashboard shows with ``--artifact-dir``."""
@@ -23,8 +26,9 @@ def offer(trial: Trial, store: FileSystemArtifactStore, file: Path) -> None:
         OSError: where the folder cannot be written or the disk is full.
     """
     listed = {meta.filename: meta.artifact_id for meta in get_all_artifact_meta(trial)}
-    if file.name in listed:
-        with file.open("rb") as content:
-            store.write(listed[file.name], content)
-    else:
-        upload_artifact(artifact_store=store, file_path=str(file), study_or_trial=trial)
+    with naming(folder_of(store)):
+        if file.name in listed:
+            with file.open("rb") as content:
+                store.write(listed[file.name], content)
+        else:
+            upload_artifact(artifact_store=store, file_path=str(file), study_or_trial=trial)

@@ -1,11 +1,19 @@
 """What a person can mend ends as one line and an exit code; what is a bug keeps its traceback."""
 
 import errno
+import os
+import signal
+import sqlite3
 import sys
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from types import FrameType
+from typing import NoReturn
 
-INTERRUPTED = 130
+STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+SECONDS_TO_STOP = 25  # schedulers send SIGKILL 30 seconds after SIGTERM
+OUTPUT_CLOSED = 128 + signal.SIGPIPE
 
 
 class PlainError(Exception):
@@ -14,29 +22,126 @@ class PlainError(Exception):
     exit_code = 1
 
 
+class Stopped(KeyboardInterrupt):
+    """A signal stopped this process.
+
+    Attributes:
+        exit_code: 128 and the number of the signal, as a shell has it.
+    """
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.strsignal(number))
+        self.exit_code = 128 + number
+
+
 @contextmanager
-def one_line_errors(command: str) -> Iterator[None]:
+def stop_on_signals() -> Iterator[None]:
+    """Raise ``Stopped`` in the block on Ctrl-C, SIGTERM and SIGHUP, also where it was started with ``&``.
+
+    A shell lets what it starts with ``&`` ignore Ctrl-C, and a scheduler may send just that. Only nohup's wish, that
+    SIGHUP be ignored, is respected. Nothing outside of the main thread.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in STOPPING}
+    handled = [number for number in STOPPING if number != signal.SIGHUP or before[number] != signal.SIG_IGN]
+    for number in handled:
+        signal.signal(number, _stop)
+    stopped = False
+    try:
+        yield
+    except Stopped:
+        stopped = True  # nothing else may stop the process from ending
+        raise
+    finally:
+        if not stopped:
+            signal.alarm(0)
+            for number in handled:
+                signal.signal(number, before[number])
+
+
+def _stop(number: int, _frame: FrameType | None) -> None:
+    # What follows while the process ends is of no more use, but for the same again, from one who has no time. What is
+    # stored is whole whenever a process dies, so one that cannot end by itself is ended.
+    for other in STOPPING:
+        if signal.getsignal(other) is _stop:
+            signal.signal(other, signal.SIG_IGN)
+    signal.signal(number, signal.SIG_DFL)
+    signal.signal(signal.SIGALRM, signal.SIG_DFL)
+    signal.alarm(SECONDS_TO_STOP)
+    raise Stopped(number)
+
+
+@contextmanager
+def one_line_errors(command: str | None) -> Iterator[None]:
     """Turn what a person can mend into one line on stderr and a non-zero exit.
 
     Args:
-        command: that goes on from here, as a person types it.
+        command: that goes on from here, as a person types it; None in a worker, whose parent says it.
     """
+    _open_closed_streams()
     try:
-        yield
-    except KeyboardInterrupt:
-        print(f"\nstopped; the same command goes on from here ({command})", file=sys.stderr)
-        sys.exit(INTERRUPTED)
+        with stop_on_signals():
+            yield
+    except KeyboardInterrupt as error:
+        _end(error.exit_code if isinstance(error, Stopped) else 128 + signal.SIGINT, _stopped("stopped", command))
+    except BrokenPipeError:
+        _end(OUTPUT_CLOSED, _stopped("stopped: nothing reads what it prints any more", command))
     except PlainError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        _end(error.exit_code, f"error: {error}")
     except OSError as error:
-        if error.errno == errno.ENOSPC:
-            sys.exit(f"error: the disk is full ({error.filename or 'while writing'}); make room and start again")
-        sys.exit(f"error: {error}")
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            _end(1, f"error: the disk is full ({error.filename or 'while writing'}); make room and start again")
+        _end(1, f"error: {error}")
     except Exception as error:
         # Imported here, since a command that fails early has not waited for it.
         from storage.study_storage import STORAGE_ERRORS, reason_of
 
         if not isinstance(error, STORAGE_ERRORS):
             raise
-        sys.exit(f"error: the storage does not answer ({reason_of(error)}); the same command goes on from here")
+        if is_disk_full(error):
+            _end(1, f"error: the disk of the storage is full ({reason_of(error)}); make room and start again")
+        _end(1, f"error: the storage does not answer ({reason_of(error)}); the same command goes on from here")
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether a database could not write for want of room, here or on its server."""
+    while error is not None:
+        if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL or getattr(error, "sqlstate", "") == "53100":
+            return True
+        error = error.__cause__
+    return False
+
+
+def _stopped(how: str, command: str | None) -> str | None:
+    if command is None:
+        return None
+    # Behind the ^C that a terminal shows.
+    start = "\n" if sys.stderr.isatty() else ""
+    return f"{start}{how}; the same command goes on from here ({command})"
+
+
+def _end(exit_code: int, line: str | None) -> NoReturn:
+    """Exit with one line, or silently where stderr is gone with the terminal or the reader."""
+    with suppress(OSError):
+        if line is not None:
+            print(line, file=sys.stderr, flush=True)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            # Python flushes again at its end, and would say that it cannot.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    sys.exit(exit_code)
+
+
+def _open_closed_streams() -> None:
+    """Let what was started with ``>&-`` print into nothing, and no file of ours be opened as its output."""
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)  # opened under the lowest free number, so this
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)

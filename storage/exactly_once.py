@@ -10,15 +10,16 @@ counts one that failed as visited: https://github.com/optuna/optuna/issues/4721.
 from collections.abc import Callable, Iterable
 
 import optuna
+from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from storage.claims import Claims, hold
-
-Point = dict[str, float]
+from storage.claims import ClaimLostError, Claims, hold
+from storage.configuration import Point
+from storage.optuna_internals import as_stored, continued, enqueued_parameters
 
 
 class TrialClaims:
-    """Takes the trials of one study, one at a time.
+    """Gives one worker the trials of one study, each to it alone.
 
     Args:
         study: the Optuna study; its sampler is used to ask.
@@ -52,8 +53,8 @@ class TrialClaims:
             for left in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 if ready(left) and self.claims.try_claim(self._claim(left.number)):
                     # Its owner may have told it between the listing and the claim.
-                    if self.study._storage.get_trial(left._trial_id).state == TrialState.RUNNING:
-                        trial = Trial(self.study, left._trial_id)
+                    if as_stored(self.study, left).state == TrialState.RUNNING:
+                        trial = continued(self.study, left)
                         break
                     self.claims.release(self._claim(left.number))
                 elif not left.params:
@@ -67,10 +68,15 @@ class TrialClaims:
                 suggest(trial)
             return trial
 
-    def ask_for(self, points: Iterable[Point]) -> Trial | None:
+    def ask_for(
+        self, points: Iterable[Point], retry: Callable[[FrozenTrial], bool] = lambda failed: True
+    ) -> Trial | None:
         """Ask for the first point that no trial runs or has finished; for use as, or in, ``ask``.
 
-        A point that failed in an earlier start of the command is tried again, one that failed since is not.
+        Args:
+            points: what is to be tried.
+            retry: whether a trial that failed before this object was made may be tried again; a point is, where every
+                one of its trials may. What failed since is not.
         """
         trials = self.study.get_trials(deepcopy=False)
         if any(trial.state == TrialState.WAITING for trial in trials):
@@ -78,7 +84,7 @@ class TrialClaims:
         taken = [
             point_of(trial)
             for trial in trials
-            if trial.state != TrialState.FAIL or trial.number not in self._failed_before
+            if trial.state != TrialState.FAIL or trial.number not in self._failed_before or not retry(trial)
         ]
         for point in points:
             if point not in taken:
@@ -89,6 +95,20 @@ class TrialClaims:
     def give_back(self, trial: Trial) -> None:
         """Release the claim on a trial that was told, or that has to wait for another."""
         self.claims.release(self._claim(trial.number))
+
+    def tell(self, trial: Trial, value: float | None = None, state: TrialState | None = None) -> None:
+        """End a trial as ``Study.tell`` does.
+
+        Raises:
+            ClaimLostError: where this process no longer owns the trial, or another has ended it since it did.
+        """
+        self.check_held(trial)
+        try:
+            self.study.tell(trial, value, state)
+        except (ValueError, UpdateFinishedTrialError) as error:
+            if as_stored(self.study, trial).state.is_finished():
+                raise ClaimLostError(self._claim(trial.number)) from error
+            raise
 
     def check_held(self, trial: Trial) -> None:
         """Raise ``ClaimLostError`` where this process no longer owns the trial."""
@@ -112,4 +132,4 @@ class TrialClaims:
 
 def point_of(trial: FrozenTrial) -> Point:
     """The parameters of a trial, also of one that was enqueued and has not started."""
-    return dict(trial.system_attrs.get("fixed_params", trial.params))
+    return dict(enqueued_parameters(trial) or trial.params)

@@ -1,22 +1,35 @@
 """Files that appear whole or not at all, whenever the process dies."""
 
+import glob
 import io
 import os
+import secrets
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
+
+# A partial file that nobody has written to for so long was left by a process that was killed.
+SECONDS_UNTIL_LEFT = 24 * 3600.0
 
 
 def write_whole(content: bytes, path: Path) -> None:
     """Write ``content`` to ``path`` so that a reader sees the old file or the new one, never a part.
 
+    Any number of processes may write the same file, on any hosts that share the folder: the last one stays.
+
     Raises:
         OSError: where the folder cannot be written or the disk is full; the old file is still there then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    _remove_left(path)
+    # Not named by a process number: two hosts or containers have the same ones. Not by tempfile, whose files only
+    # their owner may read.
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
     try:
-        with partial.open("wb") as file:
+        with naming(path), partial.open("xb") as file:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -36,3 +49,22 @@ def save_whole(content: object, path: Path) -> None:
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_whole(buffer.getvalue(), path)
+
+
+@contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Name the path in an ``OSError`` of the block that names none, as that of a full disk."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None:
+            error.filename = str(path)
+        raise
+
+
+def _remove_left(path: Path) -> None:
+    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+        # Another writer may be about the same.
+        with suppress(FileNotFoundError):
+            if time.time() - left.stat().st_mtime > SECONDS_UNTIL_LEFT:
+                left.unlink()

@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from storage.configuration import Point
 from storage.exactly_once import TrialClaims, point_of
+from storage.optuna_internals import enqueued_parameters
 
 Sampler = Literal["grid", "tpe"]
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
@@ -88,7 +89,7 @@ class TrialView:
     @property
     def sampler(self) -> Sampler:
         """Who proposed it: the grid's trials come first; a point tried again was enqueued with its parameters."""
-        tried_again = "fixed_params" in self.trial.system_attrs
+        tried_again = enqueued_parameters(self.trial) is not None
         return "grid" if self.number < self.grid_size or tried_again else "tpe"
 
     @property

@@ -16,10 +16,10 @@ from storage.exactly_once import TrialClaims
 from storage.trials import MadeBy, TrialRecord, run_pair, views
 from study.evaluation import predict, score
 from study.progress import bar, say
-from study.record import store_training
+from study.record import is_worth_trying_again, store_training
 from study.sampler import suggest
 from study.training import Training
-from study.work import name_of, work_together
+from study.work import name_of, note_epoch, work_together
 
 MakeTraining = Callable[[float, float, int, str], Training]
 
@@ -61,7 +61,7 @@ class Comparison:
         with bar(len(points), self.study.study_name, "run", initial=self._ended(points)) as progress:
             work_together(
                 self.trials,
-                ask=lambda: self.trials.ask_for(points),
+                ask=lambda: self.trials.ask_for(points, lambda failed: is_worth_trying_again(failed, self.made_by)),
                 suggest=_suggest,
                 run=self._run,
                 progress=progress,
@@ -77,13 +77,16 @@ class Comparison:
         name, record = name_of(trial), TrialRecord(trial, self.trials)
         record.began(self.configuration.recipe.as_json(), self.made_by)
         training = self.make_training(alpha, temperature, seed, name)
-        for _ in training.epochs(lambda: self.trials.check_held(trial)):
+        known = len(training.curve)
+        for number, _ in enumerate(training.epochs(lambda: self.trials.check_held(trial)), start=1):
             self.trials.check_held(trial)
+            if number > known:
+                note_epoch(trial, number)
         every = torch.arange(len(self.test), device=self.test.device)
         scores = score(predict(training.network, self.test, every), self.test.labels)
         store_training(trial, record, training, training.curve, self.artifacts, scores.accuracy)
         record.tested(asdict(scores))
-        self.study.tell(trial, scores.accuracy)
+        self.trials.tell(trial, scores.accuracy)
         training.forget()
         say(f"{name}: {100 * scores.accuracy:.2f} % on test, {sum(epoch.seconds for epoch in training.curve):.0f} s")
 

@@ -16,6 +16,7 @@ from study.presets import PRESETS
 
 SAMPLERS = ("grid", "tpe", "none")
 TPE_TRIALS = 32
+WORKER = "--worker"  # given to each of several that a command starts
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,6 @@ class Request:
         tpe_trials: how many TPE trials the study is to have.
         added_arms: (alpha, T) of arms beside the baseline and the winners.
         teacher: a checkpoint to import, None for a stored or trained one.
-        is_worker: whether this process is one of several that a command started.
     """
 
     arguments: tuple[str, ...]
@@ -49,7 +49,6 @@ class Request:
     teacher: Path | None
     workers: int
     dry_run: bool
-    is_worker: bool
 
     @property
     def needs_teacher(self) -> bool:
@@ -69,7 +68,7 @@ def request_of(arguments: Sequence[str], description: str | None) -> Request:
         SystemExit: for an option that argparse does not know, and after ``--help``.
     """
     options = _parser(description).parse_args(arguments)
-    typed = [argument for argument in arguments if argument != "--worker"]
+    typed = [argument for argument in arguments if argument != WORKER]
     configuration = _configuration(options)
     _refuse_what_has_no_effect(options, configuration)
     runs = RunsFolder(options.runs_dir)
@@ -88,7 +87,6 @@ def request_of(arguments: Sequence[str], description: str | None) -> Request:
         teacher=options.teacher,
         workers=options.workers,
         dry_run=options.dry_run,
-        is_worker=options.worker,
     )
 
 
@@ -168,7 +166,7 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     group.add_argument("--temperatures", metavar="T,T,...", help="of the grid")
 
     add_machine_options(parser)
-    parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument(WORKER, action="store_true", help=argparse.SUPPRESS)
     group = parser.add_argument_group("study")
     group.add_argument("--study", metavar="NAME", help="default: the preset's name")
     group.add_argument("--storage", metavar="URL", help="default: sqlite:///RUNS_DIR/study.db")

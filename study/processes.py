@@ -16,14 +16,14 @@ from storage.study_storage import STORAGE_ERRORS
 from study.progress import bar, say
 
 SECONDS_BETWEEN_LOOKS = 1.0
-SECONDS_TO_NOTICE = 2.0
-SECONDS_TO_STOP = 30.0
+SECONDS_TO_STOP = 15.0
+SECONDS_TO_RELAY = 1.0
 
 
 def run_workers(
     count: int, arguments: Sequence[str], device: torch.device, total: int, ended: Callable[[], int]
 ) -> None:
-    """Start ``count`` workers and wait until all are done; Ctrl-C stops them all.
+    """Start ``count`` workers and wait until all are done; what stops this process stops them all.
 
     A worker that is killed is not missed: the others go on with its trial.
 
@@ -33,23 +33,44 @@ def run_workers(
 
     Raises:
         ConfigurationError: where a worker ended with an error, or all were killed.
+        OSError: where nothing reads any more what is printed.
     """
-    # A scheduler that ends a job sends SIGTERM: the same as Ctrl-C.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    workers = [_start(number, count, arguments, device) for number in range(count)]
-    for worker in workers:
-        threading.Thread(target=_relay, args=(worker,), daemon=True).start()
+    workers: list[subprocess.Popen[str]] = []
+    relays: list[_Relay] = []
     try:
+        for number in range(count):
+            workers.append(_start(number, count, arguments, device))
+            relays.append(_Relay(workers[-1]))
         with bar(total, f"{count} workers", "training", initial=ended()) as progress:
             while any(worker.poll() is None for worker in workers):
                 time.sleep(SECONDS_BETWEEN_LOOKS)
+                for relay in relays:
+                    relay.check()
                 with suppress(*STORAGE_ERRORS):
                     progress.update(ended() - progress.n)
     finally:
         _stop(workers)
+        for relay in relays:
+            relay.join(SECONDS_TO_RELAY)
     codes = [worker.returncode for worker in workers]
-    if max(codes) > 0 or all(code < 0 for code in codes):
+    killed = [code < 0 or code > 128 for code in codes]
+    if all(killed) or any(code != 0 for code, was_killed in zip(codes, killed, strict=True) if not was_killed):
         raise ConfigurationError("workers ended early, see above; the same command goes on from here")
+
+
+def end_with_parent() -> None:
+    """In a worker: let the end of the process that started it, even by kill -9, stop this one as SIGTERM does."""
+    # The parent holds the other end of stdin, and nobody else does.
+    threading.Thread(target=_watch_parent, daemon=True).start()
+
+
+def _watch_parent() -> None:
+    # Not sys.stdin: its lock would still be held when the interpreter ends.
+    while os.read(0, 1):
+        pass
+    main = threading.main_thread().ident
+    assert main is not None
+    signal.pthread_kill(main, signal.SIGTERM)  # to the thread that may be asleep
 
 
 def _start(number: int, count: int, arguments: Sequence[str], device: torch.device) -> "subprocess.Popen[str]":
@@ -63,32 +84,47 @@ def _start(number: int, count: int, arguments: Sequence[str], device: torch.devi
     return subprocess.Popen(
         [sys.executable, "-m", "study.run", *arguments, "--worker"],
         env=environment,
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
+        errors="replace",
+        # Ctrl-C in a terminal reaches this process alone, which tells them: one that still loads its libraries would
+        # answer with a traceback.
+        process_group=0,
     )
 
 
-def _relay(worker: "subprocess.Popen[str]") -> None:
-    assert worker.stdout is not None
-    for line in worker.stdout:
-        say(line.rstrip())
+class _Relay(threading.Thread):
+    """Prints what a worker prints."""
+
+    def __init__(self, worker: "subprocess.Popen[str]") -> None:
+        super().__init__(daemon=True)
+        assert worker.stdout is not None
+        self.lines = worker.stdout
+        self.error: Exception | None = None
+        self.start()
+
+    def run(self) -> None:
+        try:
+            for line in self.lines:
+                say(line.rstrip())
+        except Exception as error:
+            self.error = error
+
+    def check(self) -> None:
+        """Raise what ended the relay: a worker whose lines nobody takes would wait for ever."""
+        if self.error is not None:
+            raise self.error
 
 
 def _stop(workers: "list[subprocess.Popen[str]]") -> None:
-    # Ctrl-C in a terminal has reached them too: one that is about to end is not interrupted again.
-    _wait(workers, SECONDS_TO_NOTICE)
     for worker in workers:
-        if worker.poll() is None:
-            worker.send_signal(signal.SIGINT)
-    _wait(workers, SECONDS_TO_STOP)
-    for worker in workers:
-        worker.kill()
-        worker.wait()
-
-
-def _wait(workers: "list[subprocess.Popen[str]]", seconds: float) -> None:
-    deadline = time.monotonic() + seconds
+        worker.terminate()
+    deadline = time.monotonic() + SECONDS_TO_STOP
     with suppress(subprocess.TimeoutExpired):
         for worker in workers:
             worker.wait(max(0.0, deadline - time.monotonic()))
+    for worker in workers:
+        worker.kill()
+        worker.wait()

@@ -8,13 +8,14 @@ from pathlib import Path
 
 import torch
 from optuna.artifacts import FileSystemArtifactStore
-from optuna.trial import Trial
+from optuna.trial import FrozenTrial, Trial
 
 from models import save_checkpoint
 from storage.artifacts import offer
-from storage.trials import MadeBy, TrialRecord
+from storage.files import naming
+from storage.trials import MadeBy, TrialRecord, TrialView
 from study.manifest import commit, versions
-from study.training import Epoch, Training
+from study.training import DIVERGED, Epoch, Training
 
 
 def made_by(device: torch.device, precision: str) -> MadeBy:
@@ -28,6 +29,18 @@ def made_by(device: torch.device, precision: str) -> MadeBy:
         "threads": torch.get_num_threads(),
         "precision": precision,
     }
+
+
+def is_worth_trying_again(failed: FrozenTrial, here: MadeBy) -> bool:
+    """Whether a trial that failed may end otherwise: a training that diverged is a function of what it was made by."""
+    view = TrialView(failed)
+    if view.made_by is None or not (view.reason or "").startswith(DIVERGED):
+        return True
+    then, now = (
+        (made_by["commit"], made_by["versions"], made_by["device"], made_by["precision"], made_by["threads"])
+        for made_by in (view.made_by, here)
+    )
+    return then != now
 
 
 def store_training(
@@ -53,7 +66,7 @@ def store_training(
     epochs = [dataclasses.asdict(epoch) for epoch in curve]
     record.trained(epochs, round(sum(epoch.seconds for epoch in curve), 3))
     name = f"alpha{training.alpha:.4g}-T{training.temperature:.4g}-seed{training.seed}"
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, naming(Path(folder)):
         table, weights = Path(folder) / f"curve-{name}.csv", Path(folder) / f"student-{name}.pth"
         pd.DataFrame(epochs, index=range(1, len(epochs) + 1)).to_csv(table, index_label="epoch", lineterminator="\n")
         offer(trial, artifacts, table)

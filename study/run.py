@@ -27,9 +27,9 @@ from study.comparison import Comparison
 from study.device import pick_device
 from study.estimate import print_plan
 from study.materials import fetch
-from study.options import Request, request_of
+from study.options import WORKER, Request, request_of
 from study.plan import Work, count_ended, plan
-from study.processes import run_workers
+from study.processes import end_with_parent, run_workers
 from study.record import made_by
 from study.search import Search
 from study.trainings import Trainings
@@ -41,7 +41,10 @@ SOME_FAILED = 3
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the study that the command line describes, from where it is to the end."""
     typed = list(sys.argv[1:] if arguments is None else arguments)
-    with one_line_errors("python -m study.run " + shlex.join(without_password(typed))):
+    is_worker = WORKER in typed
+    with one_line_errors(None if is_worker else "python -m study.run " + shlex.join(without_password(typed))):
+        if is_worker:
+            end_with_parent()
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
         request = request_of(typed, __doc__)
@@ -49,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with (read_study if request.dry_run else open_study)(request.url, request.name) as opened:
             request = going_on(request, opened)
             work = plan(request, opened, device)
-            if request.is_worker:
+            if is_worker:
                 work_on(request, opened, work, device)
                 return
             print_plan(request, work, device)

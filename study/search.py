@@ -11,13 +11,14 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from storage.claims import Claims
 from storage.configuration import Configuration
 from storage.exactly_once import TrialClaims
+from storage.optuna_internals import as_stored
 from storage.pruner import make_pruner
 from storage.trials import MadeBy, Sampler, TrialRecord, TrialView, views
 from study.progress import bar, say
-from study.record import store_training
+from study.record import is_worth_trying_again, store_training
 from study.sampler import GridThenTPE, suggest
 from study.training import Epoch, Training
-from study.work import name_of, work_together
+from study.work import name_of, note_epoch, work_together
 
 MakeTraining = Callable[[float, float, str], Training]
 
@@ -62,7 +63,7 @@ class Search:
         # trials are the 16 points. It counts a failed point as visited, so what has to be tried again is named.
         if len(self.study.get_trials(deepcopy=False)) < len(self.points):
             return self.study.ask()
-        return self.trials.ask_for(self.points)
+        return self.trials.ask_for(self.points, lambda failed: is_worth_trying_again(failed, self.made_by))
 
     def _ask_tpe(self, trials: int) -> Trial | None:
         if sum(trial.sampler == "tpe" for trial in self._views()) >= trials:
@@ -112,9 +113,9 @@ class Search:
 
     def _tell_as(self, trial: Trial, source: FrozenTrial) -> None:
         if source.state == TrialState.COMPLETE:
-            self.study.tell(trial, source.value)
+            self.trials.tell(trial, source.value)
         else:
-            self.study.tell(trial, state=source.state)
+            self.trials.tell(trial, state=source.state)
         state = source.state.name.lower()
         say(f"{name_of(trial)}: {state}, repeats trial {source.number} (alpha = 0: T means nothing)")
 
@@ -126,10 +127,10 @@ class Search:
         accuracy = curve[-1].validation_accuracy if state == TrialState.COMPLETE else None
         store_training(trial, record, training, curve, self.artifacts, accuracy)
         if accuracy is not None:
-            self.study.tell(trial, accuracy)
+            self.trials.tell(trial, accuracy)
             outcome = f"{100 * accuracy:.2f} %"
         else:
-            self.study.tell(trial, state=state)
+            self.trials.tell(trial, state=state)
             outcome = f"pruned after epoch {len(curve)}"
         training.forget()
         say(f"{name_of(trial)}: {outcome}, {sum(epoch.seconds for epoch in curve):.0f} s")
@@ -142,6 +143,7 @@ class Search:
             assert epoch.validation_accuracy is not None
             if number > known:
                 record.reached(epoch.validation_accuracy, number)
+                note_epoch(trial, number)
             # The pruner judges the last epoch reported, so it is asked again only from there on.
             if known <= number < epochs and trial.should_prune():
                 return TrialState.PRUNED, training.curve[:number]
@@ -160,4 +162,4 @@ class Search:
         return TrialView(trial, len(self.points))
 
     def _frozen(self, trial: Trial) -> FrozenTrial:
-        return self.study._storage.get_trial(trial._trial_id)
+        return as_stored(self.study, trial)

@@ -20,6 +20,7 @@ from study.step import TrainingStep
 from study.teacher_logits import TeacherLogits
 
 SECONDS_BETWEEN_CHECKPOINTS = 5.0
+DIVERGED = "the loss became"
 CHECKPOINT_FORMAT = 2
 
 
@@ -136,7 +137,7 @@ class Training:
             mean_loss = self.step.epoch(indices, views, teacher_logits, self.alpha, self.temperature, epoch, progress)
             train_loss = mean_loss.item()
         if not math.isfinite(train_loss):
-            raise DivergedError(f"the loss became {train_loss} in epoch {epoch + 1}")
+            raise DivergedError(f"{DIVERGED} {train_loss} in epoch {epoch + 1}")
         validation_loss = validation_accuracy = None
         if self.validation is not None:
             bank = self.step.bank

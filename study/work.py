@@ -1,7 +1,8 @@
-"""What one worker does: take a trial, run it, wait for those of others, be patient with the storage."""
+"""What one worker does: claim a trial, run it, wait for those of others, be patient with the storage."""
 
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 from optuna.exceptions import UpdateFinishedTrialError
@@ -9,6 +10,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from tqdm import tqdm
 
 from storage.claims import ClaimLostError
+from storage.errors import is_disk_full
 from storage.exactly_once import TrialClaims
 from storage.study_storage import STORAGE_ERRORS, StorageError, reason_of
 from study.progress import say
@@ -16,6 +18,7 @@ from study.training import DivergedError, is_out_of_memory
 
 SECONDS_BETWEEN_LOOKS = 1.0
 OUT_OF_MEMORY_TRIES = 3
+STARTS_WITHOUT_EPOCH = 5
 
 # Between tries to reach the storage: about half an hour in all.
 PAUSES: Sequence[float] = (1, 2, 4, 8, 15, 30, *[60] * 30)
@@ -24,7 +27,7 @@ Result = TypeVar("Result")
 
 
 def work_together(
-    worker: TrialClaims,
+    trials: TrialClaims,
     ask: Callable[[], Trial | None],
     suggest: Callable[[Trial], object],
     run: Callable[[Trial], None],
@@ -35,9 +38,10 @@ def work_together(
 ) -> None:
     """Run trials until none is left, together with any other process that does the same.
 
-    A trial that diverges fails at once, one that runs out of memory after ``OUT_OF_MEMORY_TRIES``, both with their
-    reason. Where the storage does not answer, or a claim was lost, work is taken anew after a pause: a trial goes on
-    from its checkpoint, here or elsewhere.
+    A trial that diverges fails at once, one that runs out of memory after ``OUT_OF_MEMORY_TRIES``, one in which
+    ``STARTS_WITHOUT_EPOCH`` processes died in turn without an epoch more, each with its reason. Where the storage does
+    not answer, or a claim was lost, work is taken anew after a pause: a trial goes on from its checkpoint, here or
+    elsewhere.
 
     Args:
         ask, suggest, ready: as ``TrialClaims.claim_next`` has them.
@@ -47,22 +51,23 @@ def work_together(
 
     Raises:
         StorageError: where the storage was out of reach for half an hour.
+        StorageInternalError, SQLAlchemyError: where its disk is full.
     """
     waiting = False
 
     def is_done() -> bool:
         nonlocal waiting
-        trial = worker.claim_next(ask, suggest, ready)
+        trial = trials.claim_next(ask, suggest, ready)
         if trial is not None:
             waiting = False
-            _run_or_fail(trial, run, worker)
+            _run_or_fail(trial, run, trials)
         else:
-            left = [trial for trial in worker.unfinished() if awaited(trial)]
+            left = [trial for trial in trials.unfinished() if awaited(trial)]
             if not left:
                 return True
             if not waiting:
                 numbers = ", ".join(str(trial.number) for trial in left)
-                say(f"{worker.study.study_name}: waiting for trial {numbers}, of other workers")
+                say(f"{trials.study.study_name}: waiting for trial {numbers}, of other workers")
             waiting = True
             time.sleep(SECONDS_BETWEEN_LOOKS)
         progress.update(ended() - progress.n)
@@ -77,6 +82,7 @@ def patiently(act: Callable[[], Result]) -> Result:
 
     Raises:
         StorageError: where it was out of reach for half an hour.
+        StorageInternalError, SQLAlchemyError: where its disk is full: nobody makes room for one who only waits.
     """
     for pause in PAUSES:
         try:
@@ -87,32 +93,68 @@ def patiently(act: Callable[[], Result]) -> Result:
             # The claim was lost between asking for it and writing: a server that restarts takes long enough for that.
             say(f"another worker has ended it: nothing of it is written ({error}); taking work anew in {pause} s")
         except STORAGE_ERRORS as error:
+            if is_disk_full(error):
+                raise
             say(f"the storage does not answer ({reason_of(error)}); trying again in {pause} s")
         time.sleep(pause)
     raise StorageError("the storage was out of reach for half an hour; the same command goes on from here")
 
 
-def _run_or_fail(trial: Trial, run: Callable[[Trial], None], worker: TrialClaims) -> None:
+def _run_or_fail(trial: Trial, run: Callable[[Trial], None], trials: TrialClaims) -> None:
     try:
-        run(trial)
+        _run(trial, run, trials)
     except DivergedError as error:
-        _fail(trial, str(error), worker)
+        _fail(trial, str(error), trials)
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
         tries = trial.user_attrs.get("out_of_memory", 0) + 1
-        worker.check_held(trial)
+        trials.check_held(trial)
         trial.set_user_attr("out_of_memory", tries)
         if tries >= OUT_OF_MEMORY_TRIES:
-            _fail(trial, f"out of memory {tries} times: {str(error).splitlines()[0]}", worker)
+            _fail(trial, f"out of memory {tries} times: {str(error).splitlines()[0]}", trials)
     finally:
-        worker.give_back(trial)
+        trials.give_back(trial)
 
 
-def _fail(trial: Trial, reason: str, worker: TrialClaims) -> None:
-    worker.check_held(trial)
+def _run(trial: Trial, run: Callable[[Trial], None], trials: TrialClaims) -> None:
+    """Run a trial unless it is one that ends every process which goes on with it."""
+    starts, epoch = _starts(trial)
+    if starts >= STARTS_WITHOUT_EPOCH:
+        _fail(trial, f"{starts} processes in turn died in it, none of which trained an epoch more", trials)
+        return
+    trials.check_held(trial)
+    trial.set_user_attr("starts", {"without_epoch": starts + 1, "epoch": epoch})
+    try:
+        run(trial)
+    except KeyboardInterrupt:
+        # Whoever stopped this process, it was not the trial.
+        with suppress(*STORAGE_ERRORS):
+            trials.check_held(trial)
+            trial.set_user_attr("starts", {"without_epoch": starts, "epoch": epoch})
+        raise
+
+
+def note_epoch(trial: Trial, epoch: int) -> None:
+    """Note with a trial that an epoch, counted from 1, was trained for the first time as far as is known.
+
+    Only the first one of each start is written.
+    """
+    starts, before = _starts(trial)
+    if starts and epoch > before:
+        trial.set_user_attr("starts", {"without_epoch": 0, "epoch": epoch})
+
+
+def _starts(trial: Trial) -> tuple[int, int]:
+    """How many processes began or went on with a trial since an epoch was noted, and which epoch that was."""
+    stored = trial.user_attrs.get("starts", {"without_epoch": 0, "epoch": 0})
+    return stored["without_epoch"], stored["epoch"]
+
+
+def _fail(trial: Trial, reason: str, trials: TrialClaims) -> None:
+    trials.check_held(trial)
     trial.set_user_attr("reason", reason)
-    worker.study.tell(trial, state=TrialState.FAIL)
+    trials.tell(trial, state=TrialState.FAIL)
     say(f"{name_of(trial)}: failed: {reason}")
 
 

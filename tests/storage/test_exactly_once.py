@@ -12,15 +12,19 @@ from typing import Any
 
 import optuna
 import pytest
+import sqlalchemy
 from optuna.trial import Trial, TrialState
 
-from storage.claims import hold
-from storage.exactly_once import point_of
+from storage.claims import ClaimLostError, hold
+from storage.errors import one_line_errors
+from storage.exactly_once import TrialClaims, point_of
+from storage.study_storage import open_claims
 from storage.trials import TrialView
 from study.presets import PRESETS
 from study.sampler import suggest
 from study.search import Search
 from study.training import Epoch, Training
+from study.work import STARTS_WITHOUT_EPOCH
 from tests.storage.postgres import Server
 from tests.storage.test_claims import CLAIM_SESSIONS, wait_until
 from tests.storage.toy import Toy, ToyTraining, processes
@@ -321,7 +325,7 @@ def test_nothing_is_written_once_the_claim_is_lost(
 ) -> None:
     toy = Toy(server.new_database(), tmp_path)
     search = toy.search()
-    train_epoch, take, written = ToyTraining._train_epoch, search.trials.claim_next, []
+    train_epoch, claim_next, written = ToyTraining._train_epoch, search.trials.claim_next, []
 
     def look() -> None:
         files = {path.name: path.read_bytes() for path in (tmp_path / "checkpoints").rglob("*.pt")}
@@ -333,13 +337,13 @@ def test_nothing_is_written_once_the_claim_is_lost(
             server.execute(CLAIM_SESSIONS)
         return train_epoch(training, epoch)
 
-    def take_and_look(*arguments: Any) -> Trial | None:
+    def claim_and_look(*arguments: Any) -> Trial | None:
         if len(written) == 1:
             look()
-        return take(*arguments)
+        return claim_next(*arguments)
 
     monkeypatch.setattr(ToyTraining, "_train_epoch", lose_the_claim)
-    monkeypatch.setattr(search.trials, "claim_next", take_and_look)
+    monkeypatch.setattr(search.trials, "claim_next", claim_and_look)
     (tmp_path / "epochs").touch()
     search.run_grid()
     before, after = written
@@ -369,3 +373,89 @@ def test_two_workers_survive_restarts_of_the_server(server: Server, tmp_path: Pa
 
 def _has_trained(toy: Toy, epochs: int) -> bool:
     return (toy.folder / "epochs").exists() and len(toy.epochs_trained()) >= epochs
+
+
+def test_a_failed_point_is_asked_for_again_only_where_every_failure_of_it_may_be(url: str, tmp_path: Path) -> None:
+    study = with_a_failed_point(Toy(url, tmp_path)).study()
+    with open_claims(url) as claims:
+        trials = TrialClaims(study, claims)
+        assert trials.ask_for(POINTS, retry=lambda failed: "nan" not in failed.user_attrs["reason"]) is None
+        again = trials.ask_for(POINTS, retry=lambda failed: "nan" in failed.user_attrs["reason"])
+        assert again is not None
+        again.set_user_attr("reason", "another")
+        study.tell(again, state=TrialState.FAIL)
+        assert trials.ask_for(POINTS) is None, "it failed since"
+        later = TrialClaims(study, claims)
+        assert later.ask_for(POINTS, retry=lambda failed: failed.user_attrs["reason"] == "another") is None
+        assert later.ask_for(POINTS) is not None
+
+
+def die_in_one_point(toy: Toy) -> None:
+    """A worker that one point kills in its third epoch, as a lack of memory that the kernel notices does."""
+    train_epoch = ToyTraining._train_epoch
+
+    def train_or_die(training: ToyTraining, epoch: int) -> Epoch:
+        if (training.alpha, training.temperature, epoch) == (0.5, 2.0, 2):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return train_epoch(training, epoch)
+
+    ToyTraining._train_epoch = train_or_die  # type: ignore[method-assign,assignment]
+    toy.run()
+
+
+def test_a_trial_that_kills_every_process_which_goes_on_with_it_fails(tmp_path: Path) -> None:
+    toy = Toy(f"sqlite:///{tmp_path / 'study.db'}", tmp_path, alphas=(0.25, 0.5), temperatures=(2.0,), pruner="none")
+    exits: list[int | None] = []
+    while 0 not in exits and len(exits) < 20:
+        worker = processes.Process(target=die_in_one_point, args=(toy,))
+        worker.start()
+        worker.join(60)
+        exits.append(worker.exitcode)
+    # Its first start trained two epochs; the other trial may have run before it.
+    assert exits == [-signal.SIGKILL] * (STARTS_WITHOUT_EPOCH + 1) + [0]
+    good, bad = sorted(toy.study().get_trials(), key=lambda trial: trial.params["alpha"])
+    assert (good.state, bad.state) == (TrialState.COMPLETE, TrialState.FAIL)
+    assert bad.user_attrs["reason"] == "5 processes in turn died in it, none of which trained an epoch more"
+
+
+def test_who_stops_a_process_often_makes_no_trial_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = Toy(f"sqlite:///{tmp_path / 'study.db'}", tmp_path, alphas=(0.5,), temperatures=(2.0,))
+
+    def stop(training: ToyTraining, epoch: int) -> Epoch:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(ToyTraining, "_train_epoch", stop)
+        for _ in range(STARTS_WITHOUT_EPOCH + 2):
+            with pytest.raises(KeyboardInterrupt):
+                toy.run()
+    toy.run()
+    assert [trial.state for trial in toy.study().get_trials()] == [TrialState.COMPLETE]
+
+
+def test_a_trial_that_another_has_ended_counts_as_lost(url: str, tmp_path: Path) -> None:
+    toy = Toy(url, tmp_path)
+    search = toy.search()
+    ours = search.trials.claim_next(search._ask_grid, suggest)
+    assert ours is not None
+    toy.study().tell(ours.number, 1.0)
+    with pytest.raises(ClaimLostError):
+        search.trials.tell(ours, 0.0)
+    assert toy.study().get_trials()[0].value == 1.0
+
+
+def test_a_full_disk_ends_a_worker_at_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    toy = Toy(f"sqlite:///{tmp_path / 'study.db'}", tmp_path)
+    search = toy.search()
+    engine = search.study._storage._backend.engine  # type: ignore[attr-defined]
+    # The database may not grow: SQLite then says what it says on a full disk.
+    sqlalchemy.event.listen(engine, "connect", lambda connection, _: connection.execute("PRAGMA max_page_count = 1"))
+    engine.dispose()
+    with pytest.raises(SystemExit) as end, one_line_errors("the command"):
+        search.run_grid()
+    assert end.value.code == 1
+    said = capsys.readouterr()
+    assert said.err.strip() == (
+        "error: the disk of the storage is full (database or disk is full); make room and start again"
+    )
+    assert "trying again" not in said.out

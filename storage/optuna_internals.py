@@ -1,0 +1,50 @@
+"""What the product needs of Optuna and Optuna does not publish, in one place: a new version shows here first."""
+
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.artifacts import FileSystemArtifactStore
+from optuna.storages import BaseStorage
+from optuna.trial import FrozenTrial, Trial
+
+
+def storage_of(study: optuna.Study) -> BaseStorage:
+    """The storage of a study, behind Optuna's cache of trials that have ended."""
+    return study._storage
+
+
+def trial_id(trial: Trial | FrozenTrial) -> int:
+    """The number of a trial in its storage, by which the dashboard's notes know it; unlike ``number``, of one study."""
+    return trial._trial_id
+
+
+def as_stored(study: optuna.Study, trial: Trial | FrozenTrial) -> FrozenTrial:
+    """A picture of a trial as it is stored now."""
+    return study._storage.get_trial(trial._trial_id)
+
+
+def continued(study: optuna.Study, left: FrozenTrial) -> Trial:
+    """A RUNNING trial that another process began, as the one that goes on with it has it."""
+    return Trial(study, left._trial_id)
+
+
+def enqueued_parameters(trial: FrozenTrial) -> dict[str, Any] | None:
+    """The parameters that a trial was enqueued with; None where a sampler chose them."""
+    parameters: dict[str, Any] | None = trial.system_attrs.get("fixed_params")
+    return parameters
+
+
+def system_attributes(study: optuna.Study) -> dict[str, Any]:
+    """What is stored with a study beside the attributes of its user: where the dashboard keeps notes and figures."""
+    return study._storage.get_study_system_attrs(study._study_id)
+
+
+def set_system_attribute(study: optuna.Study, key: str, value: str | int) -> None:
+    """Store one of ``system_attributes``."""
+    study._storage.set_study_system_attr(study._study_id, key, value)
+
+
+def folder_of(store: FileSystemArtifactStore) -> Path:
+    """Where an artifact store keeps its files."""
+    return store._base_path

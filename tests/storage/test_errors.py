@@ -1,0 +1,132 @@
+"""What stops a command ends it in one line, with the exit code that says what it was."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+PROGRAM = """
+import sys, time
+import storage.errors
+with storage.errors.one_line_errors("the command"):
+    print("ready", flush=True)
+    {body}
+"""
+SLEEP = "time.sleep(60)"
+STUBBORN = "try:\n        print(flush=True); time.sleep(60)\n    finally:\n        time.sleep({})"
+STOPPED = "stopped; the same command goes on from here (the command)"
+
+
+def shell(line: str, body: str = SLEEP) -> "subprocess.Popen[str]":
+    """A shell that runs a line in which ``$RUN`` is a program that says "ready" and then does what ``body`` says."""
+    environment = {
+        **os.environ,
+        "PROGRAM": PROGRAM.format(body=body),
+        "PYTHON": sys.executable,
+        "PYTHONPATH": str(ROOT),
+    }
+    return subprocess.Popen(
+        ["sh", "-c", line.replace("$RUN", '"$PYTHON" -c "$PROGRAM"')],
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_a_command_in_one_line(number: signal.Signals) -> None:
+    process = shell("exec $RUN")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(number)
+    assert process.communicate(timeout=20) == ("", f"{STOPPED}\n")
+    assert process.returncode == 128 + number
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_a_command_that_a_script_started_in_the_background(number: signal.Signals) -> None:
+    process = shell(f"$RUN & while ! kill -0 $!; do :; done; sleep 0.3; kill -{int(number)} $!; wait $!; exit $?")
+    out, err = process.communicate(timeout=20)
+    assert (out, err) == ("ready\n", f"{STOPPED}\n")
+    assert process.returncode == 128 + number
+
+
+def test_nohup_keeps_a_command_from_the_end_of_its_terminal_and_from_nothing_else() -> None:
+    process = shell("exec nohup $RUN")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=20)[1].splitlines()[-1] == STOPPED
+    assert process.returncode == 128 + signal.SIGTERM
+
+
+def test_a_second_signal_does_not_end_in_a_traceback() -> None:
+    process = shell(
+        "exec $RUN", "try:\n        print(flush=True); time.sleep(60)\n    finally:\n        time.sleep(0.5)"
+    )
+    assert process.stdout is not None
+    assert [process.stdout.readline() for _ in range(2)] == ["ready\n", "\n"]
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=20) == ("", f"{STOPPED}\n")
+    assert process.returncode == 128 + signal.SIGINT
+
+
+def test_a_command_that_cannot_end_by_itself_is_ended() -> None:
+    process = shell("exec $RUN", f"storage.errors.SECONDS_TO_STOP = 1\n    {STUBBORN.format(60)}")
+    assert process.stdout is not None
+    assert [process.stdout.readline() for _ in range(2)] == ["ready\n", "\n"]
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode == -signal.SIGALRM
+
+
+def test_a_signal_that_the_command_itself_answers_leaves_everything_as_it_was() -> None:
+    answered = (
+        "import os, signal\n"
+        "    try: os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    except KeyboardInterrupt: pass\n"
+        "print(signal.alarm(0), signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)"
+    )
+    process = shell("exec $RUN", answered)
+    assert process.communicate(timeout=20) == ("ready\n0 True\n", "")
+    assert process.returncode == 0
+
+
+MANY_LINES = "while True: print('line' * 1000)"
+
+
+@pytest.mark.parametrize(
+    ("line", "out", "err", "exit_code"),
+    [
+        ("$RUN >&-", "", "", 0),
+        ("$RUN 2>&-", "ready\nready\n", "", 0),
+        ("$RUN <&- >&- 2>&-", "", "", 0),
+        ("{ $RUN; echo $? >&2; } | head -1", "ready\n", "stopped: nothing reads what it prints any more", 0),
+        ("{ $RUN 2>&1; } | head -1", "ready\n", "", 0),
+    ],
+)
+def test_a_closed_output_is_no_traceback(line: str, out: str, err: str, exit_code: int) -> None:
+    process = shell(line, MANY_LINES if "head" in line else "print('ready')")
+    printed, said = process.communicate(timeout=20)
+    assert printed == out
+    assert said.splitlines()[:1] == ([f"{err}; the same command goes on from here (the command)"] if err else [])
+    if "echo" in line:
+        assert said.splitlines()[1:] == [str(128 + signal.SIGPIPE)]
+    assert process.returncode == exit_code
+
+
+def test_a_file_is_never_opened_as_the_closed_output(tmp_path: Path) -> None:
+    file = tmp_path / "file"
+    process = shell(f"$RUN >&-; cat {file}", f"import os; file = open({str(file)!r}, 'w'); os.system('echo printed')")
+    assert process.communicate(timeout=20) == ("", "")

@@ -1,0 +1,104 @@
+"""Workers end with what started them, however it ends, and the same command goes on."""
+
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.test_run import ROOT, cache, command, environment, results, run, runs_dir
+
+__all__ = ["cache", "runs_dir"]
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="no /proc to look for orphans in")
+
+
+def start(runs_dir: Path, shell: str) -> "subprocess.Popen[str]":
+    """A shell that runs a line in which ``"$@"`` is the study with two workers."""
+    return subprocess.Popen(
+        ["sh", "-c", shell, "sh", *command(runs_dir, "--workers", "2")],
+        cwd=ROOT,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def processes_of(runs_dir: Path) -> list[int]:
+    """The processes of a study, but for shells."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            arguments = file.read_bytes().split(b"\0")
+        except OSError:
+            continue
+        if str(runs_dir).encode() in arguments and arguments[0] != b"sh":
+            found.append(int(file.parent.name))
+    return found
+
+
+def trains(runs_dir: Path) -> bool:
+    """Whether a trial runs, and so a worker trains it."""
+    if len(processes_of(runs_dir)) < 3 or not (runs_dir / "study.db").exists():
+        return False
+    with closing(sqlite3.connect(runs_dir / "study.db", timeout=60)) as database:
+        return bool(database.execute("SELECT 1 FROM trials WHERE state = 'RUNNING'").fetchall())
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> bool:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            return False
+        time.sleep(0.05)
+    return True
+
+
+def test_workers_end_with_what_started_them_and_the_same_command_goes_on(runs_dir: Path) -> None:
+    # Started with & by a script: Ctrl-C is ignored there.
+    in_background = start(runs_dir, '"$@" & echo $!; wait $!; exit $?')
+    assert in_background.stdout is not None
+    started = int(in_background.stdout.readline())
+    assert wait_until(lambda: trains(runs_dir), 60)
+    stopped = time.monotonic()
+    os.kill(started, signal.SIGTERM)
+    _, err = in_background.communicate(timeout=30)
+    assert time.monotonic() - stopped < 20
+    assert in_background.returncode == 128 + signal.SIGTERM
+    assert [line for line in err.splitlines() if "Warning" not in line] == [err.strip()]
+    assert "the same command goes on from here" in err
+    assert processes_of(runs_dir) == []
+
+    # Nobody tells a parent of kill -9.
+    killed = start(runs_dir, 'exec "$@"')
+    assert wait_until(lambda: trains(runs_dir), 60)
+    killed.kill()
+    assert wait_until(lambda: processes_of(runs_dir) == [], 10)
+    killed.communicate(timeout=10)
+
+    # Nothing reads what it prints: neither the plan nor what the workers say.
+    unread = start(runs_dir, 'exec "$@"')
+    assert unread.stdout is not None
+    assert wait_until(lambda: trains(runs_dir), 60)
+    unread.stdout.close()
+    assert unread.wait(60) == 128 + signal.SIGPIPE
+    assert processes_of(runs_dir) == []
+
+    final = run(runs_dir, "--workers", "2")
+    assert final.returncode == 0, final.stdout + final.stderr
+    assert sorted(cell["number"] for cell in results(runs_dir)["grid"]) == [0, 1, 2, 3]
+
+
+@pytest.mark.parametrize("closed", [">&-", "| head -1"])
+def test_a_command_whose_output_is_closed_ends_without_a_traceback(tmp_path: Path, closed: str) -> None:
+    process = start(tmp_path / "runs", f'"$@" --dry-run {closed}')
+    out, err = process.communicate(timeout=60)
+    assert out.count("\n") <= 1
+    assert err == "" or err.startswith("stopped: nothing reads what it prints any more; ")
+    assert process.returncode == 0
