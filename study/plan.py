@@ -125,7 +125,9 @@ def plan(
         labels, data_hash = torch.arange(100).repeat_interleave(500), CIFAR100_HASH
     parts = split(labels, configuration.train_images)
     stored = find_teachers(cache, data_hash, configuration.teacher_network)
-    filled = max((count_filled(logits_folder(cache, data_hash, teacher.hash, device)) for teacher in stored), default=0)
+    precision = configuration.recipe.precision
+    folders = [logits_folder(cache, data_hash, teacher.hash, device, precision) for teacher in stored]
+    filled = max((count_filled(folder) for folder in folders), default=0)
     study, compared = stored_studies(url, name)
     work = work_left(configuration, study, compared, parts, added, tpe_trials, filled)
     return dataclasses.replace(

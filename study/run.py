@@ -10,7 +10,6 @@ The same command again goes on where it was stopped, or rebuilds the report wher
 
 import argparse
 import dataclasses
-import platform
 import re
 import shlex
 import sys
@@ -75,14 +74,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         bank = ImageBank.of_training_images(images, device)
         teacher = choose_teacher(configuration, images, cache, device, options.teacher, work.begun_with)
         logits = TeacherLogits(
-            # One memory map for several hosts may show a row as filled before it is there: each host fills its own.
-            logits_folder(
-                cache if url.startswith("sqlite") else cache / platform.node(), images.hash, teacher.hash, device
-            ),
+            logits_folder(cache, images.hash, teacher.hash, device, configuration.recipe.precision),
             bank,
             make_teacher=lambda: fold_batch_norm(teacher.load(device)),
             classes=len(images.classes),
             progress=lambda views: bar(views, "teacher logits", "view"),
+            claims=claims,
+            precision=configuration.recipe.precision,
         )
         logits.require_room(work.views)
 
