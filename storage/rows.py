@@ -1,5 +1,6 @@
 """Numbered rows on disk, each filled once, which the processes of any number of hosts share through a folder."""
 
+import os
 import secrets
 import struct
 import zlib
@@ -128,9 +129,10 @@ class Rows:
 
     def _load(self, path: Path) -> tuple[Tensor, Tensor]:
         with path.open("rb") as file:
-            header, content = file.read(HEADER.size), bytearray(file.read())
-        if len(header) < HEADER.size:
-            raise DamagedError("short")
+            header = file.read(HEADER.size)
+            content = bytearray(max(0, os.fstat(file.fileno()).st_size - HEADER.size))
+            if len(header) < HEADER.size or file.readinto(content) < len(content):
+                raise DamagedError("short")
         magic, checksum, width, count = HEADER.unpack(header)
         if magic != MAGIC or width != self.width:
             raise DamagedError("not such rows")

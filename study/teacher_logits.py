@@ -43,8 +43,8 @@ class TeacherLogits:
     damaged. A killed process loses the rows of a few seconds; they are computed again, to the same values. Inference
     runs in batches of one fixed size, so that a value does not depend on what was asked together.
 
-    Trials, studies, processes and hosts share the folder; one process of a storage fills it at a time. Where processes of
-    two storages fill it at once, both are right, and the teacher was asked more often than needed.
+    Trials, studies, processes and hosts share the folder; of the processes of a storage, one at a time fills it. Where
+    those of two storages fill it at once, both are right, and the teacher was asked more often than needed.
 
     Args:
         folder: one for each (data, teacher, arithmetic).
