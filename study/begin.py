@@ -8,6 +8,7 @@ from typing import Any, cast
 import optuna
 import torch
 
+from data import ImageBank
 from data.samples import samples
 from models import StudentCNN, Teacher, build
 from models.cost import measure_cost
@@ -16,6 +17,7 @@ from storage.configuration import Configuration, ConfigurationError, refuse_unle
 from storage.description import Description, Start, TeacherFacts
 from storage.open_study import OpenStudy
 from storage.trials import views
+from study.evaluation import precision_effect
 from study.manifest import commit, hardware, versions
 from study.materials import Materials
 from study.options import Request
@@ -56,7 +58,9 @@ def begin(
             refuse_another(known, request.configuration, search)
             _refuse_other_hashes(request.name, known, materials)
             if known.teacher["hash"] is None and materials.teacher is not None:
-                known = dataclasses.replace(known, teacher=_teacher(materials.teacher, device))
+                known = dataclasses.replace(
+                    known, teacher=_teacher(materials.teacher, request.configuration, materials.test)
+                )
         changed = known.configuration if known.settings == request.configuration else request.configuration.as_json()
         dataclasses.replace(
             known,
@@ -136,7 +140,7 @@ def _describe(configuration: Configuration, materials: Materials, device: torch.
             "channels": images.train_images.shape[1],
             "samples": samples(images),
         },
-        "teacher": _teacher(materials.teacher, device)
+        "teacher": _teacher(materials.teacher, configuration, materials.test)
         if materials.teacher is not None
         else _no_teacher(configuration.teacher_network, classes, device),
         "student": {"name": "StudentCNN", **dataclasses.asdict(measure_cost(StudentCNN(classes), device))},
@@ -145,10 +149,13 @@ def _describe(configuration: Configuration, materials: Materials, device: torch.
     return Description(**json.loads(json.dumps(described)))
 
 
-def _teacher(teacher: Teacher, device: torch.device) -> TeacherFacts:
+def _teacher(teacher: Teacher, configuration: Configuration, test: ImageBank) -> TeacherFacts:
     card = {key: value for key, value in teacher.card.items() if key not in ("network", "train_loss")}
-    cost = dataclasses.asdict(measure_cost(teacher.load(device), device))
-    return cast(TeacherFacts, {"name": teacher.network, **card, **cost})
+    network = teacher.load(test.device)
+    described = {"name": teacher.network, **card, **dataclasses.asdict(measure_cost(network, test.device))}
+    if configuration.recipe.precision == "bfloat16":
+        described["precision_effect"] = precision_effect(network, test)
+    return cast(TeacherFacts, described)
 
 
 def _no_teacher(network: str, classes: int, device: torch.device) -> TeacherFacts:

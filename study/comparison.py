@@ -83,7 +83,8 @@ class Comparison:
             if number > known:
                 note_epoch(trial, number)
         every = torch.arange(len(self.test), device=self.test.device)
-        scores = score(predict(training.network, self.test, every), self.test.labels)
+        precision = self.configuration.recipe.precision
+        scores = score(predict(training.network, self.test, every, precision), self.test.labels)
         store_training(trial, record, training, training.curve, self.artifacts, scores.accuracy)
         record.tested(asdict(scores))
         self.trials.tell(trial, scores.accuracy)

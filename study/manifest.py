@@ -7,6 +7,8 @@ from pathlib import Path
 
 import torch
 
+ROOT = Path(__file__).parents[1]
+ROOMS = ("data", "models", "reports", "storage", "study")
 PACKAGES = ("torch", "torchvision", "optuna", "pandas", "plotly", "scipy")
 
 
@@ -16,28 +18,43 @@ def versions() -> dict[str, str]:
 
 
 def hardware(device: torch.device) -> dict[str, str | int]:
-    """The device, its name, the number of threads, and how CUDA convolves float32."""
+    """The device, its name, the number of threads, and how CUDA computes in float32."""
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
     return {
         "device": str(device),
         "name": name,
         "threads": torch.get_num_threads(),
         "system": f"{platform.system()} {platform.machine()}",
-        **({"convolutions": "TF32"} if device.type == "cuda" and torch.backends.cudnn.allow_tf32 else {}),
+        **(_float32_of_cuda() if device.type == "cuda" else {}),
     }
 
 
-def commit() -> str:
-    """The commit of the code, with ``+ changes`` where the working tree differs; ``unknown`` outside a checkout."""
-    folder = Path(__file__).parent
+def commit(root: Path = ROOT) -> str:
+    """The commit of the code, with ``+changes`` where files that it tracks, or Python files of the rooms, differ.
+
+    ``unknown`` outside a checkout of this repository, such as where the package is installed in a folder of another.
+
+    Args:
+        root: the folder of the rooms.
+    """
     try:
-        described = subprocess.run(
-            ["git", "describe", "--always", "--abbrev=12", "--dirty=+changes", "--exclude=*"],
-            cwd=folder, capture_output=True, text=True, check=True,
-        )  # fmt: skip
+        _git(root, "ls-files", "--error-unmatch", "study/manifest.py")
+        described = _git(root, "describe", "--always", "--abbrev=12", "--dirty=+changes", "--exclude=*")
+        new = _git(root, "ls-files", "--others", "--exclude-standard", *(f"{room}/*.py" for room in ROOMS))
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
-    return described.stdout.strip()
+    return f"{described}+changes" if new and not described.endswith("+changes") else described
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    return subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _float32_of_cuda() -> dict[str, str | int]:
+    return {
+        "convolutions": "TF32" if torch.backends.cudnn.allow_tf32 else "IEEE float32",
+        "matrix products": "TF32" if torch.backends.cuda.matmul.allow_tf32 else "IEEE float32",
+    }
 
 
 def _processor() -> str:

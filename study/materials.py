@@ -1,7 +1,6 @@
 """What the trainings of a process need: images, split, teacher and what it says."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
@@ -44,7 +43,7 @@ def fetch(request: Request, work: Work, claims: Claims, device: torch.device) ->
     teacher = logits = None
     if request.needs_teacher:
         teacher = choose_teacher(configuration, images, cache, claims, device, request.teacher, work.begun_with)
-        logits = _logits(teacher, images, bank, cache)
+        logits = _logits(teacher, images, bank, request, claims)
         logits.require_room(work.logits_to_ask)
     return Materials(
         images=images,
@@ -56,11 +55,14 @@ def fetch(request: Request, work: Work, claims: Claims, device: torch.device) ->
     )
 
 
-def _logits(teacher: Teacher, images: ImageSet, bank: ImageBank, cache: Path) -> TeacherLogits:
+def _logits(teacher: Teacher, images: ImageSet, bank: ImageBank, request: Request, claims: Claims) -> TeacherLogits:
+    precision = request.configuration.recipe.precision
     return TeacherLogits(
-        logits_folder(cache, images.hash, teacher.hash, bank.device),
+        logits_folder(request.runs.cache, images.hash, teacher.hash, bank.device, precision),
         bank,
         make_teacher=lambda: fold_batch_norm(teacher.load(bank.device)),
         classes=len(images.classes),
         progress=lambda views: bar(views, "teacher logits", "view"),
+        claims=claims,
+        precision=precision,
     )

@@ -60,10 +60,9 @@ def plan(request: Request, opened: OpenStudy, device: torch.device) -> Work:
     begun_with = None if description is None else description.teacher["hash"]
     stored = find_teachers(request.runs.cache, data_hash, configuration.teacher_network)
     chosen = [teacher for teacher in stored if begun_with in (None, teacher.hash)]
-    filled = max(
-        (count_filled(logits_folder(request.runs.cache, data_hash, teacher.hash, device)) for teacher in chosen),
-        default=0,
-    )
+    precision = configuration.recipe.precision
+    folders = [logits_folder(request.runs.cache, data_hash, teacher.hash, device, precision) for teacher in chosen]
+    filled = max(map(count_filled, folders), default=0)
     trials, trainings = _trials_left(request, opened)
     runs = _runs_left(request, opened, trials)
     nothing = trials + runs == 0

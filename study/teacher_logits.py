@@ -1,54 +1,59 @@
-"""Teacher logits on disk: exact, one row for each (image, view), filled as views first appear."""
+"""Teacher logits: exact, one row for each (image, view), asked for when a view first appears and kept on disk."""
 
-import errno
-import os
 import shutil
 import time
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from data.views import VIEWS, ImageBank
-from storage.claims import FileClaims, hold
+from storage.claims import Claims, hold
+from storage.errors import PlainError
+from storage.rows import Rows, count_rows
+from study.progress import say
 
 BATCH_SIZE = 500
-SECONDS_BETWEEN_FLUSHES = 5.0
+SECONDS_BETWEEN_WRITES = 5.0
 
 
-def logits_folder(cache: Path, data_hash: str, teacher_hash: str, device: torch.device) -> Path:
-    """Where the logits of one teacher on one data set are kept, by kind of device: CUDA convolves in TF32."""
-    return cache / "logits" / f"{data_hash[:12]}-{teacher_hash[:12]}-{device.type}"
+class TeacherLogitsError(PlainError):
+    """What the teacher says cannot be taught; the message is one line."""
+
+
+def logits_folder(cache: Path, data_hash: str, teacher_hash: str, device: torch.device, precision: str) -> Path:
+    """Where the logits of one teacher on one data set are kept, by how they are computed: CUDA convolves in TF32."""
+    arithmetic = device.type if precision == "float32" else f"{device.type}-{precision}"
+    return cache / "logits" / f"{data_hash[:12]}-{teacher_hash[:12]}-{arithmetic}"
 
 
 def count_filled(folder: Path) -> int:
     """How many views the teacher has been asked for; 0 where there is no such folder."""
-    try:
-        return int(np.count_nonzero(np.memmap(folder / "filled", dtype=np.uint8, mode="r")))
-    except FileNotFoundError:
-        return 0
+    return count_rows(folder)
 
 
 class TeacherLogits:
     """What a frozen teacher says of each (image, view) of one data set, before any temperature.
 
-    Two files: ``logits`` holds float16 of shape (images, 162, classes), sparse until filled, and ``filled`` one byte
-    for each (image, view). A row is marked filled only once it is on the disk, so a killed process leaves no torn
-    row; what it had not marked is computed again, to the same values. Inference runs in batches of one fixed size,
-    so that a value does not depend on what was asked together.
+    Rows that are on disk are verified when a process first reads them, and asked again where they are missing or
+    damaged. A killed process loses the rows of a few seconds; they are computed again, to the same values. Inference
+    runs in batches of one fixed size, so that a value does not depend on what was asked together.
 
-    Trials, studies and processes share the files; one process at a time fills them.
+    Trials, studies, processes and hosts share the folder; of the processes of a storage, one at a time fills it. Where
+    those of two storages fill it at once, both are right, and the teacher was asked more often than needed.
 
     Args:
-        folder: one for each (data, teacher).
+        folder: one for each (data, teacher, arithmetic).
         bank: the images, on the device on which the teacher runs.
         make_teacher: gives the teacher in evaluation mode on the bank's device; called when first needed.
         classes: number of logits.
         progress: gives a bar for so many views.
+        claims: of the storage.
+        precision: of the teacher's forward pass, ``float32`` or ``bfloat16``.
     """
 
     def __init__(
@@ -58,27 +63,15 @@ class TeacherLogits:
         make_teacher: Callable[[], nn.Module],
         classes: int,
         progress: Callable[[int], "tqdm[Any]"],
+        claims: Claims,
+        precision: str = "float32",
     ) -> None:
-        self.folder, self.bank, self.classes = folder, bank, classes
-        self._make_teacher, self._progress = make_teacher, progress
+        self.folder, self.bank, self.classes, self.precision = folder, bank, classes, precision
+        self._make_teacher, self._progress, self._claims = make_teacher, progress, claims
         self._teacher: nn.Module | None = None
-        self._claims = FileClaims(folder)
-        rows = len(bank) * VIEWS
-        with hold(self._claims, "logits"):
-            if not (folder / "filled").exists():
-                # Written out, not sparse: marking a row through the memory map must never meet a full disk.
-                (folder / "filled.partial").write_bytes(bytes(rows))
-                (folder / "filled.partial").replace(folder / "filled")
-        self._filled = torch.from_file(str(folder / "filled"), shared=True, size=rows, dtype=torch.uint8)
-        values = rows * classes
-        self._rows = torch.from_file(str(folder / "logits"), shared=True, size=values, dtype=torch.float16)
-        self._rows = self._rows.view(rows, classes)
-        self._device_rows: Tensor | None = None
-
-    def keep_on_device(self) -> None:
-        """Serve the rows from the bank's device from now on: 1.62 GB for CIFAR-100, of which all may be asked for."""
-        self._device_rows = torch.zeros_like(self._rows, device=self.bank.device)
-        self._is_on_device = torch.zeros_like(self._filled)
+        folder.mkdir(parents=True, exist_ok=True)
+        # Hosts that share the folder see one inode; those that have each their own need not wait for one another.
+        self._claim = f"logits-{folder.name}-{folder.stat().st_ino}"
 
     def of(self, indices: Tensor, views: Tensor) -> Tensor:
         """Teacher logits of the given views; those that no one has asked for before are computed first.
@@ -91,23 +84,17 @@ class TeacherLogits:
 
         Raises:
             OSError: where the disk is full; what was filled is kept.
+            TeacherLogitsError: where the teacher says what float16 cannot hold.
         """
-        rows = indices * VIEWS + views
-        if self._device_rows is None and self._fits_on_device():
-            self.keep_on_device()
-        if not self._filled[rows].all():
-            with hold(self._claims, "logits"):
+        numbers = indices * VIEWS + views
+        if len(self._rows.lacking(numbers)) > 0:
+            self._rows.read()
+        if len(self._rows.lacking(numbers)) > 0:
+            with hold(self._claims, self._claim):
                 # Looked up again: another process may have filled them while this one waited.
-                missing = rows[self._filled[rows] == 0].unique()
-                if len(missing) > 0:
-                    self._fill(missing)
-        if self._device_rows is None:
-            return self._rows[rows].to(self.bank.device)
-        if not self._is_on_device[rows].all():
-            absent = rows[self._is_on_device[rows] == 0].unique()
-            self._device_rows[absent.to(self.bank.device)] = self._rows[absent].to(self.bank.device)
-            self._is_on_device[absent] = 1
-        return self._device_rows[rows.to(self.bank.device)]
+                self._rows.read()
+                self._fill(self._rows.lacking(numbers))
+        return self._rows.of(numbers).to(self.bank.device)
 
     def require_room(self, rows: int) -> None:
         """Refuse to start where the disk cannot take that many more rows.
@@ -122,32 +109,41 @@ class TeacherLogits:
                 "make room or give --runs-dir on another disk"
             )
 
-    def _fits_on_device(self) -> bool:
-        device = self.bank.device
-        return device.type == "cuda" and self._rows.nbytes < torch.cuda.mem_get_info(device)[0] / 2
+    @cached_property
+    def _rows(self) -> Rows:
+        """Made when first asked for: what a network needs of a device's memory is taken by then."""
+        numbers, device = len(self.bank) * VIEWS, self.bank.device
+        fits = device.type == "cuda" and 4 * numbers * self.classes < torch.cuda.mem_get_info(device)[0]
+        if (self.folder / "filled").exists():
+            say(f"{self.folder}: the files logits and filled are those of an earlier version, delete them to make room")
+        return Rows(self.folder, numbers, self.classes, device if fits else torch.device("cpu"), say)
 
-    def _fill(self, rows: Tensor) -> None:
+    def _fill(self, numbers: Tensor) -> None:
+        if len(numbers) == 0:
+            return
         if self._teacher is None:
             self._teacher = self._make_teacher()
-        file = os.open(self.folder / "logits", os.O_RDWR)
+        last_write = time.monotonic()
         try:
-            with self._progress(len(rows)) as progress, torch.inference_mode():
-                written, last_flush = 0, time.monotonic()
-                for batch in rows.split(BATCH_SIZE):
-                    # Not through the memory map: on a full disk that is a SIGBUS, here it is an OSError.
-                    for row, logits in zip(batch.tolist(), self._ask(self._teacher, batch), strict=True):
-                        if os.pwrite(file, logits, row * self.classes * 2) < len(logits):
-                            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.folder))
+            with self._progress(len(numbers)) as progress:
+                for batch in numbers.split(BATCH_SIZE):
+                    self._rows.add(batch, self._ask(self._teacher, batch))
                     progress.update(len(batch))
-                    written += len(batch)
-                    if written == len(rows) or time.monotonic() - last_flush >= SECONDS_BETWEEN_FLUSHES:
-                        os.fsync(file)
-                        self._filled[rows[:written]] = 1
-                        last_flush = time.monotonic()
+                    if time.monotonic() - last_write >= SECONDS_BETWEEN_WRITES:
+                        self._rows.write()
+                        last_write = time.monotonic()
         finally:
-            os.close(file)
+            # Before the claim is given back: who waits for it looks for these rows.
+            self._rows.write()
 
-    def _ask(self, teacher: nn.Module, rows: Tensor) -> list[memoryview]:
-        padded = torch.cat([rows, rows[-1:].expand(BATCH_SIZE - len(rows))]).to(self.bank.device)
-        logits = teacher(self.bank.crop(padded // VIEWS, padded % VIEWS))[: len(rows)]
-        return [memoryview(row) for row in logits.half().cpu().numpy()]
+    @torch.inference_mode()
+    def _ask(self, teacher: nn.Module, numbers: Tensor) -> Tensor:
+        padded = torch.cat([numbers, numbers[-1:].expand(BATCH_SIZE - len(numbers))]).to(self.bank.device)
+        with torch.autocast(self.bank.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            logits: Tensor = teacher(self.bank.crop(padded // VIEWS, padded % VIEWS))
+        logits = logits[: len(numbers)].half()
+        if not logits.isfinite().all():
+            raise TeacherLogitsError(
+                "the teacher's logits are beyond float16 (more than 65,504, or no number): give another with --teacher"
+            )
+        return logits

@@ -30,6 +30,7 @@ from tqdm import tqdm
 
 from data import VIEWS, ImageBank, stream
 from models import StudentCNN, build
+from storage.claims import FileClaims
 from storage.configuration import Recipe
 from storage.pruner import make_pruner
 from storage.study_storage import open_claims, open_storage, sqlite_url
@@ -165,7 +166,12 @@ class Bench:
         """Stored logits in which every view of the measured epochs is filled; the teacher does not matter then."""
         teacher = self._put(build(name, CLASSES)).eval()
         logits = TeacherLogits(
-            self.folder / "logits", self.bank, lambda: teacher, CLASSES, lambda rows: tqdm(total=rows, disable=True)
+            self.folder / "logits",
+            self.bank,
+            lambda: teacher,
+            CLASSES,
+            lambda rows: tqdm(total=rows, disable=True),
+            FileClaims(self.folder),
         )
         for epoch in range(self.recipe.epochs):
             logits.of(*stream(torch.arange(self.images), 0, epoch))

@@ -5,6 +5,10 @@ import subprocess
 import sys
 
 import pytest
+import torch
+
+from storage.configuration import ConfigurationError
+from study.device import pick_device
 
 GIVEN_BACK = """
 import resource, sys
@@ -34,3 +38,28 @@ def given_back(what: str) -> int:
 def test_a_process_that_computes_on_the_cpu_keeps_what_a_step_frees() -> None:
     assert given_back("picked") < 1e6
     assert given_back("not picked") > 80e6
+
+
+@pytest.mark.parametrize(
+    "name", ["cpu:x", "cpu:5", "cpu:0", "cuda:x", "cuda:", "cuda:-1", "mps:0", "gpu", "", "auto:0", "CPU", "cuda:٣"]
+)
+def test_a_device_that_there_cannot_be_is_refused_in_one_line(name: str) -> None:
+    with pytest.raises(
+        ConfigurationError, match=r"^--device .*: give one of auto, cpu, cuda, mps, or cuda:0"
+    ) as refusal:
+        pick_device(name)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", ["cuda", "cuda:0", "cuda:99999999999"])
+@pytest.mark.skipif(torch.cuda.is_available(), reason="needs a machine without CUDA")
+def test_a_gpu_that_is_not_there_is_refused_in_one_line(name: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^--device {name}: .* give --device cpu"):
+        pick_device(name)
+
+
+def test_auto_does_not_take_mps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    assert pick_device("auto") == torch.device("cpu")
+    assert pick_device("mps") == torch.device("mps")

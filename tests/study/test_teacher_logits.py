@@ -17,7 +17,10 @@ from tqdm import tqdm
 import study.teacher_logits
 from data import VIEWS, ImageBank
 from models import build
-from study.teacher_logits import TeacherLogits
+from storage.claims import FileClaims
+from storage.rows import Rows
+from study.teacher_logits import TeacherLogits, TeacherLogitsError, count_filled, logits_folder
+from tests.storage.test_rows import largest_file
 
 CLASSES = 8
 IMAGES = 12
@@ -64,8 +67,21 @@ def all_rows() -> tuple[Tensor, Tensor]:
     return torch.arange(IMAGES).repeat_interleave(VIEWS), torch.arange(VIEWS).repeat(IMAGES)
 
 
+def open_logits(
+    folder: Path,
+    make_teacher: Callable[[], nn.Module] = teacher,
+    progress: Callable[[int], "tqdm[Any]"] = quiet,
+    precision: str = "float32",
+) -> TeacherLogits:
+    return TeacherLogits(folder, bank(), make_teacher, CLASSES, progress, FileClaims(folder), precision)
+
+
 def filled_rows(folder: Path) -> list[int]:
-    return [row for row, mark in enumerate((folder / "filled").read_bytes()) if mark]
+    every = torch.arange(ROWS)
+    rows = Rows(folder, ROWS, CLASSES, torch.device("cpu"), print)
+    rows.read()
+    assert len(rows) == count_filled(folder)
+    return every[~torch.isin(every, rows.lacking(every))].tolist()
 
 
 def assert_said_by_the_live_teacher(logits: Tensor, indices: Tensor, views: Tensor) -> None:
@@ -77,22 +93,20 @@ def assert_said_by_the_live_teacher(logits: Tensor, indices: Tensor, views: Tens
 
 
 def test_the_cache_says_what_the_live_teacher_says(tmp_path: Path) -> None:
-    logits = TeacherLogits(tmp_path, bank(), teacher, CLASSES, quiet)
+    logits = open_logits(tmp_path)
     for seed, count in enumerate((1, 7, 500, 731)):
         indices, views = random_rows(count, seed)
         assert_said_by_the_live_teacher(logits.of(indices, views), indices, views)
 
 
-def test_rows_kept_on_the_device_are_those_of_the_disk_whoever_filled_them(tmp_path: Path) -> None:
-    on_device = TeacherLogits(tmp_path, bank(), teacher, CLASSES, quiet)
-    on_device.keep_on_device()
-    on_disk = TeacherLogits(tmp_path, bank(), teacher, CLASSES, quiet)
+def test_processes_that_take_turns_have_the_same_rows(tmp_path: Path) -> None:
+    one, other = open_logits(tmp_path), open_logits(tmp_path)
     for seed, count in enumerate((1, 300, 300, 731)):
-        # The second asks first for every other set of rows, so some were filled by the first and some were not.
+        # Each asks first for every other set of rows, so some were filled by the one and some by the other.
         indices, views = random_rows(count, seed)
-        expected = on_disk.of(indices, views) if seed % 2 else None
-        said = on_device.of(indices, views)
-        assert torch.equal(said, on_disk.of(indices, views) if expected is None else expected)
+        first, second = (one, other) if seed % 2 else (other, one)
+        said = first.of(indices, views)
+        assert torch.equal(said, second.of(indices, views))
         assert_said_by_the_live_teacher(said, indices, views)
 
 
@@ -103,7 +117,7 @@ def test_only_what_was_asked_for_is_filled_and_once(tmp_path: Path) -> None:
         asked.append(total)
         return quiet(total)
 
-    logits = TeacherLogits(tmp_path, bank(), teacher, CLASSES, counting)
+    logits = open_logits(tmp_path, teacher, counting)
     indices, views = torch.tensor([3, 3, 0]), torch.tensor([161, 161, 5])
     logits.of(indices, views)
     assert filled_rows(tmp_path) == [5, 3 * VIEWS + 161]
@@ -115,8 +129,8 @@ def test_only_what_was_asked_for_is_filled_and_once(tmp_path: Path) -> None:
 
 def test_rows_survive_reopening_and_the_teacher_is_not_asked_again(tmp_path: Path) -> None:
     indices, views = random_rows(300, seed=1)
-    first = TeacherLogits(tmp_path, bank(), teacher, CLASSES, quiet).of(indices, views)
-    reopened = TeacherLogits(tmp_path, bank(), no_teacher, CLASSES, quiet)
+    first = open_logits(tmp_path).of(indices, views)
+    reopened = open_logits(tmp_path, no_teacher)
     assert torch.equal(reopened.of(indices, views), first)
     empty = filled_rows(tmp_path)[-1] + 1
     with pytest.raises(AssertionError, match="asked again"):
@@ -128,14 +142,14 @@ def test_a_value_does_not_depend_on_what_was_asked_together(
     make_teacher: Callable[[], nn.Module], tmp_path: Path
 ) -> None:
     indices, views = random_rows(700, seed=2)
-    together = TeacherLogits(tmp_path / "together", bank(), make_teacher, CLASSES, quiet).of(indices, views)
-    apart = TeacherLogits(tmp_path / "apart", bank(), make_teacher, CLASSES, quiet)
+    together = open_logits(tmp_path / "together", make_teacher).of(indices, views)
+    apart = open_logits(tmp_path / "apart", make_teacher)
     for chosen in ([699], [3], [698, 0, 2], list(range(400, 460))):
         assert torch.equal(apart.of(indices[chosen], views[chosen]), together[chosen])
 
 
 def fill(folder: Path, seed: int) -> None:
-    logits = TeacherLogits(folder, bank(), teacher, CLASSES, quiet)
+    logits = open_logits(folder)
     for part in range(2):
         indices, views = random_rows(300, 10 * part + seed)
         assert_said_by_the_live_teacher(logits.of(indices, views), indices, views)
@@ -149,14 +163,14 @@ def test_processes_that_fill_at_once_agree(tmp_path: Path) -> None:
         worker.join()
     assert [worker.exitcode for worker in workers] == [0, 0]
     asked = [random_rows(300, 10 * part + seed) for part in range(2) for seed in (0, 1)]
-    logits = TeacherLogits(tmp_path, bank(), no_teacher, CLASSES, quiet)
+    logits = open_logits(tmp_path, no_teacher)
     for indices, views in asked:
         assert_said_by_the_live_teacher(logits.of(indices, views), indices, views)
     assert set(filled_rows(tmp_path)) == {row for indices, views in asked for row in (indices * VIEWS + views).tolist()}
 
 
 class KilledAfter(tqdm):  # type: ignore[type-arg]
-    """Ends its process, as kill -9 does, once so many rows are written."""
+    """Ends its process, as kill -9 does, once so many rows are computed."""
 
     rows = 0
 
@@ -168,17 +182,17 @@ class KilledAfter(tqdm):  # type: ignore[type-arg]
 
 
 def fill_until_killed(folder: Path) -> None:
-    study.teacher_logits.SECONDS_BETWEEN_FLUSHES = 0.0
-    TeacherLogits(folder, bank(), teacher, CLASSES, lambda total: KilledAfter(disable=True)).of(*all_rows())
+    study.teacher_logits.SECONDS_BETWEEN_WRITES = 0.0
+    open_logits(folder, teacher, lambda total: KilledAfter(disable=True)).of(*all_rows())
 
 
 def fill_slowly(folder: Path) -> None:
-    study.teacher_logits.SECONDS_BETWEEN_FLUSHES = 0.0
-    TeacherLogits(folder, bank(), teacher, CLASSES, quiet).of(*all_rows())
+    study.teacher_logits.SECONDS_BETWEEN_WRITES = 0.0
+    open_logits(folder).of(*all_rows())
 
 
 def assert_whole_after_a_kill(folder: Path) -> int:
-    logits = TeacherLogits(folder, bank(), teacher, CLASSES, quiet)
+    logits = open_logits(folder)
     marked = torch.tensor(filled_rows(folder))
     before = logits.of(marked // VIEWS, marked % VIEWS)
     assert_said_by_the_live_teacher(before, marked // VIEWS, marked % VIEWS)
@@ -187,7 +201,7 @@ def assert_whole_after_a_kill(folder: Path) -> int:
     return len(marked)
 
 
-def test_what_was_written_but_not_marked_before_a_kill_is_computed_again(tmp_path: Path) -> None:
+def test_what_was_computed_but_not_written_before_a_kill_is_computed_again(tmp_path: Path) -> None:
     worker = PROCESSES.Process(target=fill_until_killed, args=(tmp_path,))
     worker.start()
     worker.join()
@@ -198,8 +212,7 @@ def test_what_was_written_but_not_marked_before_a_kill_is_computed_again(tmp_pat
 def test_a_process_killed_while_filling_leaves_no_torn_row(tmp_path: Path) -> None:
     worker = PROCESSES.Process(target=fill_slowly, args=(tmp_path,))
     worker.start()
-    marks = tmp_path / "filled"
-    while worker.is_alive() and not (marks.exists() and any(marks.read_bytes())):
+    while worker.is_alive() and count_filled(tmp_path) == 0:
         time.sleep(0.001)
     worker.kill()
     worker.join()
@@ -208,10 +221,107 @@ def test_a_process_killed_while_filling_leaves_no_torn_row(tmp_path: Path) -> No
 
 
 def test_a_disk_without_room_is_refused_with_numbers(tmp_path: Path) -> None:
-    logits = TeacherLogits(tmp_path, bank(), teacher, CLASSES, quiet)
+    logits = open_logits(tmp_path)
     logits.require_room(ROWS)
     with pytest.raises(
         OSError, match=rf"^{re.escape(str(tmp_path))}: .* 16000000\.00 GB .* \d+\.\d\d GB are free"
     ) as refusal:
         logits.require_room(10**15)
     assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("damage", ["missing", "short", "zeroed", "flipped"])
+def test_a_damaged_file_is_noticed_before_its_rows_are_used_and_asked_again(
+    damage: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    indices, views = random_rows(300, seed=1)
+    whole = open_logits(tmp_path).of(indices, views)
+    (chunk,) = tmp_path.glob("*.rows")
+    content = bytearray(chunk.read_bytes())
+    if damage == "missing":
+        chunk.unlink()
+    else:
+        content[-1] ^= 1
+        damaged = {"short": bytes(content[:-100]), "zeroed": bytes(len(content)), "flipped": bytes(content)}
+        chunk.write_bytes(damaged[damage])
+    asked: list[int] = []
+
+    def counting(total: int) -> "tqdm[Any]":
+        asked.append(total)
+        return quiet(total)
+
+    assert torch.equal(open_logits(tmp_path, progress=counting).of(indices, views), whole)
+    assert asked == [len((indices * VIEWS + views).unique())]
+    assert ("damaged" in capsys.readouterr().out) == (damage != "missing")
+    assert torch.equal(open_logits(tmp_path, no_teacher).of(indices, views), whole)
+
+
+class Overflows(nn.Module):
+    """Says of every image what float16 cannot hold, after a first batch that is fine."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value, self.asked = value, 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.asked += 1
+        logits = torch.zeros(len(images), CLASSES)
+        logits[0, 0] = 1.0 if self.asked == 1 else self.value
+        return logits
+
+
+@pytest.mark.parametrize("value", [65_520.0, -1e30, float("nan"), float("inf")])
+def test_a_teacher_beyond_float16_is_refused_in_one_line(value: float, tmp_path: Path) -> None:
+    with pytest.raises(TeacherLogitsError, match="beyond float16") as refusal:
+        open_logits(tmp_path, lambda: Overflows(value)).of(*all_rows())
+    assert "\n" not in str(refusal.value)
+    assert filled_rows(tmp_path) == list(range(500))
+
+
+def test_the_largest_logits_of_float16_are_taken(tmp_path: Path) -> None:
+    said = open_logits(tmp_path, lambda: Overflows(65_504.0)).of(*all_rows())
+    assert said.max() == 65_504
+
+
+def test_a_disk_that_fills_keeps_what_was_filled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(study.teacher_logits, "SECONDS_BETWEEN_WRITES", 0.0)
+    logits = open_logits(tmp_path)
+    indices, views = random_rows(300, seed=1)
+    whole = logits.of(indices, views)
+    with largest_file(1000), pytest.raises(OSError, match="File too large"):
+        logits.of(*all_rows())
+    assert len(filled_rows(tmp_path)) == len((indices * VIEWS + views).unique())
+    assert torch.equal(open_logits(tmp_path, no_teacher).of(indices, views), whole)
+    assert_said_by_the_live_teacher(logits.of(*all_rows()), *all_rows())
+    assert len(filled_rows(tmp_path)) == ROWS
+
+
+def test_each_arithmetic_has_a_folder_of_its_own() -> None:
+    folders = {
+        logits_folder(Path("cache"), "data", "teacher", torch.device(device), precision)
+        for device in ("cpu", "cuda")
+        for precision in ("float32", "bfloat16")
+    }
+    assert len(folders) == 4
+    assert Path("cache/logits/data-teacher-cpu") in folders  # as studies begun with an earlier version have it
+
+
+def test_in_bfloat16_the_teacher_runs_under_autocast(tmp_path: Path) -> None:
+    indices, views = random_rows(600, seed=3)
+    said = open_logits(tmp_path, precision="bfloat16").of(indices, views)
+    with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
+        live = teacher()(bank().crop(indices, views))
+    assert live.dtype == torch.bfloat16
+    torch.testing.assert_close(said.float(), live.float(), rtol=2**-6, atol=0.05)
+    assert (said.float() - open_logits(tmp_path / "float32").of(indices, views).float()).abs().max() > 1e-3
+
+
+def test_files_of_an_earlier_version_are_left_alone_and_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("logits", "filled"):
+        (tmp_path / name).write_bytes(b"\1" * 100)
+    indices, views = random_rows(3, seed=1)
+    assert_said_by_the_live_teacher(open_logits(tmp_path).of(indices, views), indices, views)
+    assert "earlier version" in capsys.readouterr().out
+    assert (tmp_path / "filled").read_bytes() == b"\1" * 100

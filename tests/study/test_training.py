@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from data import Draws, ImageBank, stream
 from models import StudentCNN, weights_hash
+from storage.claims import FileClaims
 from storage.configuration import Recipe
 from study import training as training_module
 from study.loss import distillation_loss
@@ -92,7 +93,7 @@ def make(tiny_bank: ImageBank, tmp_path: Path) -> MakeTraining:
             "temperature": 4.0,
         }
         if alpha != 0:
-            defaults["logits"] = TeacherLogits(tmp_path / "logits", tiny_bank, teacher, 8, quiet)
+            defaults["logits"] = TeacherLogits(tmp_path / "logits", tiny_bank, teacher, 8, quiet, FileClaims(tmp_path))
         return Training(seed=seed, alpha=alpha, **{**defaults, **other})  # type: ignore[arg-type]
 
     return make_training
@@ -278,7 +279,7 @@ def test_a_whole_study_asks_the_teacher_for_what_one_run_sees(
         return quiet(total)
 
     draws = Draws(len(tiny_bank), STEPS.epochs)
-    logits = TeacherLogits(tmp_path / "logits", tiny_bank, teacher, 8, counting)
+    logits = TeacherLogits(tmp_path / "logits", tiny_bank, teacher, 8, counting, FileClaims(tmp_path))
     every = torch.arange(len(tiny_bank))
     for alpha in (0.0, 0.25, 0.75):
         finish(make(alpha=alpha, logits=logits, draws=draws))
