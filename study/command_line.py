@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from data import ImageSet, load_cifar100, load_synthetic
+from storage.claims import Claims
 from study.device import DEVICES
 
 
@@ -27,10 +28,10 @@ def cache_folder(runs_dir: Path) -> Path:
     return runs_dir / "cache"
 
 
-def load_images(dataset: str, runs_dir: Path, data_dir: Path | None) -> ImageSet:
+def load_images(dataset: str, runs_dir: Path, data_dir: Path | None, claims: Claims) -> ImageSet:
     """The images of a preset's data set: ``cifar100`` or ``synthetic``.
 
     Raises:
         DataError: where they are not there or not what they should be.
     """
-    return load_synthetic() if dataset == "synthetic" else load_cifar100(cache_folder(runs_dir), data_dir)
+    return load_synthetic() if dataset == "synthetic" else load_cifar100(cache_folder(runs_dir), data_dir, claims)

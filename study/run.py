@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             return
 
         # What is trained on, and who teaches.
-        images = load_images(configuration.dataset, options.runs_dir, options.data_dir)
+        images = load_images(configuration.dataset, options.runs_dir, options.data_dir, claims)
         parts = split(images.train_labels, configuration.train_images)
         bank = ImageBank.of_training_images(images, device)
         teacher = choose_teacher(configuration, images, cache, claims, device, options.teacher, work.begun_with)

@@ -326,7 +326,7 @@ def make_teacher(options: argparse.Namespace) -> str:
     recipe, seed = _recipe_and_seed(options, preset)
     device = pick_device(options.device)
     claims = open_claims(options.storage or default_url(options.runs_dir))
-    image_set = load_images(preset.dataset, options.runs_dir, options.data_dir)
+    image_set = load_images(preset.dataset, options.runs_dir, options.data_dir, claims)
     cache = cache_folder(options.runs_dir)
     if options.file is not None:
         teacher = import_teacher(options.file, network, image_set, cache, claims, device)
