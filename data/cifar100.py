@@ -1,14 +1,19 @@
 """CIFAR-100 (Krizhevsky, 2009), from the official archive or from class folders, cached as tensors in one file."""
 
+from collections.abc import Callable
+from http.client import HTTPException
 from pathlib import Path
 
-import numpy as np
 import torch
 from torch import Tensor
 
+from data.class_folders import image_files, not_in_colour, read_images
 from data.image_set import DataError, ImageSet, in_canonical_order
+from storage.claims import Claims, hold
 from storage.files import save_whole
 
+SIZE = 32
+TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
 CIFAR100_HASH = "ae4bfa8952b7adfaf83417a4388035d4636cd8edf4e338056876c20a7e537aae"
 
 # The 20 groups ("superclasses") of https://www.cs.toronto.edu/~kriz/cifar.html.
@@ -38,13 +43,14 @@ GROUP_OF = {name: group for group, names in GROUPS.items() for name in names.spl
 CLASSES = tuple(sorted(GROUP_OF))
 
 
-def load_cifar100(cache_dir: Path, data_dir: Path | None = None) -> ImageSet:
-    """Load CIFAR-100, from the cache where it is there.
+def load_cifar100(cache_dir: Path, data_dir: Path | None, claims: Claims) -> ImageSet:
+    """Load CIFAR-100, from the cache where it is there and whole.
 
     Args:
         cache_dir: holds ``cifar100.pt``, written the first time, and the download.
         data_dir: holds ``train/<class>/*.png`` and ``test/<class>/*.png``, or the official archive as torchvision
             lays it out. The archive is downloaded to ``cache_dir`` where None.
+        claims: of all processes that share the cache: one of them fills it.
 
     Returns:
         The same tensors in the same order, whichever source they came from.
@@ -55,19 +61,39 @@ def load_cifar100(cache_dir: Path, data_dir: Path | None = None) -> ImageSet:
     cached = cache_dir / "cifar100.pt"
     if data_dir is not None and not data_dir.is_dir():
         raise DataError(f"--data-dir {data_dir}: no such folder; leave it out to download CIFAR-100")
-    if cached.exists():
-        try:
-            image_set = _assemble(torch.load(cached, weights_only=True))
-        except Exception as error:
-            reason = str(error).strip().split("\n")[0]
-            raise DataError(f"{cached}: damaged ({reason}); delete it, it is made again from the images") from None
-        if image_set.hash != CIFAR100_HASH:
-            raise DataError(f"{cached}: damaged; delete it, it is made again from the images")
+    image_set = _from_cache(cached)
+    if image_set is not None:
         return image_set
-    if data_dir is not None and (data_dir / "train").is_dir():
-        tensors = {part: _from_folders(data_dir / part) for part in ("train", "test")}
-    else:
-        tensors = _from_archive(data_dir or cache_dir, download=data_dir is None)
+    # Named as the cache folder, which no study may be: the claims of trials begin with the name of their study.
+    with hold(claims, "cache-cifar100"):
+        image_set = _from_cache(cached, damaged=print)
+        if image_set is None:
+            image_set = _from_source(cache_dir, data_dir)
+            save_whole({key: getattr(image_set, key) for key in TENSORS}, cached)
+    return image_set
+
+
+def _from_cache(cached: Path, damaged: Callable[[str], None] = lambda reason: None) -> ImageSet | None:
+    """What the cache holds; None where it holds nothing or is damaged, which ``damaged`` is told."""
+    if not cached.exists():
+        return None
+    try:
+        image_set = _assemble(torch.load(cached, weights_only=True))
+        reason = "other images" if image_set.hash != CIFAR100_HASH else None
+    except OSError:
+        raise
+    except Exception as error:  # what torch raises depends on which bytes are wrong
+        reason = str(error).strip().split("\n")[0] or type(error).__name__
+    if reason is not None:
+        damaged(f"{cached}: damaged ({reason}); it is made again from the images")
+        return None
+    return image_set
+
+
+def _from_source(cache_dir: Path, data_dir: Path | None) -> ImageSet:
+    source = data_dir or cache_dir
+    folders = data_dir is not None and (data_dir / "train").is_dir()
+    tensors = _from_folders(source) if folders else _from_archive(source, download=data_dir is None)
     image_set = _assemble(
         {
             f"{part}_{kind}": tensor
@@ -75,16 +101,15 @@ def load_cifar100(cache_dir: Path, data_dir: Path | None = None) -> ImageSet:
             for kind, tensor in zip(("images", "labels"), in_canonical_order(*pair), strict=True)
         }
     )
-    if image_set.hash != CIFAR100_HASH:
-        counts = f"{len(image_set.train_images)} training and {len(image_set.test_images)} test images"
-        raise DataError(
-            f"{data_dir or cache_dir}: {counts} that are not those of CIFAR-100 (50000 and 10000): "
-            "fetch them again, or leave --data-dir out to download them"
-        )
-    save_whole(
-        {key: getattr(image_set, key) for key in ("train_images", "train_labels", "test_images", "test_labels")}, cached
+    if image_set.hash == CIFAR100_HASH:
+        return image_set
+    counts = f"{len(image_set.train_images)} training and {len(image_set.test_images)} test images"
+    other = not_in_colour(source) if folders else []
+    suspects = f", {len(other)} of them not stored in colour, such as {other[0]}" if other else ""
+    raise DataError(
+        f"{source}: {counts} that are not those of CIFAR-100 (50000 and 10000){suspects}: "
+        "fetch them again, or leave --data-dir out to download them"
     )
-    return image_set
 
 
 def _assemble(tensors: dict[str, Tensor]) -> ImageSet:
@@ -100,46 +125,30 @@ def _assemble(tensors: dict[str, Tensor]) -> ImageSet:
     )
 
 
-def _from_folders(folder: Path) -> tuple[Tensor, Tensor]:
-    # Imported where the cache is not there yet: torchvision takes two seconds, which a second start need not wait.
-    from torchvision.datasets import ImageFolder
-
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; expected train/<class>/*.png and test/<class>/*.png beside it")
-    try:
-        images = ImageFolder(str(folder))
-    except FileNotFoundError as error:
-        raise DataError(f"{folder}: {error}") from None
-    if tuple(images.classes) != CLASSES:
-        missing = sorted(set(CLASSES) - set(images.classes))
-        reason = f"no folder {missing[0]!r}" if missing else f"{len(images.classes)} class folders instead of 100"
-        raise DataError(f"{folder}: not CIFAR-100: {reason}")
-    pixels = np.empty((len(images), 32, 32, 3), dtype=np.uint8)
-    for index, (path, _) in enumerate(images.samples):
-        try:
-            image = np.asarray(images.loader(path))
-        except OSError:
-            raise DataError(f"{path}: damaged or no image; fetch the images again") from None
-        if image.shape != (32, 32, 3):
-            raise DataError(f"{path}: {image.shape[1]} x {image.shape[0]} pixels where CIFAR-100 has 32 x 32")
-        pixels[index] = image
-    return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.tensor(images.targets)
+def _from_folders(root: Path) -> dict[str, tuple[Tensor, Tensor]]:
+    train, test = (image_files(root / part, CLASSES) for part in ("train", "test"))
+    images, labels = read_images([*train, *test], SIZE)
+    return {
+        "train": (images[: len(train)], labels[: len(train)]),
+        "test": (images[len(train) :], labels[len(train) :]),
+    }
 
 
 def _from_archive(root: Path, download: bool) -> dict[str, tuple[Tensor, Tensor]]:
+    # Imported where it is needed: torchvision takes two seconds, which a second start need not wait for.
     from torchvision.datasets import CIFAR100
 
     try:
         parts = {name: CIFAR100(str(root), train=name == "train", download=download) for name in ("train", "test")}
-    except RuntimeError:
+    except (OSError, HTTPException, RuntimeError) as error:
+        if download:
+            raise DataError(
+                f"CIFAR-100 cannot be downloaded ({error}); "
+                "give --data-dir with the official archive or with train/<class>/*.png and test/<class>/*.png"
+            ) from None
         raise DataError(
             f"{root}: neither train/ and test/ with class folders nor a whole CIFAR-100 archive; "
             "leave --data-dir out to download it"
-        ) from None
-    except OSError as error:
-        raise DataError(
-            f"CIFAR-100 cannot be downloaded ({error}); "
-            "give --data-dir with the official archive or with train/<class>/*.png and test/<class>/*.png"
         ) from None
     return {
         name: (torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(part.targets))

@@ -38,7 +38,7 @@ def fetch(request: Request, work: Work, claims: Claims, device: torch.device) ->
         OSError: where the disk has no room for the logits.
     """
     configuration, cache = request.configuration, request.runs.cache
-    images = load_images(configuration.dataset, cache, request.data_dir)
+    images = load_images(configuration.dataset, cache, request.data_dir, claims)
     bank = ImageBank.of_training_images(images, device)
     teacher = logits = None
     if request.needs_teacher:

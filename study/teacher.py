@@ -323,7 +323,7 @@ def make_teacher(options: argparse.Namespace) -> str:
     device = pick_device(options.device)
     runs = RunsFolder(options.runs_dir)
     with open_claims(options.storage or sqlite_url(runs.database)) as claims:
-        image_set = load_images(preset.dataset, runs.cache, options.data_dir)
+        image_set = load_images(preset.dataset, runs.cache, options.data_dir, claims)
         if options.file is not None:
             teacher = import_teacher(options.file, network, image_set, runs.cache, claims, device)
         else:

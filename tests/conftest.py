@@ -41,7 +41,7 @@ def cifar100(cifar100_folder: Path) -> ImageSet:
     """Real CIFAR-100, from a cache kept between test sessions."""
     cache = cifar100_folder.parent / "cache"
     with hold(FileClaims(cache.parent), "cache"):
-        return load_cifar100(cache, cifar100_folder)
+        return load_cifar100(cache, cifar100_folder, FileClaims(cache))
 
 
 @pytest.fixture(scope="session")
