@@ -261,13 +261,20 @@ def check(folders: list[Path]) -> None:
 
 
 def build(options: argparse.Namespace) -> None:
-    """Build the reports that the options name."""
+    """Build the report that the options name, or every one that can be built; exit with 1 where one could not."""
     url = options.storage or default_url(options.runs_dir)
-    names = [options.study] if options.study else studies(url)
-    for name in names:
+    failed = 0
+    for name in [options.study] if options.study else studies(url):
         folder = options.output or options.runs_dir / name
-        write_report(collect(url, name), folder)
-        print(folder / "report.md")
+        try:
+            write_report(collect(url, name), folder)
+        except PlainError as error:
+            print(f"error: {error}", file=sys.stderr)
+            failed = error.exit_code
+        else:
+            print(folder / "report.md", flush=True)
+    if failed:
+        sys.exit(failed)
 
 
 def studies(url: str) -> list[str]:
