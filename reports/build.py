@@ -263,15 +263,22 @@ def check(folders: list[Path]) -> None:
 
 
 def build(options: argparse.Namespace) -> None:
-    """Build the reports that the options name."""
-    runs = RunsFolder(options.runs_dir)
+    """Build the report that the options name, or every one that can be built; exit with 1 where one could not."""
+    runs, failed = RunsFolder(options.runs_dir), 0
     with read_study(options.storage or sqlite_url(runs.database), options.study or "") as opened:
         if options.study is None and opened.storage is None:
             opened.begun()  # says what is missing
         for name in [options.study] if options.study else opened.names():
             folder = options.output or runs.report(name)
-            write_report(collect(opened.sibling(name)), folder)
-            print(folder / "report.md")
+            try:
+                write_report(collect(opened.sibling(name)), folder)
+            except PlainError as error:
+                print(f"error: {error}", file=sys.stderr)
+                failed = error.exit_code
+            else:
+                print(folder / "report.md", flush=True)
+    if failed:
+        sys.exit(failed)
 
 
 if __name__ == "__main__":

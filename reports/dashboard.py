@@ -7,11 +7,14 @@ While a study runs, ``reports.live`` keeps its notes and figures current, whethe
 """
 
 import argparse
+import ipaddress
+import socket
 from collections.abc import Iterable
 from datetime import datetime
 from pathlib import Path
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import optuna
@@ -170,6 +173,48 @@ def _styled(application: "WSGIApplication") -> "WSGIApplication":
     return answer
 
 
+def is_own_name(header: str, host: str, port: int) -> bool:
+    """Whether a request's Host is one that the dashboard was started for.
+
+    Another site's name that was made to lead here could delete studies through a visitor's browser (DNS rebinding).
+    That needs a name: who listens at every address also answers to any address in numbers.
+
+    Args:
+        header: name and port as the request has them.
+        host, port: where it listens.
+    """
+    try:
+        asked = urlsplit(f"//{header}")
+        name, at = asked.hostname or "", asked.port or 80
+    except ValueError:
+        return False
+    names = {"127.0.0.1", "localhost", "::1", host.lower()}
+    if host in ("", "0.0.0.0", "::"):
+        names |= {socket.gethostname().lower(), name if _is_address(name) else "localhost"}
+    return name in names and at == port
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ipaddress.ip_address(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _for_own_names(application: "WSGIApplication", host: str, port: int) -> "WSGIApplication":
+    """The application, for requests to its own names; others get one line."""
+
+    def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        if is_own_name(environ.get("HTTP_HOST", ""), host, port):
+            return application(environ, start_response)
+        line = f"this dashboard answers to http://{host}:{port}/ alone; start it with --host NAME for another name\n"
+        start_response("403 Forbidden", [("Content-Type", "text/plain"), ("Content-Length", str(len(line.encode())))])
+        return [line.encode()]
+
+    return answer
+
+
 class _Server(ThreadingMixIn, WSGIServer):
     # Browsers open connections in advance: a server with one thread would wait for what is said on them.
     daemon_threads = True
@@ -217,6 +262,7 @@ def _serve(opened: OpenStudy, options: argparse.Namespace) -> None:
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise StorageError(f"{options.host}:{options.port}: {reason}; give another --port or --host") from None
+    server.set_app(_for_own_names(application, options.host, server.server_port))
     print(f"http://{options.host}:{server.server_port}/dashboard (Ctrl-C ends it)", flush=True)
     with server:
         try:

@@ -158,6 +158,20 @@ def _numbered(trials: Iterable[Trial]) -> list[tuple[int, Trial]]:
     return [(trial["number"], trial) for trial in trials if trial["number"] is not None]
 
 
+def epochs_of(trials: Iterable[Trial], full: int) -> tuple[int, int]:
+    """Epochs that trials trained, and those that they would have trained without a pruner.
+
+    What failed or runs was not stopped by a pruner: it counts as far as it came.
+
+    Args:
+        full: epochs of a whole training.
+    """
+    trained = [trial for trial in trials if trial["epochs"]]
+    ended = [trial["state"] in ("COMPLETE", "PRUNED") for trial in trained]
+    epochs = [trial["epochs"] for trial in trained]
+    return sum(epochs), sum(full if whole else own for whole, own in zip(ended, epochs, strict=True))
+
+
 def not_told_apart(value: float, best: float, images: int) -> bool:
     """Whether a validation accuracy is too near to the best to be called worse.
 
@@ -176,7 +190,8 @@ class VarianceShares:
 
     Attributes:
         rest: what the two together do not add up to, and noise; one trial a cell cannot part them.
-        noise: the share that the validation images alone would make if all cells were equally good; may exceed 1.
+        noise: the share that the validation images alone would make if all cells were equally good, at most: as if
+            they were drawn anew for each cell, and alpha = 0 trained anew for each T. May exceed 1.
     """
 
     alpha: float

@@ -6,6 +6,7 @@ from reports.results import Results
 from reports.sections.calibration import calibration
 from reports.sections.claims import claims
 from reports.sections.comparison import comparison
+from reports.sections.cost import cost
 from reports.sections.document import Document
 from reports.sections.effects import effects
 from reports.sections.gains import gains
@@ -20,7 +21,7 @@ from reports.sections.trust import trust
 
 OF_SEARCH = (grid, trials, pruning, effects, tpe)
 OF_COMPARISON = (comparison, losses, gains, calibration)
-SECTIONS = (opening, verdict, claims, *OF_SEARCH, *OF_COMPARISON, images, trust)
+SECTIONS = (opening, verdict, claims, cost, *OF_SEARCH, *OF_COMPARISON, images, trust)
 
 
 def render(results: Results, figure_names: Collection[str] = ()) -> str:

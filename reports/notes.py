@@ -9,6 +9,7 @@ from optuna.trial import FrozenTrial
 
 from reports.evidence import accuracy_standard_error, begun, scored
 from reports.results import FailedRun, Results, State, Trial
+from reports.sections.words import plain
 from reports.standing import judge
 from storage.exactly_once import point_of
 
@@ -144,9 +145,7 @@ def _best(results: Results) -> str:
 
 def _failures(results: Results) -> list[str]:
     failed = [trial for trial in results["grid"] + results["tpe"] if trial["state"] == "FAIL"]
-    lines = [
-        f"trial {trial['number']} ({_point(trial)}): {trial['reason'] or 'no reason is stored'}" for trial in failed
-    ]
+    lines = [f"trial {trial['number']} ({_point(trial)}): {_reason(trial)}" for trial in failed]
     return lines + [f"comparison, {line}" for line in _failed_runs(results)]
 
 
@@ -157,7 +156,7 @@ def _failed_runs(results: Results) -> list[str]:
 
 
 def _reason(failed: FailedRun | Trial) -> str:
-    return failed["reason"] or "no reason is stored"
+    return plain(failed["reason"] or "no reason is stored")
 
 
 def _running(trial: FrozenTrial) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from reports import original
 from reports.evidence import TOLERANCE, arm_at, estimate, estimate_of, not_told_apart, paired, reproduced
-from reports.results import Network
+from reports.sections.cost import costs
 from reports.sections.document import Document
 from reports.sections.words import interval, mean_and_deviation, percent, points, state_words, table
 
@@ -12,7 +12,9 @@ READINGS = (original.BEST_POINT_SECTION_2, original.BEST_POINT_SECTION_3)
 
 
 def claims(document: Document) -> list[str]:
-    """The table of claims, the two readings of the best point, and what teacher and student cost."""
+    """The table of claims and the two readings of the best point; nothing where the images are not the original's."""
+    if document.synthetic:
+        return []
     rows = [
         _teacher_claim(document),
         _arm_claim(document, "Student without distillation, test accuracy", "baseline", original.BASELINE),
@@ -34,34 +36,16 @@ def claims(document: Document) -> list[str]:
         "where it was not measured to the end or cannot be told apart from ours.",
         "### Which best point: (0.25, 4) or (0.75, 4)?",
         _readings(document),
-        "### Smaller and faster",
-        table(["Quantity", "Teacher", "Student", "Teacher / student"], _cost_rows(document)),
-        "Multiply-adds are those of convolutions and matrix products for one image. Latency and memory were "
-        "measured on the machine named below and hold for it alone." + _memory_words(document),
     ]
-
-
-def _memory_words(document: Document) -> str:
-    peaks = [network["peak_memory_bytes"] for network in (document.teacher, document.student)]
-    if not any(value for peak in peaks for value in peak.values()):
-        return ""
-    return (
-        " Peak memory is the most that a prediction holds at any moment beside weights and input, as torch's "
-        "allocator counts it."
-    )
 
 
 def _judged(document: Document, verdict: str) -> str:
     """A verdict that needs the original's protocol."""
-    if document.synthetic:
-        return "not comparable: synthetic"
     return verdict if not document.departures else "not the original's protocol"
 
 
 def _judged_of_teacher(document: Document, verdict: str) -> str:
     """A verdict that needs the original's teacher."""
-    if document.synthetic:
-        return "not comparable: synthetic"
     return verdict if original.is_original_teacher(document.results) else "another teacher"
 
 
@@ -127,44 +111,15 @@ def _teacher_parameters_claim(document: Document) -> Sequence[str]:
 
 def _student_parameters_claim(document: Document) -> Sequence[str]:
     ours, theirs = document.student["parameters"], original.STUDENT_PARAMETERS
-    verdict = "yes" if ours == theirs else "no"
-    judged = "not comparable: synthetic" if document.synthetic else verdict
-    return "Student's parameters", f"{theirs:,}", f"{ours:,}", judged, "-"
+    return "Student's parameters", f"{theirs:,}", f"{ours:,}", "yes" if ours == theirs else "no", "-"
 
 
 def _cost_claim(document: Document) -> Sequence[str]:
-    ratios = [ratio for _, _, ratio in _costs(document) if ratio is not None]
+    ratios = [ratio for _, _, ratio in costs(document) if ratio is not None]
     smaller = sum(ratio > 1 for ratio in ratios)
     here = f"smaller in {smaller} of {len(ratios)} measures below"
     verdict = "yes" if smaller == len(ratios) else "no" if smaller == 0 else "in part"
     return "Student is smaller and faster", "yes, without numbers", here, _judged_of_teacher(document, verdict), "-"
-
-
-def _costs(document: Document) -> list[tuple[str, tuple[str, str], float | None]]:
-    """Each quantity with teacher's and student's value in words, and their ratio."""
-    found: list[tuple[str, tuple[str, str], float | None]] = []
-
-    def add(name: str, values: Sequence[float | None], words: str, scale: float) -> None:
-        teacher, student = values
-        shown = ["-" if value is None else words.format(value * scale) for value in values]
-        found.append((name, (shown[0], shown[1]), teacher / student if teacher and student else None))
-
-    networks: tuple[Network, Network] = document.teacher, document.student
-    add("Parameters", [network["parameters"] for network in networks], "{:,.0f}", 1)
-    add("Multiply-adds, one image", [network["multiply_adds"] for network in networks], "{:,.1f} million", 1e-6)
-    add("Size on disk, float32", [network["bytes"] for network in networks], "{:,.2f} MB", 1e-6)
-    for batch in ("1", "128"):
-        add(f"Latency, batch {batch}", [n["latency_seconds"].get(batch) for n in networks], "{:,.2f} ms", 1e3)
-    for batch in ("1", "128"):
-        add(f"Peak memory, batch {batch}", [n["peak_memory_bytes"].get(batch) for n in networks], "{:,.1f} MB", 1e-6)
-    return found
-
-
-def _cost_rows(document: Document) -> list[Sequence[str]]:
-    return [
-        (name, teacher, student, "-" if ratio is None else f"{ratio:.2f}")
-        for name, (teacher, student), ratio in _costs(document)
-    ]
 
 
 def _readings(document: Document) -> str:
@@ -173,9 +128,7 @@ def _readings(document: Document) -> str:
         "4. Here alpha weighs the teacher. Both sections describe one run if the original's alpha weighs the "
         "cross-entropy, and that run is (0.25, 4) here. "
     )
-    if document.synthetic:
-        explained += "Synthetic images cannot say which is meant; the points compare here as follows. "
-    elif document.departures:
+    if document.departures:
         explained += "Under this protocol the points compare as follows. "
     return explained + (_readings_on_test(document) or _readings_on_validation(document))
 

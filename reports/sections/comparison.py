@@ -1,7 +1,6 @@
 """The final comparison: every arm over the same seeds, on the test images."""
 
 import statistics
-from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
@@ -9,43 +8,43 @@ from reports import original
 from reports.drawing import GREY, Figure, arm_colours, blank
 from reports.results import Arm, Results
 from reports.sections.document import Document
-from reports.sections.words import arm_label, count, interval, mean_and_deviation, percent, table
+from reports.sections.words import arm_label, count, interval, mean_and_deviation, percent, plain, table
 
 
 def comparison(document: Document) -> list[str]:
     """Means of the arms, run by run, and their paired differences."""
-    beside = "Original, table 2" if not document.departures else "Original, table 2 (another protocol)"
     blocks = [
         "## The comparison",
         "Test accuracy after the last epoch, mean ± sample standard deviation over seeds. Training and validation "
         "images are trained on together, and each network meets the test images once.",
-        table(["Model", beside, "Here", "Runs"], _models(document)),
+        _models(document),
     ]
     if not document.arms:
         return [*blocks, "The final comparison has not started."]
-    return [*blocks, *_runs(document), *document.figure(RUNS), *_differences(document)]
+    missing = document.missing_runs()
+    return [*blocks, *([missing] if missing else []), *_runs(document), *document.figure(RUNS), *_differences(document)]
 
 
-def _models(document: Document) -> list[Sequence[str]]:
-    teacher = (
-        f"Teacher (`{document.teacher['name']}`)",
-        percent(original.TEACHER_ACCURACY),
-        percent(document.teacher["test_accuracy"]),
-        "1",
-    )
-    rows: list[Sequence[str]] = [teacher]
+def _models(document: Document) -> str:
+    """Teacher and arms, beside the original's where the images are its own."""
     originals = {"baseline": original.BASELINE, "best": original.DISTILLED}
+    teacher = f"Teacher (`{document.teacher['name']}`)"
+    rows = [[teacher, percent(original.TEACHER_ACCURACY), percent(document.teacher["test_accuracy"]), "1"]]
     for name, arm in document.arms.items():
         there = originals.get(name)
         rows.append(
-            (
+            [
                 f"Student, {arm_label(name, arm)}",
                 "-" if there is None else f"{percent(there.mean)} ± {100 * there.deviation:.2f} %",
                 mean_and_deviation(arm["test_accuracy"]),
                 str(len(arm["seeds"])),
-            )
+            ]
         )
-    return rows
+    beside = "Original, table 2" if not document.departures else "Original, table 2 (another protocol)"
+    header = ["Model", beside, "Here", "Runs"]
+    if document.synthetic:
+        header, rows = header[:1] + header[2:], [row[:1] + row[2:] for row in rows]
+    return table(header, rows)
 
 
 def _runs(document: Document) -> list[str]:
@@ -62,7 +61,7 @@ def _runs(document: Document) -> list[str]:
         header.append("best - baseline")
     blocks = ["Run by run:", table(header, rows)] if rows else []
     failed = [
-        f"- {name}, seed {failure['seed']}: {failure['reason']}"
+        f"- {name}, seed {failure['seed']}: {plain(failure['reason'] or 'no reason stored')}"
         for name, arm in document.arms.items()
         for failure in arm["failed"]
     ]

@@ -16,7 +16,8 @@ class Document:
 
     Attributes:
         departures: from the original's protocol, in words.
-        synthetic: whether the images are not CIFAR-100.
+        synthetic: whether the images are not CIFAR-100, so that nothing can be held against the original.
+        pruners: those that the trials ran with; that of the configuration before one has begun.
         grid: its cells, each with where it stands.
         gain: best arm minus baseline, paired by seed; None where they share no seed.
         undistilled: whether the best arm is alpha = 0, so that no distilled one was trained.
@@ -30,6 +31,8 @@ class Document:
         self.synthetic = not original.is_original_data(results)
         self.grid = grid_cells(results)
         self.validation_images = self.data["validation_images"]
+        trained = [trial for trial in results["grid"] + results["tpe"] if trial["repeats"] is None]
+        self.pruners = {trial["pruner"] for trial in trained} - {None} or {self.configuration["pruner"]}
         self.gain = self.paired_with_baseline("best")
         self.undistilled = "best" in self.arms and self.arms["best"]["alpha"] == 0
 
@@ -50,3 +53,16 @@ class Document:
     def cell(self, where: tuple[float, float]) -> Cell | None:
         """The grid's cell at (alpha, T); None where the grid has no such point."""
         return next((cell for cell in self.grid if cell.point == where), None)
+
+    def missing_runs(self) -> str | None:
+        """Which arm has how many of the planned seeds, in a sentence; None where all have all, or nothing has begun."""
+        planned = set(self.configuration["final_seeds"])
+        names = dict.fromkeys(["baseline", *(["best"] if self.best is not None else []), *self.arms])
+        done = {name: planned & set(self.arms[name]["seeds"]) if name in self.arms else set[int]() for name in names}
+        if not self.arms or all(seeds == planned for seeds in done.values()):
+            return None
+        words = []
+        for name, seeds in done.items():
+            failed = {run["seed"] for run in self.arms[name]["failed"]} & planned if name in self.arms else set()
+            words.append(f"{name} has {len(seeds)} of {len(planned)}" + (f" ({len(failed)} failed)" if failed else ""))
+        return f"Not all of the planned seeds are done: {', '.join(words)}."

@@ -19,11 +19,13 @@ def effects(document: Document) -> list[str]:
         return [title, _not_computable(document)]
     return [
         title,
-        table(["Cells", "alpha", "T", "rest", "noise alone would make"], rows),
+        table(["Cells", "alpha", "T", "rest", "noise alone, at most"], rows),
         "Shares of the sum of squares of the grid's accuracies: of the row means (alpha), of the column means (T), "
-        "and what is left, which is their interplay and noise. The last column is what the sampling error of the "
-        f"{document.validation_images:,} validation images alone would make if all points were equally good. At alpha "
-        "= 0 all temperatures are one trial, which lowers the share of T in the whole grid.",
+        "and what is left, which is their interplay and noise. The last column is an upper bound of what the sampling "
+        f"error of the {document.validation_images:,} validation images alone would make if all points were equally "
+        "good: it takes them as drawn anew for each point, though all points share them, and in the whole grid it "
+        f"counts the one trial of alpha = 0 as {len(document.configuration['temperatures'])}. That trial at all "
+        "temperatures also lowers the share of T there.",
     ]
 
 

@@ -8,7 +8,7 @@ from reports.drawing import BLUE, GREY, ORANGE, Figure, blank
 from reports.evidence import Gain, gains_by_name
 from reports.results import Results
 from reports.sections.document import Document
-from reports.sections.words import count, interval, percent, table
+from reports.sections.words import count, interval, percent, plain, table
 
 
 def gains(document: Document) -> list[str]:
@@ -27,7 +27,7 @@ def _gains(results: Results, names: Sequence[str]) -> list[Gain]:
 
 def _row(gain: Gain) -> list[str]:
     return [
-        gain.name.replace("_", " "),
+        plain(gain.name.replace("_", " ")),
         percent(gain.before),
         percent(gain.after),
         f"{100 * gain.paired.mean:+.2f}",

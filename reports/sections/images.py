@@ -5,7 +5,7 @@ import plotly.graph_objects as go
 from reports.drawing import Figure, blank
 from reports.results import Results
 from reports.sections.document import Document
-from reports.sections.words import count, table
+from reports.sections.words import count, plain, table
 
 
 def images(document: Document) -> list[str]:
@@ -14,7 +14,7 @@ def images(document: Document) -> list[str]:
     official = data["official_train_images"]
     size = data["image_size"]
     rows = [
-        ("Data set", data["name"]),
+        ("Data set", plain(data["name"])),
         ("Images in all", f"{official + data['test_images']:,}"),
         ("Training set", f"{official:,}"),
         ("Test set", f"{data['test_images']:,}"),

@@ -43,10 +43,8 @@ def opening(document: Document) -> list[str]:
 
 def verdict(document: Document) -> list[str]:
     """Does distillation help, at which point, and does the original's gain hold."""
-    return [
-        "## Verdict",
-        " ".join([_verdict_on_gain(document), _verdict_on_point(document), _verdict_on_original(document)]),
-    ]
+    sentences = [_verdict_on_gain(document), _verdict_on_point(document), _verdict_on_original(document)]
+    return ["## Verdict", " ".join([*sentences, *filter(None, [document.missing_runs()])])]
 
 
 def _verdict_on_gain(document: Document) -> str:

@@ -16,16 +16,18 @@ def pruning(document: Document) -> list[str]:
 
 def _words(document: Document) -> str:
     search = document.results["search"]
-    if document.configuration["pruner"] == "none":
-        return "Pruning was switched off: every trial that did not fail trained to its last epoch."
     trials = [trial for trial in document.results["grid"] + document.results["tpe"] if trial["repeats"] is None]
+    if not any(trial["epochs"] for trial in trials):
+        return "No trial has trained an epoch yet."
+    if document.pruners == {"none"}:
+        return "Pruning was switched off: every trial that did not fail trained to its last epoch."
     pruned = count(sum(trial["state"] == "PRUNED" for trial in trials), "trial")
     spared = [trial for trial in trials if trial["pruner"] == "none"]
     saved = search["epochs_full"] - search["epochs_trained"]
     share = saved / search["epochs_full"] if search["epochs_full"] else 0.0
-    earlier = f"{count(len(spared), 'trial')} ran in an earlier start, without a pruner. " if spared else ""
+    without = f"{count(len(spared), 'trial')} ran without a pruner. " if spared else ""
     return (
-        f"The median pruner stopped {pruned}. {earlier}The search trained {search['epochs_trained']:,} of "
+        f"The median pruner stopped {pruned}. {without}The search trained {search['epochs_trained']:,} of "
         f"{search['epochs_full']:,} epochs, {100 * share:.0f} % fewer. A point that learns slowly at first can be "
         "pruned although it would have been good in the end."
     )

@@ -16,7 +16,9 @@ def tpe(document: Document) -> list[str]:
     if not trials:
         return [title, "No TPE trials were run."]
     ranked = sorted(scored(begun(trials)), key=lambda pair: -pair[0])
-    words = f"TPE went on from the grid for {count(len(trials), 'trial')}, {len(ranked)} of them complete."
+    asked, begun_now = document.results["search"]["tpe_trials"], len(trials)
+    begun_of = f"{begun_now} of {count(asked, 'trial')}" if begun_now < asked else count(begun_now, "trial")
+    words = f"TPE went on from the grid for {begun_of}, {len(ranked)} of them complete."
     if not ranked:
         return [title, words, *document.figure(PATH)]
     rows = [

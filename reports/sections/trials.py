@@ -6,7 +6,7 @@ from plotly.subplots import make_subplots
 from reports.drawing import BLUE, DASHES, GREEN, GREY, ORANGE, PURPLE, Figure
 from reports.results import Results, Trial
 from reports.sections.document import Document
-from reports.sections.words import point, trial_label
+from reports.sections.words import plain, point, trial_label
 from reports.standing import STATE_WORDS
 
 TEMPERATURE_COLOURS = (GREEN, ORANGE, PURPLE, BLUE)
@@ -19,7 +19,7 @@ def trials(document: Document) -> list[str]:
     """The trials that failed, with their reasons, and the curves of all."""
     failed = [
         f"- trial {cell['number']} at {point(cell['alpha'], cell['temperature'])}: "
-        f"{cell['reason'] or 'no reason stored'}"
+        f"{plain(cell['reason'] or 'no reason stored')}"
         for cell in document.results["grid"] + document.results["tpe"]
         if cell["state"] == "FAIL"
     ]

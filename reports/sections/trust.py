@@ -3,48 +3,69 @@
 from collections.abc import Iterable, Mapping
 
 from reports.sections.document import Document
-from reports.sections.words import count, mean_and_deviation, percent, table
+from reports.sections.words import count, mean_and_deviation, percent, plain, table
 
 
 def trust(document: Document) -> list[str]:
     """What speaks against the numbers, the commands to repeat them, and the manifest."""
-    configuration = document.configuration
-    pruned = sum(cell.standing == "pruned" for cell in document.grid)
     remarks = [
         "The teacher was trained on the whole training set, the validation images among them. What it says of them "
-        "is surer than of new images; no student trains on them during the search."
+        "is surer than of new images; no student trains on them during the search.",
+        *_on_the_winner(document),
+        *_on_pruning(document),
+        _on_seeds(document),
+        "The test images were looked at once a network, after its last epoch; no epoch was picked on them.",
+        "The same numbers, bit for bit, are to be expected on the same processor and versions only.",
     ]
-    if document.best is not None:
-        remark = (
-            f"The winner's validation accuracy of {percent(document.best['value'])} is optimistic: it is the best of "
-            "many, each with its own luck."
+    blocks = ["## How far to trust it", "\n".join(f"- {remark}" for remark in remarks)]
+    return [*blocks, *_repeat(document), *_manifest(document)]
+
+
+def _on_the_winner(document: Document) -> list[str]:
+    if document.best is None:
+        return []
+    remark = (
+        f"The winner's validation accuracy of {percent(document.best['value'])} is optimistic: it is the best of "
+        "many, each with its own luck."
+    )
+    values = document.arms["best"]["test_accuracy"] if "best" in document.arms else []
+    if values:
+        remark += (
+            f" On test the best arm reaches {mean_and_deviation(values)}, after training on more images and "
+            "with other seeds."
         )
-        values = document.arms["best"]["test_accuracy"] if "best" in document.arms else []
-        if values:
-            remark += (
-                f" On test the best arm reaches {mean_and_deviation(values)}, after training on more images and "
-                "with other seeds."
-            )
-        remarks.append(remark)
+    return [remark]
+
+
+def _on_pruning(document: Document) -> list[str]:
+    remarks = []
+    pruned = sum(cell.standing == "pruned" for cell in document.grid)
     if pruned:
         remarks.append(
             f"{count(pruned, 'grid point was', 'grid points were')} pruned; what "
             f"{'it' if pruned == 1 else 'they'} would have reached is not known, and a pruned point may be the "
             "true best."
         )
-    remarks.append(
-        f"The search has one seed ({configuration['seed']}); the comparison has others "
-        f"({', '.join(map(str, configuration['final_seeds']))}), the same for every arm."
-    )
-    if document.results["search"].get("workers", 1) > 1 and configuration["pruner"] != "none":
+    if document.results["search"].get("workers", 1) > 1 and document.pruners != {"none"}:
         remarks.append(
             "Several workers shared the search. The numbers of a trial do not depend on that; which trials are "
             "pruned depends on the order in which they ended."
         )
-    remarks.append("The test images were looked at once a network, after its last epoch; no epoch was picked on them.")
-    remarks.append("The same numbers, bit for bit, are to be expected on the same processor and versions only.")
-    blocks = ["## How far to trust it", "\n".join(f"- {remark}" for remark in remarks)]
-    return [*blocks, *_repeat(document), *_manifest(document)]
+    return remarks
+
+
+def _on_seeds(document: Document) -> str:
+    """The seeds of the runs there are; those of the last command only where there is none."""
+    of_arms = [set(arm["seeds"]) for arm in document.arms.values()]
+    seeds = sorted(set().union(*of_arms))
+    others = f"has others ({', '.join(map(str, seeds))})"
+    if not seeds:
+        others = f"is to have others ({', '.join(map(str, document.configuration['final_seeds']))})"
+    elif all(of_arm == set(seeds) for of_arm in of_arms):
+        others += ", the same for every arm"
+    else:
+        others += ", not all of them in every arm"
+    return f"The search has one seed ({document.configuration['seed']}); the comparison {others}."
 
 
 def _repeat(document: Document) -> list[str]:
@@ -87,6 +108,6 @@ def _flat(nested: Mapping[str, object], above: str = "") -> Iterable[tuple[str, 
             for number, item in enumerate(value, start=1):
                 yield from _flat(item, f"{name} {number}: ")
         elif isinstance(value, list | tuple):
-            yield name, ", ".join(map(str, value))
+            yield name, plain(", ".join(map(str, value)))
         else:
-            yield name, "-" if value is None else str(value)
+            yield name, "-" if value is None else plain(str(value))

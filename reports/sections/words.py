@@ -47,6 +47,11 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return pd.DataFrame(cells, columns=list(header)).to_markdown(index=False, tablefmt="github", disable_numparse=True)
 
 
+def plain(text: str) -> str:
+    """Text from outside, so that markdown shows it as it is written; an underscore within a word is as it is."""
+    return re.sub(r"[\\`*\[\]<>&~!]|(?<!\w)_|_(?!\w)", r"\\\g<0>", re.sub(r"\s+", " ", text))
+
+
 def count(number: int, one: str, many: str | None = None) -> str:
     """``1 trial``, ``2 trials``."""
     return f"{number:,} {one if number == 1 else many or one + 's'}"

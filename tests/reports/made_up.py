@@ -206,9 +206,9 @@ def odd_cases() -> dict[str, Results]:
         else:
             stop(cell, "RUNNING", 4)
     cases["no arms"]["arms"] = {}
-    _drop_run(cases["a failed run"]["arms"]["best"], 2)
+    drop_run(cases["a failed run"]["arms"]["best"], 2)
     for _ in range(5):
-        _drop_run(cases["no run of the best arm"]["arms"]["best"], 0)
+        drop_run(cases["no run of the best arm"]["arms"]["best"], 0)
     cases["no shared seed"]["arms"]["best"]["seeds"] = [6, 7, 8, 9, 10]
     cases["arms at both of the original's points"]["arms"]["0.25,4"] = made_up_arm(
         0.25, 4.0, (1, 2, 3, 4, 5), 0.545, 100
@@ -224,7 +224,8 @@ def odd_cases() -> dict[str, Results]:
     return cases
 
 
-def _drop_run(arm: Arm, index: int) -> None:
+def drop_run(arm: Arm, index: int) -> None:
+    """Let a run of an arm have failed."""
     arm["failed"].append({"seed": arm["seeds"][index], "reason": "the loss became nan in epoch 3"})
     lists: Any = arm
     for key in ("seeds", "test_accuracy", "test_loss", "correct_by_class", "calibration", "seconds", "curves"):

@@ -3,14 +3,17 @@
 import json
 import re
 import shutil
+import sqlite3
 from pathlib import Path
 
+import optuna
 import pandas as pd
 import pytest
 from PIL import Image
 
 from reports import build
 from reports.figures import figures
+from storage.study_storage import sqlite_url
 from tests.reports.made_up import made_up_results
 
 
@@ -198,3 +201,21 @@ def test_a_missing_storage_is_one_line_with_the_next_command(
     line = f"error: {tmp_path / 'study.db'}: not there; python -m study.run makes it\n"
     assert capsys.readouterr().err == line
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.usefixtures("no_browser")
+def test_every_study_that_can_be_built_is_built_and_the_others_are_named(
+    studied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with sqlite3.connect(studied / "study.db") as source, sqlite3.connect(tmp_path / "study.db") as copy:
+        source.backup(copy)
+    for name in ("a foreign one", "zzz"):
+        optuna.create_study(storage=sqlite_url(tmp_path / "study.db"), study_name=name)
+    with pytest.raises(SystemExit) as stopped:
+        build.main(["--runs-dir", str(tmp_path)])
+    assert stopped.value.code == 1
+    told = capsys.readouterr()
+    assert told.out == f"{tmp_path / 'demo' / 'report.md'}\n"
+    lines = [line for line in told.err.splitlines() if "study" in line]
+    assert [re.findall(r"'(.*?)'", line)[0] for line in lines] == ["a foreign one", "zzz"]
+    assert all(line.startswith("error: ") for line in lines)

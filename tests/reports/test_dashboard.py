@@ -20,7 +20,7 @@ from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 from playwright.sync_api import FloatRect, Page, sync_playwright
 
 from models import StudentCNN, load_checkpoint
-from reports.dashboard import KEPT, main
+from reports.dashboard import KEPT, is_own_name, main
 from reports.live import kept_current
 from reports.notes import comparison_note, study_note, trial_note
 from storage.study_storage import open_claims, open_storage, sqlite_url
@@ -205,6 +205,55 @@ def test_a_port_that_is_taken_is_one_line(studied: Path, capsys: pytest.CaptureF
         port = taken.getsockname()[1]
         line = refused(capsys, "--runs-dir", str(studied), "--port", str(port))
     assert line.startswith(f"error: 127.0.0.1:{port}: Address already in use")
+
+
+def status(address: str, request: str, *headers: str) -> tuple[int, str]:
+    """Status and body that a plain socket gets."""
+    host, port = address.removeprefix("http://").split("/")[0].split(":")
+    with socket.create_connection((host, int(port)), timeout=10) as connection:
+        connection.sendall("\r\n".join([f"{request} HTTP/1.1", *headers, "Connection: close", "", ""]).encode())
+        answer = b"".join(iter(lambda: connection.recv(4096), b"")).decode(errors="replace")
+    head, _, body = answer.partition("\r\n\r\n")
+    return int(head.split()[1]), body
+
+
+def test_the_dashboard_answers_to_its_own_names_alone(address: str) -> None:
+    port = address.split(":")[2].split("/")[0]
+    for name in ("127.0.0.1", "localhost", "LOCALHOST", "[::1]"):
+        assert status(address, "GET /api/studies", f"Host: {name}:{port}")[0] == 200
+    others = [
+        "evil.example",
+        f"evil.example:{port}",
+        "127.0.0.1",
+        "localhost:1",
+        f"127.0.0.1.evil.example:{port}",
+        "[",
+        "",
+    ]
+    for header in (*(f"Host: {name}" for name in others), "X-Host: none"):
+        for request in ("GET /api/studies", "GET /dashboard/", "DELETE /api/studies/1"):
+            code, body = status(address, request, header)
+            assert (code, body.count("\n")) == (403, 1)
+            assert f"http://127.0.0.1:{port}/" in body
+
+
+@pytest.mark.parametrize(
+    ("header", "host", "answers"),
+    [
+        ("box.lan:8080", "box.lan", True),
+        ("box.lan:8080", "127.0.0.1", False),
+        ("10.0.0.7:8080", "0.0.0.0", True),
+        (f"{socket.gethostname()}:8080", "0.0.0.0", True),
+        ("evil.example:8080", "0.0.0.0", False),
+    ],
+)
+def test_who_listens_elsewhere_answers_to_that_name(header: str, host: str, answers: bool) -> None:
+    assert is_own_name(header, host, 8080) is answers
+
+
+def test_a_browser_leaves_out_the_port_80() -> None:
+    assert is_own_name("localhost", "127.0.0.1", 80)
+    assert not is_own_name("localhost", "127.0.0.1", 8080)
 
 
 # The page.

@@ -13,6 +13,7 @@ from reports.evidence import (
     Estimate,
     arm_at,
     calibration_error,
+    epochs_of,
     estimate,
     estimate_of,
     gains_by_name,
@@ -186,3 +187,14 @@ def test_an_arm_without_runs_has_no_gains_and_is_found_at_no_point() -> None:
     assert gains_by_name(results, results["data"]["groups"]) == []
     assert arm_at(results, 0.75, 4.0) is None
     assert arm_at(results, 0.0, 8.0) == "baseline"
+
+
+def test_only_pruning_saves_epochs() -> None:
+    full, trial = 10, {"state": "COMPLETE", "epochs": 10, "repeats": None}
+    trials: Any = [trial, trial | {"state": "PRUNED", "epochs": 4}]
+    assert epochs_of(trials, full) == (14, 20)
+    trials += [trial | {"state": "FAIL", "epochs": 3}, trial | {"state": "RUNNING", "epochs": 2}]
+    assert epochs_of(trials, full) == (19, 25)
+    trials += [trial | {"epochs": 0, "repeats": 0}, trial | {"state": "PRUNED", "epochs": 0, "repeats": 1}]
+    assert epochs_of(trials, full) == (19, 25)
+    assert epochs_of([], full) == (0, 0)

@@ -1,0 +1,54 @@
+"""What teacher and student cost."""
+
+from collections.abc import Sequence
+
+from reports.results import Network
+from reports.sections.document import Document
+from reports.sections.words import table
+
+
+def cost(document: Document) -> list[str]:
+    """Each quantity of teacher and student with their ratio; below the original's claims where those are there."""
+    return [
+        f"{'##' if document.synthetic else '###'} Smaller and faster",
+        table(["Quantity", "Teacher", "Student", "Teacher / student"], _rows(document)),
+        "Multiply-adds are those of convolutions and matrix products for one image. Latency and memory were "
+        "measured on the machine named below and hold for it alone." + _memory_words(document),
+    ]
+
+
+def _memory_words(document: Document) -> str:
+    peaks = [network["peak_memory_bytes"] for network in (document.teacher, document.student)]
+    if not any(value for peak in peaks for value in peak.values()):
+        return ""
+    return (
+        " Peak memory is the most that a prediction holds at any moment beside weights and input, as torch's "
+        "allocator counts it."
+    )
+
+
+def costs(document: Document) -> list[tuple[str, tuple[str, str], float | None]]:
+    """Each quantity with teacher's and student's value in words, and their ratio."""
+    found: list[tuple[str, tuple[str, str], float | None]] = []
+
+    def add(name: str, values: Sequence[float | None], words: str, scale: float) -> None:
+        teacher, student = values
+        shown = ["-" if value is None else words.format(value * scale) for value in values]
+        found.append((name, (shown[0], shown[1]), teacher / student if teacher and student else None))
+
+    networks: tuple[Network, Network] = document.teacher, document.student
+    add("Parameters", [network["parameters"] for network in networks], "{:,.0f}", 1)
+    add("Multiply-adds, one image", [network["multiply_adds"] for network in networks], "{:,.1f} million", 1e-6)
+    add("Size on disk, float32", [network["bytes"] for network in networks], "{:,.2f} MB", 1e-6)
+    for batch in ("1", "128"):
+        add(f"Latency, batch {batch}", [n["latency_seconds"].get(batch) for n in networks], "{:,.2f} ms", 1e3)
+    for batch in ("1", "128"):
+        add(f"Peak memory, batch {batch}", [n["peak_memory_bytes"].get(batch) for n in networks], "{:,.1f} MB", 1e-6)
+    return found
+
+
+def _rows(document: Document) -> list[Sequence[str]]:
+    return [
+        (name, teacher, student, "-" if ratio is None else f"{ratio:.2f}")
+        for name, (teacher, student), ratio in costs(document)
+    ]
