@@ -44,9 +44,7 @@ def test_a_process_that_computes_on_the_cpu_keeps_what_a_step_frees() -> None:
     "name", ["cpu:x", "cpu:5", "cpu:0", "cuda:x", "cuda:", "cuda:-1", "mps:0", "gpu", "", "auto:0", "CPU", "cuda:٣"]
 )
 def test_a_device_that_there_cannot_be_is_refused_in_one_line(name: str) -> None:
-    with pytest.raises(
-        ConfigurationError, match=r"^--device .*: give one of auto, cpu, cuda, mps, or cuda:0"
-    ) as refusal:
+    with pytest.raises(ConfigurationError, match=r"^--device .*: give one of auto, cpu, cuda, mps") as refusal:
         pick_device(name)
     assert "\n" not in str(refusal.value)
 
