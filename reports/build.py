@@ -74,25 +74,26 @@ def draw_report(results: Results, folder: Path) -> None:
 
 
 def write_figures(drawn: Mapping[str, go.Figure], folder: Path) -> Collection[str]:
-    """Write figures as PNG and remove those of other results; files that were not drawn here stay.
+    """Draw as PNG what was not drawn from the same before, and remove figures of other results.
 
-    Without a browser, figures stay that were drawn from the same results before.
+    Files that were not drawn here stay.
 
     Returns:
         The names of the figures that lie there now.
     """
     refuse_foreign(drawn, folder)
     before = {path.stem: stored for path in folder.glob("*.png") if (stored := _stored_fingerprint(path)) is not None}
+    missing = {name: figure for name, figure in drawn.items() if before.get(name) != fingerprint(figure)}
+    images: dict[str, bytes] = {}
     try:
-        images = asyncio.run(draw(drawn))
-        shown: Collection[str] = images.keys()
+        images = asyncio.run(draw(missing)) if missing else {}
     except NoBrowserError as error:
-        images = {}
-        shown = [name for name, figure in drawn.items() if before.get(name) == fingerprint(figure)]
-        kept = f"but for {len(shown)} drawn before" if shown else "the page has them all the same"
-        print(f"no PNG figures, {kept}: {error}", file=sys.stderr)
+        kept = len(drawn) - len(missing)
+        instead = f"but for {kept} drawn before" if kept else "the page has them all the same"
+        print(f"no PNG figures, {instead}: {error}", file=sys.stderr)
     for name, image in images.items():
         write_whole(image, folder / f"{name}.png")
+    shown = [name for name in drawn if name in images or name not in missing]
     for name in before.keys() - set(shown):
         (folder / f"{name}.png").unlink()
     return shown

@@ -116,7 +116,7 @@ def _add_curve(figure: go.Figure, place: dict[str, int], cell: Trial, style: Sty
 
 
 CURVES = Figure(
-    name="trials",
+    name="curves",
     caption="Validation accuracy by epoch of every trial. A cross ends a pruned trial, a triangle a failed one.",
     draw=curves,
     panel="Trials that ended, by epoch",

@@ -128,7 +128,9 @@ def test_without_a_browser_the_report_is_whole_and_what_others_drew_stays(
 def test_figures_of_other_results_go_and_what_others_drew_stays(report: Path) -> None:
     mine = foreign_image(report / "figures" / "my-own-plot.png")
     assert (report / "figures" / "tpe.png").exists()
+    before = (report / "figures" / "calibration.png").stat().st_mtime_ns
     build.write_report(made_up_results(), report)
+    assert (report / "figures" / "calibration.png").stat().st_mtime_ns == before, "the same is not drawn again"
     assert (report / "figures" / "my-own-plot.png").read_bytes() == mine
     assert {path.stem for path in report.glob("figures/*")} == {*figures(made_up_results()), "my-own-plot"}
     assert build.differences(report) == []

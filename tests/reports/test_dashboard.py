@@ -124,7 +124,7 @@ def test_a_second_refresh_writes_nothing(url: str) -> None:
     before = {name: stored_rows(load(url, name)) for name in ("demo", "demo-comparison")}
     refresh(url, "demo")
     assert {name: stored_rows(load(url, name)) for name in before} == before
-    assert get_plotly_graph_objects(before["demo"]).keys() == {"grid", "trials"}
+    assert get_plotly_graph_objects(before["demo"]).keys() == {"grid", "curves"}
     assert get_plotly_graph_objects(before["demo-comparison"]).keys() == {"comparison"}
 
 
@@ -313,14 +313,14 @@ def test_figures_are_in_their_order_and_one_below_the_other_on_a_phone(
     page, _ = browsed
     page.goto(f"{address}/studies/1")
     places = places_of_figures(page)
-    assert places["grid"]["y"] == places["trials"]["y"]
-    assert places["grid"]["x"] < places["trials"]["x"]
+    assert places["grid"]["y"] == places["curves"]["y"]
+    assert places["grid"]["x"] < places["curves"]["x"]
     page.set_viewport_size({"width": 390, "height": 800})
     page.goto(f"{address}/studies/1")
     places = places_of_figures(page)
     page.set_viewport_size({"width": 1400, "height": 1000})
-    assert places["grid"]["x"] == places["trials"]["x"]
-    assert places["grid"]["y"] < places["trials"]["y"]
+    assert places["grid"]["x"] == places["curves"]["x"]
+    assert places["grid"]["y"] < places["curves"]["y"]
     assert places["grid"]["x"] + places["grid"]["width"] <= 390
 
 

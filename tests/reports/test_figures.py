@@ -82,7 +82,7 @@ def test_alpha_0_has_its_row(drawn_cases: DrawnCases) -> None:
 
 
 def test_a_pruned_trial_ends_early_and_is_marked(drawn_cases: DrawnCases) -> None:
-    traces = drawn_cases["finished"]["trials"].data
+    traces = drawn_cases["finished"]["curves"].data
     (ending,) = [trace for trace in traces if trace.name == "pruned" and trace.showlegend]
     assert ending.mode == "markers"
     assert list(ending.x) == [5]
