@@ -1,10 +1,11 @@
 """From the storage to one dict, the content of ``results.json``: nothing is trained or measured here."""
 
+from itertools import accumulate
 from typing import Any, cast
 
 from optuna.trial import TrialState
 
-from reports.results import Arm, Results, Trial
+from reports.results import FORMAT, Arm, Results, Trial
 from storage.arms import choose_arms, name_of_pair, winner
 from storage.configuration import Point
 from storage.description import Description
@@ -31,9 +32,11 @@ def collect(opened: OpenStudy) -> Results:
     arms = _arms(choose_arms(search, settings), views(comparison))
     best_accuracies = arms["best"]["test_accuracy"] if "best" in arms else []
     results = {
+        "format": FORMAT,
         "study": opened.name,
         "configuration": {
             **description.configuration,
+            "draws": settings.draws,
             "epochs": settings.recipe.epochs,
             "train_images": description.data["train_images"],
             "final_seeds": list(settings.final_seeds),
@@ -75,6 +78,7 @@ def _cell(point: Point, trials: list[TrialView]) -> Trial:
         missing: dict[str, Any] = {
             **point, "number": None, "state": "MISSING", "value": None, "epochs": 0,
             "repeats": None, "seconds": 0.0, "reason": None, "pruner": None, "curve": [],
+            "made_by": None,
         }  # fmt: skip
         return cast(Trial, missing)
     return _trial(of_point[-1])
@@ -92,6 +96,7 @@ def _trial(trial: TrialView) -> Trial:
         "reason": trial.reason,
         "pruner": trial.pruner,
         "curve": trial.curve,
+        "made_by": None if trial.repeats is not None else trial.made_by,
     }
     return cast(Trial, collected)
 
@@ -120,6 +125,7 @@ def _runs_of(pair: tuple[float, float], runs: list[TrialView]) -> Arm:
         "calibration": [test["calibration"] for test in tests],
         "seconds": [run.seconds for run in done],
         "curves": [run.curve for run in done],
+        "made_by": [run.made_by for run in done],
         "failed": [
             {"seed": run.point["seed"], "reason": run.reason}
             for run in of_pair
@@ -139,4 +145,16 @@ def _effort(entries: list[Trial], trials: list[TrialView], epochs: int) -> dict[
         "seconds": sum(entry["seconds"] for entry in entries),
         "started": min(started).isoformat(timespec="seconds") if started else None,
         "finished": max(finished).isoformat(timespec="seconds") if finished else None,
+        "workers": _at_once(trials),
     }
+
+
+def _at_once(trials: list[TrialView]) -> int:
+    """How many trials ran at the same time at most, which is how many workers shared the search."""
+    changes = []
+    for trial in trials:
+        began, ended = trial.trial.datetime_start, trial.trial.datetime_complete
+        if began is not None and trial.repeats is None:
+            changes += [(began, 1)] + ([(ended, -1)] if ended is not None else [])
+    # One that ends at the moment at which another begins did not run beside it.
+    return max(accumulate((step for _, step in sorted(changes)), initial=0))

@@ -7,11 +7,11 @@ earlier version stored are brought to this form when they are read, by ``lifted`
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict, cast
 
 from storage.errors import PlainError
 
-FORMAT = 1
+FORMAT = 2
 """Of ``results.json``; stored results that do not name theirs have this one."""
 
 State = Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING", "MISSING"]
@@ -43,6 +43,18 @@ class RunEpoch(TypedDict):
     seconds: float
 
 
+class MadeBy(TypedDict):
+    """Where and with what a training ran last; ``threads`` is of torch, ``process`` its number on the host."""
+
+    commit: str
+    versions: dict[str, str]
+    device: str
+    host: str
+    process: int
+    threads: int
+    precision: str
+
+
 class Trial(TypedDict):
     """One trial of the search, or a point of the grid without one.
 
@@ -54,6 +66,7 @@ class Trial(TypedDict):
         reason: why it failed.
         pruner: ``median`` or ``none``; None where it trained nothing.
         curve: empty while it runs, and where it repeats another.
+        made_by: None where it trained nothing, and in studies that were begun before format 2.
     """
 
     alpha: float
@@ -67,6 +80,7 @@ class Trial(TypedDict):
     reason: str | None
     pruner: str | None
     curve: list[Epoch]
+    made_by: MadeBy | None
 
 
 class FailedRun(TypedDict):
@@ -82,6 +96,7 @@ class Arm(TypedDict):
     Attributes:
         correct_by_class: test images of each class that a network classified correctly.
         images_by_class: test images of each class; empty where no run has ended.
+        made_by: None in studies that were begun before format 2.
     """
 
     alpha: float
@@ -94,6 +109,7 @@ class Arm(TypedDict):
     calibration: list[Bins]
     seconds: list[float]
     curves: list[list[RunEpoch]]
+    made_by: list[MadeBy | None]
     failed: list[FailedRun]
 
 
@@ -128,6 +144,7 @@ class Configuration(TypedDict):
     Attributes:
         seeds: how many runs each arm of the comparison is to have.
         pruner: of the last command; that of a trial is its own.
+        draws: ``shared`` by all runs, or ``independent`` as in studies begun before format 2.
         epochs: of the recipe.
         train_images: that the search trains on.
         final_seeds: of the last command; those of an arm are its own.
@@ -144,6 +161,7 @@ class Configuration(TypedDict):
     seed: int
     seeds: int
     pruner: str
+    draws: str
     epochs: int
     final_seeds: list[int]
 
@@ -197,21 +215,31 @@ class Student(Network):
     test_accuracy: float | None
 
 
+class PrecisionEffect(TypedDict):
+    """What bfloat16 does to the teacher on the test images: accuracies, and the KL divergence at T = 4 in nats."""
+
+    float32_accuracy: float
+    bfloat16_accuracy: float
+    divergence_at_4: float
+
+
 class Teacher(Network):
     """The teacher with the card that is stored beside its weights.
 
     Attributes:
         origin: how it came here, in words.
+        hash, test_accuracy, test_loss: None as long as the baseline alone was trained, which has no teacher.
         recipe, seed, epochs, training_seconds: absent where it was imported.
+        precision_effect: absent in float32.
         weights, before_rounding: absent where it was imported, or trained before weights were rounded.
     """
 
-    hash: str
+    hash: str | None
     data: str
     data_hash: str
     classes: int
-    test_accuracy: float
-    test_loss: float
+    test_accuracy: float | None
+    test_loss: float | None
     calibration: Bins
     correct_by_class: list[int]
     versions: dict[str, str]
@@ -224,6 +252,7 @@ class Teacher(Network):
     training_seconds: NotRequired[float]
     weights: NotRequired[str]
     before_rounding: NotRequired[dict[str, str | float]]
+    precision_effect: NotRequired[PrecisionEffect]
 
 
 class Search(TypedDict):
@@ -233,7 +262,7 @@ class Search(TypedDict):
         tpe_trials: asked for.
         epochs_full: that the trials of ``epochs_trained`` would have trained without a pruner.
         started, finished: of the first and the last trial, as ISO dates; None where there is none.
-        workers: absent where it is not known.
+        workers: how many trials ran at the same time at most; None in results of format 1.
     """
 
     tpe_trials: int
@@ -242,7 +271,7 @@ class Search(TypedDict):
     seconds: float
     started: str | None
     finished: str | None
-    workers: NotRequired[int]
+    workers: int | None
 
 
 class Start(TypedDict):
@@ -269,13 +298,13 @@ class Results(TypedDict):
     """Everything a report needs of one study; lists may be incomplete while it runs.
 
     Attributes:
-        format: absent in format 1.
+        format: of these results.
         grid: one entry a point, in the order of the grid.
         best: None before a trial of the grid is complete.
         arms: by name; an arm is there once a run of it has begun.
     """
 
-    format: NotRequired[int]
+    format: int
     study: str
     configuration: Configuration
     data: Data
@@ -310,12 +339,22 @@ def lifted(stored: dict[str, Any]) -> Results:
     """
     if stored.get("format", 1) > FORMAT:
         raise ResultsError(f"results of format {stored['format']}, this version reads up to {FORMAT}: update it")
-    # The first studies had no TPE, and one pruner for all of their trials.
-    search = {"tpe_trials": 0, **stored["search"]}
+    # The first studies had no TPE, one pruner for all of their trials, and draws of each run alone.
     pruner = stored["configuration"]["pruner"]
-    grid, tpe = (
-        [{"pruner": None if trial["repeats"] is not None else pruner, **trial} for trial in stored[part]]
-        for part in ("grid", "tpe")
-    )
-    results: Results = {**stored, "grid": grid, "tpe": tpe, "search": search}  # type: ignore[typeddict-item]
-    return results
+
+    def trials(part: str) -> list[dict[str, Any]]:
+        known = stored[part]
+        return [
+            {"pruner": None if trial["repeats"] is not None else pruner, "made_by": None, **trial} for trial in known
+        ]
+
+    brought = {
+        "format": 1,
+        **stored,
+        "configuration": {"draws": "independent", **stored["configuration"]},
+        "grid": trials("grid"),
+        "tpe": trials("tpe"),
+        "arms": {name: {"made_by": [None] * len(arm["seeds"]), **arm} for name, arm in stored["arms"].items()},
+        "search": {"tpe_trials": 0, "workers": None, **stored["search"]},
+    }
+    return cast(Results, brought)

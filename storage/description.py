@@ -55,20 +55,20 @@ class PrecisionEffect(TypedDict):
 
 
 class TeacherFacts(CostFacts):
-    """The teacher: its cost and what its card says; ``hash`` is None as long as the baseline alone was trained."""
+    """The teacher: its cost and what its card says; without ``hash`` as long as the baseline alone was trained."""
 
     hash: str | None
-    data: NotRequired[str]
-    data_hash: NotRequired[str]
-    classes: NotRequired[int]
+    data: str
+    data_hash: str
+    classes: int
     test_accuracy: float | None
-    test_loss: NotRequired[float]
+    test_loss: float | None
     calibration: list[list[float]]
-    correct_by_class: NotRequired[list[int]]
+    correct_by_class: list[int]
     origin: str
-    versions: NotRequired[dict[str, str]]
-    hardware: NotRequired[dict[str, str | int]]
-    date: NotRequired[str]
+    versions: dict[str, str]
+    hardware: dict[str, str | int]
+    date: str
     weights: NotRequired[str]
     before_rounding: NotRequired[dict[str, Any]]
     recipe: NotRequired[dict[str, Any]]

@@ -8,7 +8,7 @@ from typing import Any, cast
 import optuna
 import torch
 
-from data import ImageBank
+from data import ImageBank, ImageSet
 from data.samples import samples
 from models import StudentCNN, Teacher, build
 from models.cost import measure_cost
@@ -142,7 +142,7 @@ def _describe(configuration: Configuration, materials: Materials, device: torch.
         },
         "teacher": _teacher(materials.teacher, configuration, materials.test)
         if materials.teacher is not None
-        else _no_teacher(configuration.teacher_network, classes, device),
+        else _no_teacher(configuration.teacher_network, images, device),
         "student": {"name": "StudentCNN", **dataclasses.asdict(measure_cost(StudentCNN(classes), device))},
         "starts": [],
     }
@@ -158,16 +158,26 @@ def _teacher(teacher: Teacher, configuration: Configuration, test: ImageBank) ->
     return cast(TeacherFacts, described)
 
 
-def _no_teacher(network: str, classes: int, device: torch.device) -> TeacherFacts:
+def _no_teacher(network: str, images: ImageSet, device: torch.device) -> TeacherFacts:
     """The network that will teach, before there are weights: what it costs does not depend on them."""
-    cost = dataclasses.asdict(measure_cost(build(network, classes).eval(), device))
+    classes = len(images.classes)
     nothing: dict[str, Any] = {
+        "name": network,
+        **dataclasses.asdict(measure_cost(build(network, classes).eval(), device)),
         "hash": None,
+        "data": images.name,
+        "data_hash": images.hash,
+        "classes": classes,
         "test_accuracy": None,
+        "test_loss": None,
         "calibration": [],
+        "correct_by_class": [],
+        "versions": {},
+        "hardware": {},
+        "date": "-",
         "origin": "none yet: the baseline has no teacher",
     }
-    return cast(TeacherFacts, {"name": network, **cost, **nothing})
+    return cast(TeacherFacts, nothing)
 
 
 def _with_start(starts: list[Start], command: str, device: torch.device) -> list[Start]:

@@ -51,7 +51,7 @@ def _judged_of_teacher(document: Document, verdict: str) -> str:
 
 def _teacher_claim(document: Document) -> Sequence[str]:
     ours, difference, verdict = document.teacher["test_accuracy"], "-", "cannot tell"
-    if original.is_original_teacher(document.results):
+    if ours is not None and original.is_original_teacher(document.results):
         gap = ours - original.TEACHER_ACCURACY
         difference, verdict = f"{100 * gap:+.2f} (one run each)", "yes" if abs(gap) <= TOLERANCE else "no"
     here = f"{percent(ours)} (`{document.teacher['name']}`)"

@@ -14,6 +14,7 @@ def trust(document: Document) -> list[str]:
         *_on_the_winner(document),
         *_on_pruning(document),
         _on_seeds(document),
+        *_on_machines(document),
         "The test images were looked at once a network, after its last epoch; no epoch was picked on them.",
         "The same numbers, bit for bit, are to be expected on the same processor and versions only.",
     ]
@@ -46,7 +47,7 @@ def _on_pruning(document: Document) -> list[str]:
             f"{'it' if pruned == 1 else 'they'} would have reached is not known, and a pruned point may be the "
             "true best."
         )
-    if document.results["search"].get("workers", 1) > 1 and document.pruners != {"none"}:
+    if (document.results["search"]["workers"] or 1) > 1 and document.pruners != {"none"}:
         remarks.append(
             "Several workers shared the search. The numbers of a trial do not depend on that; which trials are "
             "pruned depends on the order in which they ended."
@@ -66,6 +67,25 @@ def _on_seeds(document: Document) -> str:
     else:
         others += ", not all of them in every arm"
     return f"The search has one seed ({document.configuration['seed']}); the comparison {others}."
+
+
+def _on_machines(document: Document) -> list[str]:
+    """What the trainings do not have in common, as far as it is stored."""
+    trials = [*document.results["grid"], *document.results["tpe"]]
+    made_by = [trial["made_by"] for trial in trials] + [one for arm in document.arms.values() for one in arm["made_by"]]
+    known = [one for one in made_by if one is not None]
+    differences = {
+        "host": {one["host"] for one in known},
+        "device": {one["device"] for one in known},
+        "precision": {one["precision"] for one in known},
+        "number of threads": {str(one["threads"]) for one in known},
+        "commit": {one["commit"] for one in known},
+        "torch version": {one["versions"]["torch"] for one in known},
+    }
+    several = [f"{name} ({', '.join(sorted(values))})" for name, values in differences.items() if len(values) > 1]
+    if not several:
+        return []
+    return [f"The trainings differ in {', '.join(several)}: their numbers are the same up to rounding only."]
 
 
 def _repeat(document: Document) -> list[str]:

@@ -5,12 +5,12 @@ import functools
 import io
 import math
 import random
-from typing import Any
+from typing import Any, cast
 
 from PIL import Image
 
 from data.cifar100 import CLASSES, GROUP_OF
-from reports.results import Arm, Best, Epoch, Network, Recipe, Results, State, Trial
+from reports.results import FORMAT, Arm, Best, Epoch, MadeBy, Network, Recipe, Results, State, Teacher, Trial
 
 ALPHAS = [0.0, 0.25, 0.5, 0.75]
 TEMPERATURES = [1.0, 2.0, 4.0, 8.0]
@@ -22,6 +22,15 @@ HARDWARE: dict[str, str | int] = {
     "name": "a made-up processor",
     "threads": 2,
     "system": "Linux x86_64",
+}
+MADE_BY: MadeBy = {
+    "commit": "0123456789ab",
+    "versions": VERSIONS,
+    "device": "cpu",
+    "host": "made-up",
+    "process": 4711,
+    "threads": 1,
+    "precision": "float32",
 }
 
 
@@ -49,8 +58,8 @@ def made_up_results(
     for cell in grid:
         point = cell["alpha"], cell["temperature"]
         if cell["alpha"] == 0 and cell["temperature"] != 1:
-            repeat = {"repeats": 0, "curve": [], "epochs": 0, "seconds": 0.0, "value": grid[0]["value"], "pruner": None}
-            cell.update(repeat)  # type: ignore[typeddict-item]
+            cell.update({"repeats": 0, "curve": [], "epochs": 0, "seconds": 0.0, "value": grid[0]["value"]})
+            cell.update({"pruner": None, "made_by": None})
         if point in pruned:
             stop(cell, "PRUNED", epochs)
         if point in failed:
@@ -89,6 +98,7 @@ def made_up_results(
         "precision": "float32",
     }
     return {
+        "format": FORMAT,
         "study": preset,
         "configuration": {
             "preset": preset,
@@ -103,6 +113,7 @@ def made_up_results(
             "temperatures": TEMPERATURES,
             "teacher_network": teacher_network,
             "teacher_recipe": "short",
+            "draws": "shared",
             "recipe": recipe,
         },
         "data": {
@@ -119,27 +130,30 @@ def made_up_results(
             "channels": 3,
             "samples": [{"class": name, "png": _made_up_image(chance)} for name in classes[:100:5]],
         },
-        "teacher": {
-            **_network(teacher_network, 7_433_860 if preset == "full" else 278_324),
-            "hash": "ff" * 32,
-            "data": "CIFAR-100",
-            "data_hash": "00" * 32,
-            "classes": 100,
-            "test_accuracy": 0.67,
-            "test_loss": 1.2,
-            "calibration": _bins(0.67),
-            "correct_by_class": [round(IMAGES_BY_CLASS * (0.67 + chance.uniform(-0.2, 0.2))) for _ in range(100)],
-            "versions": VERSIONS,
-            "hardware": HARDWARE,
-            "date": "2025-01-01",
-            "origin": "trained by python -m study.teacher",
-            "weights": "parameters rounded to float16",
-            "before_rounding": {"hash": "ee" * 32, "test_accuracy": 0.67, "test_loss": 1.2},
-            "recipe": recipe,
-            "seed": 0,
-            "epochs": 40,
-            "training_seconds": 1000.0,
-        },
+        "teacher": cast(
+            Teacher,
+            {
+                **_network(teacher_network, 7_433_860 if preset == "full" else 278_324),
+                "hash": "ff" * 32,
+                "data": "CIFAR-100",
+                "data_hash": "00" * 32,
+                "classes": 100,
+                "test_accuracy": 0.67,
+                "test_loss": 1.2,
+                "calibration": _bins(0.67),
+                "correct_by_class": [round(IMAGES_BY_CLASS * (0.67 + chance.uniform(-0.2, 0.2))) for _ in range(100)],
+                "versions": VERSIONS,
+                "hardware": HARDWARE,
+                "date": "2025-01-01",
+                "origin": "trained by python -m study.teacher",
+                "weights": "parameters rounded to float16",
+                "before_rounding": {"hash": "ee" * 32, "test_accuracy": 0.67, "test_loss": 1.2},
+                "recipe": recipe,
+                "seed": 0,
+                "epochs": 40,
+                "training_seconds": 1000.0,
+            },
+        ),
         "student": {**_network("StudentCNN", 799_652), "test_accuracy": level + gain},
         "grid": grid,
         "tpe": tpe,
@@ -152,6 +166,7 @@ def made_up_results(
             "seconds": sum(cell["seconds"] for cell in trained),
             "started": "2025-01-01T10:00:00+00:00",
             "finished": "2025-01-01T11:00:00+00:00",
+            "workers": 1,
         },
         "manifest": {
             "data_hash": "00" * 32,
@@ -202,7 +217,7 @@ def odd_cases() -> dict[str, Results]:
     for index, cell in enumerate(cases["nothing finished"]["grid"]):
         if index:
             cell.update({"state": "MISSING", "value": None, "epochs": 0, "curve": [], "number": None, "repeats": None})
-            cell["pruner"] = None
+            cell.update({"pruner": None, "made_by": None})
         else:
             stop(cell, "RUNNING", 4)
     cases["no arms"]["arms"] = {}
@@ -228,7 +243,16 @@ def drop_run(arm: Arm, index: int) -> None:
     """Let a run of an arm have failed."""
     arm["failed"].append({"seed": arm["seeds"][index], "reason": "the loss became nan in epoch 3"})
     lists: Any = arm
-    for key in ("seeds", "test_accuracy", "test_loss", "correct_by_class", "calibration", "seconds", "curves"):
+    for key in (
+        "seeds",
+        "test_accuracy",
+        "test_loss",
+        "correct_by_class",
+        "calibration",
+        "seconds",
+        "curves",
+        "made_by",
+    ):
         del lists[key][index]
     if not arm["seeds"]:
         arm["images_by_class"] = []
@@ -265,6 +289,7 @@ def made_up_arm(alpha: float, temperature: float, seeds: tuple[int, ...], accura
             ]
             for _ in seeds
         ],
+        "made_by": [MADE_BY for _ in seeds],
         "failed": [],
     }
 
@@ -283,6 +308,7 @@ def _trial(number: int, alpha: float, temperature: float, level: float, epochs: 
         "reason": None,
         "pruner": "median",
         "curve": curve,
+        "made_by": MADE_BY,
     }
 
 
