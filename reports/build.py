@@ -199,14 +199,19 @@ def differences(folder: Path) -> list[str]:
             found.append(f"{path}: missing")
         elif path.read_bytes() != content.encode():
             found.append(f"{path}: not what results.json gives")
+    return sorted([*found, *_differences_from_database(folder, results["study"], stored)])
+
+
+def _differences_from_database(folder: Path, study_name: str, stored: bytes) -> list[str]:
+    """Whether ``stored`` is what the database beside it gives, where there is one."""
     database = folder / "study.db"
-    if database.exists():
-        try:
-            if as_json(collect(f"sqlite:///{database}", results["study"])) != stored:
-                found.append(f"{folder / 'results.json'}: not what study.db gives")
-        except StorageError as error:
-            found.append(f"{database}: {error}")
-    return sorted(found)
+    if not database.exists():
+        return []
+    try:
+        same = as_json(collect(f"sqlite:///{database}", study_name)) == stored
+    except StorageError as error:
+        return [f"{database}: {error}"]
+    return [] if same else [f"{folder / 'results.json'}: not what study.db gives"]
 
 
 def _stored_fingerprint(path: Path) -> str | None:
