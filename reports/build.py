@@ -199,16 +199,20 @@ def differences(folder: Path) -> list[str]:
             found.append(f"{path}: missing")
         elif path.read_bytes() != content.encode():
             found.append(f"{path}: not what results.json gives")
+    return sorted([*found, *_differences_from_database(folder, results["study"], stored)])
+
+
+def _differences_from_database(folder: Path, study_name: str, stored: bytes) -> list[str]:
+    """Whether ``stored`` is what the database beside it gives, where there is one."""
     database = folder / "study.db"
-    if database.exists():
-        try:
-            with read_study(sqlite_url(database), results["study"]) as opened:
-                rebuilt = as_json(collect(opened))
-            if rebuilt != stored:
-                found.append(f"{folder / 'results.json'}: not what study.db gives")
-        except StorageError as error:
-            found.append(f"{database}: {error}")
-    return sorted(found)
+    if not database.exists():
+        return []
+    try:
+        with read_study(sqlite_url(database), study_name) as opened:
+            same = as_json(collect(opened)) == stored
+    except StorageError as error:
+        return [f"{database}: {error}"]
+    return [] if same else [f"{folder / 'results.json'}: not what study.db gives"]
 
 
 def _stored_fingerprint(path: Path) -> str | None:

@@ -5,6 +5,7 @@ from typing import Any, cast
 
 from optuna.trial import TrialState
 
+from reports.evidence import epochs_of
 from reports.results import FORMAT, Arm, Results, Trial
 from storage.arms import choose_arms, name_of_pair, winner
 from storage.configuration import Point
@@ -136,12 +137,12 @@ def _runs_of(pair: tuple[float, float], runs: list[TrialView]) -> Arm:
 
 
 def _effort(entries: list[Trial], trials: list[TrialView], epochs: int) -> dict[str, Any]:
-    trained = [entry for entry in entries if entry["epochs"]]
+    trained, full = epochs_of(entries, epochs)
     started = [trial.trial.datetime_start for trial in trials if trial.trial.datetime_start]
     finished = [trial.trial.datetime_complete for trial in trials if trial.trial.datetime_complete]
     return {
-        "epochs_trained": sum(entry["epochs"] for entry in trained),
-        "epochs_full": epochs * len(trained),
+        "epochs_trained": trained,
+        "epochs_full": full,
         "seconds": sum(entry["seconds"] for entry in entries),
         "started": min(started).isoformat(timespec="seconds") if started else None,
         "finished": max(finished).isoformat(timespec="seconds") if finished else None,
