@@ -79,7 +79,7 @@ def test_workers_end_with_what_started_them_and_the_same_command_goes_on(runs_di
     killed = start(runs_dir, 'exec "$@"')
     assert wait_until(lambda: trains(runs_dir), 60)
     killed.kill()
-    assert wait_until(lambda: processes_of(runs_dir) == [], 10)
+    assert wait_until(lambda: processes_of(runs_dir) == [], 25)
     killed.communicate(timeout=10)
 
     # Nothing reads what it prints: neither the plan nor what the workers say.
