@@ -208,28 +208,35 @@ def choose_teacher(
         begun_with: hash of the teacher with which the study was begun, None for a new study.
 
     Raises:
-        CheckpointError: as ``import_teacher`` and ``train_teacher``.
+        CheckpointError: as ``import_teacher`` and ``train_teacher``, or where the stored weights are damaged.
         ConfigurationError: where several are stored: none of them is guessed.
     """
     network = configuration.teacher_network
     if file is not None:
         return import_teacher(file, network, image_set, cache, claims, device, begun_with)
+    teacher = _stored_one(cache, image_set.hash, network, begun_with)
+    if teacher is None:
+        recipe = TEACHER_RECIPES[configuration.teacher_recipe]
+        return train_teacher(network, recipe, 0, image_set, cache, claims, device)
+    teacher.load(torch.device("cpu"))  # so that damaged weights are refused before anything is written
+    return teacher
+
+
+def _stored_one(cache: Path, data_hash: str, network: str, begun_with: str | None) -> Teacher | None:
     if begun_with is not None:
-        teacher = find_teacher(cache, image_set.hash, network, begun_with)
+        teacher = find_teacher(cache, data_hash, network, begun_with)
         if teacher is None:
             raise ConfigurationError(
                 f"the study was begun with {network} {begun_with[:12]}, which is not stored here: "
                 "give it with --teacher"
             )
         return teacher
-    found = find_teachers(cache, image_set.hash, network)
+    found = find_teachers(cache, data_hash, network)
     if len(found) > 1:
         # Without their accuracies on test images, which are no ground for a choice.
         listed = ", ".join(f"{teacher.path} ({teacher.origin})" for teacher in found)
         raise ConfigurationError(f"several {network} teachers are stored, choose one with --teacher FILE: {listed}")
-    if found:
-        return found[0]
-    return train_teacher(network, TEACHER_RECIPES[configuration.teacher_recipe], 0, image_set, cache, claims, device)
+    return found[0] if found else None
 
 
 def _store(

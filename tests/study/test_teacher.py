@@ -179,7 +179,7 @@ def test_weights_that_are_not_those_of_the_card_are_refused(
     if damage == "missing":
         weights.unlink()
     with pytest.raises(CheckpointError) as error:
-        choose(tmp_path, tiny_images).load(CPU)
+        choose(tmp_path, tiny_images)
     assert str(error.value).startswith(f"{weights}: ")
     assert "\n" not in str(error.value)
 
