@@ -21,7 +21,7 @@ from optuna.trial import Trial, TrialState
 
 from reports.collect import collect
 from reports.results import Results, read_results
-from storage.configuration import require
+from storage.configuration import refuse_unless
 from storage.errors import one_line_errors
 from storage.folders import RunsFolder
 from storage.open_study import read_study
@@ -101,8 +101,8 @@ def full_curves(results: Results) -> Curves:
         if cell["curve"]
     }
     cut = [values for values in curves.values() if len(values) < results["configuration"]["epochs"]]
-    require(not cut, f"study {name!r}: {len(cut)} cells were pruned; give one that ran with --pruner none")
-    require(len(curves) > 1, f"study {name!r} has no curves to replay")
+    refuse_unless(not cut, f"study {name!r}: {len(cut)} cells were pruned; give one that ran with --pruner none")
+    refuse_unless(len(curves) > 1, f"study {name!r} has no curves to replay")
     by_number = {cell["number"]: (cell["alpha"], cell["temperature"]) for cell in grid}
     for cell in grid:
         if cell["repeats"] is not None:
@@ -152,7 +152,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 4], metavar="N", help="default: 1 4")
     options = parser.parse_args(arguments)
     with one_line_errors("python -m reports.pruning_study"):
-        require(bool(options.studies or options.curves), "give a STUDY or --curves FILE")
+        refuse_unless(bool(options.studies or options.curves), "give a STUDY or --curves FILE")
         with read_study(options.storage or sqlite_url(RunsFolder(options.runs_dir).database)) as opened:
             results = [collect(opened.sibling(name)) for name in options.studies]
         results += [read_results(file) for file in options.curves]

@@ -26,9 +26,6 @@ def refuse_unless(condition: bool, message: str) -> None:
         raise ConfigurationError(message)
 
 
-require = refuse_unless
-
-
 @dataclass(frozen=True)
 class Recipe:
     """How one network is trained: stochastic gradient descent on randomly cropped and flipped images.

@@ -6,7 +6,7 @@ import re
 
 import torch
 
-from storage.configuration import require
+from storage.configuration import refuse_unless
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
 
@@ -24,16 +24,20 @@ def pick_device(name: str) -> torch.device:
         ConfigurationError: where the device asked for is not there; there is no fallback.
     """
     known = re.fullmatch(r"(auto|cpu|mps|cuda)|cuda:([0-9]+)", name)
-    require(known is not None, f"--device {name}: give one of {', '.join(DEVICES)}, or cuda:0, cuda:1, ... of several")
+    refuse_unless(
+        known is not None, f"--device {name}: give one of {', '.join(DEVICES)}, or cuda:0, cuda:1, ... of several"
+    )
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         # Not MPS, which nobody has tested: only where it is asked for.
         name = "cuda" if available["cuda"] else "cpu"
     kind, _, number = name.partition(":")
-    require(available[kind], f"--device {name}: this machine or this torch has none; give --device cpu to use the CPU")
+    refuse_unless(
+        available[kind], f"--device {name}: this machine or this torch has none; give --device cpu to use the CPU"
+    )
     if kind == "cuda":
         devices = torch.cuda.device_count()
-        require(int(number or 0) < devices, f"--device {name}: there are {devices}, numbered from 0")
+        refuse_unless(int(number or 0) < devices, f"--device {name}: there are {devices}, numbered from 0")
         # A CUDA graph is recorded on the current device, wherever its tensors are.
         torch.cuda.set_device(int(number or 0))
     if kind == "cpu":

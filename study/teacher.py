@@ -39,7 +39,7 @@ from models import (
 )
 from models.teacher_card import Origin
 from storage.claims import Claims
-from storage.configuration import PRECISIONS, Configuration, ConfigurationError, Recipe, require
+from storage.configuration import PRECISIONS, Configuration, ConfigurationError, Recipe, refuse_unless
 from storage.errors import one_line_errors
 from storage.files import write_whole
 from storage.folders import RunsFolder
@@ -80,7 +80,7 @@ def import_teacher(
     imported = build(network, len(image_set.classes))
     load_checkpoint(imported, file, network)
     digest = weights_hash(imported)
-    require(
+    refuse_unless(
         begun_with in (None, digest),
         f"--teacher {file}: is {network} {digest[:12]}, and the study was begun with {str(begun_with)[:12]}: "
         "leave --teacher out, or give --study NAME to begin another",
@@ -322,7 +322,7 @@ def make_teacher(options: argparse.Namespace) -> str:
         build(network)
     except ValueError as error:
         raise ConfigurationError(f"--network: {error}") from None
-    require(
+    refuse_unless(
         options.data_dir is None or preset.dataset != "synthetic",
         f"--data-dir {options.data_dir}: the images of --preset {options.preset} are drawn, leave it out",
     )
@@ -345,14 +345,14 @@ def _recipe_and_seed(options: argparse.Namespace, preset: Configuration) -> tupl
     """How it is trained; an option that says how, beside one to import, is refused."""
     if options.file is not None:
         for name in ("recipe", "epochs", "precision", "seed"):
-            require(getattr(options, name) is None, f"--import trains nothing: leave --{name} out")
+            refuse_unless(getattr(options, name) is None, f"--import trains nothing: leave --{name} out")
     recipe = TEACHER_RECIPES[options.recipe or preset.teacher_recipe]
     if options.epochs is not None:
         recipe = recipe.with_epochs(options.epochs)
     if options.precision is not None:
         recipe = dataclasses.replace(recipe, precision=options.precision)
     seed = options.seed or 0
-    require(0 <= seed < 2**32, f"--seed {seed}: give 0 to {2**32 - 1}")
+    refuse_unless(0 <= seed < 2**32, f"--seed {seed}: give 0 to {2**32 - 1}")
     return recipe, seed
 
 

@@ -141,7 +141,8 @@ class Training:
         validation_loss = validation_accuracy = None
         if self.validation is not None:
             bank = self.step.bank
-            logits, labels = predict(self.network, bank, self.validation), bank.labels[self.validation]
+            logits = predict(self.network, bank, self.validation, self.step.recipe.precision)
+            labels = bank.labels[self.validation]
             validation_loss = F.cross_entropy(logits, labels).item()
             validation_accuracy = (logits.argmax(dim=1) == labels).sum().item() / len(labels)
         return Epoch(train_loss, validation_loss, validation_accuracy, time.perf_counter() - start)

@@ -9,7 +9,7 @@ from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSampler
 from optuna.testing.pytest_storages import StorageTestCase
 
 from storage.study_storage import open_claims, open_storage
-from study.search import GridThenTPE
+from study.sampler import GridThenTPE
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
