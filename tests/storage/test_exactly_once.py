@@ -398,13 +398,13 @@ def die_in_one_point(toy: Toy) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return train_epoch(training, epoch)
 
-    ToyTraining._train_epoch = train_or_die  # type: ignore[method-assign]
+    ToyTraining._train_epoch = train_or_die  # type: ignore[assignment]
     toy.run()
 
 
 def test_a_trial_that_kills_every_process_which_goes_on_with_it_fails(tmp_path: Path) -> None:
     toy = Toy(f"sqlite:///{tmp_path / 'study.db'}", tmp_path, alphas=(0.25, 0.5), temperatures=(2.0,), pruner="none")
-    exits = []
+    exits: list[int | None] = []
     while 0 not in exits and len(exits) < 20:
         worker = processes.Process(target=die_in_one_point, args=(toy,))
         worker.start()
