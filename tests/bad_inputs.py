@@ -119,7 +119,7 @@ class Row:
         foreign = [name for name in outcome.left if re.fullmatch(self.leaves, name) is None]
         if foreign:
             found.append(f"leaves {', '.join(foreign[:3])}{' ...' if len(foreign) > 3 else ''}")
-        if not found:
+        if outcome.code in self.codes:
             fault = self.check(outcome, folder)
             found += [] if fault is None else [fault]
         return found
