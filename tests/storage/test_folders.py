@@ -44,12 +44,12 @@ def test_what_is_missing_is_said_with_the_command_that_makes_it(tmp_path: Path) 
     with read_study(url, "demo") as opened, pytest.raises(StorageError, match=r"not there; python -m study\.run makes"):
         opened.begun()
     assert list(tmp_path.iterdir()) == []
-    with open_study(url, "demo") as opened, pytest.raises(StorageError, match=re.escape("no study 'demo'")):
-        opened.begun()
     with open_study(url, "demo") as opened:
         opened.create()
         with pytest.raises(StorageError, match=re.escape("was not made by study.run")):
             opened.begun()
+        with pytest.raises(StorageError, match=re.escape("no study 'other'")):
+            opened.sibling("other").begun()
 
 
 def test_reading_an_empty_server_makes_no_tables(url: str) -> None:
