@@ -13,7 +13,7 @@ demo: .venv/installed
 FULL := study.run --study full --precision bfloat16
 ARMS := --arm 0.25,4 --arm 0.75,4
 full: .venv/installed
-	ls models/teachers/resnet32x4-*.json runs/cache/teachers/*/resnet32x4-*.json >/dev/null 2>&1 || \
+	[ -n "$$(ls models/teachers/resnet32x4-*.json runs/cache/teachers/*/resnet32x4-*.json 2>/dev/null)" ] || \
 		$(BIN)/python -m study.teacher --network resnet32x4 --recipe \
 		$$($(BIN)/python -c "import torch; print('large-batch' if torch.cuda.is_available() else 'two-cores')")
 	$(BIN)/python -m $(FULL) --sampler none $(ARMS)
