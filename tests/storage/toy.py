@@ -24,6 +24,7 @@ from storage.configuration import ALPHAS, TEMPERATURES, Recipe
 from storage.exactly_once import point_of
 from storage.folders import RunsFolder
 from storage.study_storage import open_claims, open_storage
+from storage.trials import Beyond
 from study.presets import PRESETS
 from study.record import made_by
 from study.search import Search
@@ -59,6 +60,7 @@ class Toy:
     epoch_seconds: float = 0.002
     pruner: Literal["median", "none"] = "median"
     tpe_trials: int = 0
+    beyond: Beyond = "tpe"
     alphas: tuple[float, ...] = ALPHAS
     temperatures: tuple[float, ...] = TEMPERATURES
     diverges: tuple[float, float] | None = None
@@ -80,7 +82,8 @@ class Toy:
             pruner=self.pruner,
         )
         here = made_by(torch.device("cpu"), "float32")
-        return Search(self.study(claims), configuration, claims, self.training, artifact_store(self.folder), here)
+        artifacts = artifact_store(self.folder)
+        return Search(self.study(claims), configuration, claims, self.training, artifacts, here, self.beyond)
 
     def study(self, claims: Claims | None = None) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -98,7 +101,7 @@ class Toy:
         with contextlib.redirect_stdout(io.StringIO()):
             search = self.search()
             search.run_grid()
-            search.run_tpe(self.tpe_trials)
+            search.run_beyond(self.tpe_trials)
 
     def start(self) -> Any:
         """A process of its own that does it."""
