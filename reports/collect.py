@@ -28,7 +28,7 @@ def collect(opened: OpenStudy) -> Results:
     settings = description.settings
     trials = views(search, len(settings.points))
     grid = [_cell(point, trials) for point in settings.points]
-    tpe = [_trial(trial) for trial in trials if trial.sampler == "tpe" and trial.point]
+    tpe = [_trial(trial) for trial in trials if trial.sampler != "grid" and trial.point]
     best = winner(trials, "grid")
     arms = _arms(choose_arms(search, settings), views(comparison))
     best_accuracies = arms["best"]["test_accuracy"] if "best" in arms else []
@@ -77,7 +77,7 @@ def _cell(point: Point, trials: list[TrialView]) -> Trial:
     of_point = [trial for trial in trials if trial.point == point]
     if not of_point:
         missing: dict[str, Any] = {
-            **point, "number": None, "state": "MISSING", "value": None, "epochs": 0,
+            **point, "sampler": "grid", "number": None, "state": "MISSING", "value": None, "epochs": 0,
             "repeats": None, "seconds": 0.0, "reason": None, "pruner": None, "curve": [],
             "made_by": None,
         }  # fmt: skip
@@ -88,6 +88,7 @@ def _cell(point: Point, trials: list[TrialView]) -> Trial:
 def _trial(trial: TrialView) -> Trial:
     collected = {
         **trial.point,
+        "sampler": trial.sampler,
         "number": trial.number,
         "state": trial.state.name,
         "value": trial.value,

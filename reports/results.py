@@ -59,6 +59,7 @@ class Trial(TypedDict):
     """One trial of the search, or a point of the grid without one.
 
     Attributes:
+        sampler: ``grid``, ``tpe`` or ``gp``, who proposed it.
         number: None where the state is MISSING.
         value: validation accuracy; None unless the state is COMPLETE.
         epochs: that it trained; 0 where it repeats another.
@@ -71,6 +72,7 @@ class Trial(TypedDict):
 
     alpha: float
     temperature: float
+    sampler: str
     number: int | None
     state: State
     value: float | None
@@ -259,7 +261,7 @@ class Search(TypedDict):
     """What the search took.
 
     Attributes:
-        tpe_trials: asked for.
+        tpe_trials: asked for, after the grid.
         epochs_full: that the trials of ``epochs_trained`` would have trained without a pruner.
         started, finished: of the first and the last trial, as ISO dates; None where there is none.
         workers: how many trials ran at the same time at most; None in results of format 1.
@@ -300,6 +302,7 @@ class Results(TypedDict):
     Attributes:
         format: of these results.
         grid: one entry a point, in the order of the grid.
+        tpe: the trials after the grid, by whoever proposed them.
         best: None before a trial of the grid is complete.
         arms: by name; an arm is there once a run of it has begun.
     """
@@ -345,7 +348,13 @@ def lifted(stored: dict[str, Any]) -> Results:
     def trials(part: str) -> list[dict[str, Any]]:
         known = stored[part]
         return [
-            {"pruner": None if trial["repeats"] is not None else pruner, "made_by": None, **trial} for trial in known
+            {
+                "sampler": part,
+                "pruner": None if trial["repeats"] is not None else pruner,
+                "made_by": None,
+                **trial,
+            }
+            for trial in known
         ]
 
     brought = {

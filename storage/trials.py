@@ -9,9 +9,12 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from storage.configuration import Point
 from storage.exactly_once import TrialClaims, point_of
-from storage.optuna_internals import enqueued_parameters
+from storage.optuna_internals import enqueued_parameters, set_user_attribute
 
-Sampler = Literal["grid", "tpe"]
+Beyond = Literal["tpe", "gp"]
+"""Who proposes points after the grid."""
+
+Sampler = Literal["grid"] | Beyond
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -53,10 +56,12 @@ class TrialView:
 
     Attributes:
         grid_size: how many points the grid has, which are the first trials of a search.
+        beyond: who proposes those after them, where that is not stored.
     """
 
     trial: FrozenTrial
     grid_size: int = 0
+    beyond: Beyond = "tpe"
 
     @property
     def number(self) -> int:
@@ -89,8 +94,10 @@ class TrialView:
     @property
     def sampler(self) -> Sampler:
         """Who proposed it: the grid's trials come first; a point tried again was enqueued with its parameters."""
-        tried_again = enqueued_parameters(self.trial) is not None
-        return "grid" if self.number < self.grid_size or tried_again else "tpe"
+        if self.number < self.grid_size or enqueued_parameters(self.trial) is not None:
+            return "grid"
+        stored: Beyond | None = self._stored("sampler")
+        return stored or self.beyond
 
     @property
     def epochs(self) -> int:
@@ -154,12 +161,10 @@ class TrialRecord:
     def __init__(self, trial: Trial, claims: TrialClaims) -> None:
         self._trial, self._claims = trial, claims
 
-    def began(self, settings: dict[str, Any], made_by: MadeBy, sampler: Sampler | None = None) -> None:
+    def began(self, settings: dict[str, Any], made_by: MadeBy) -> None:
         """Before its training; again where it goes on, maybe elsewhere."""
         self._set("configuration", settings)
         self._set("made_by", made_by)
-        if sampler is not None:
-            self._set("sampler", sampler)
 
     def reached(self, accuracy: float, epoch: int) -> None:
         """After an epoch, counted from 1, of a trial of the search."""
@@ -171,9 +176,8 @@ class TrialRecord:
         self._set("curve", list(curve))
         self._set("seconds", seconds)
 
-    def repeated(self, number: int, sampler: Sampler) -> None:
+    def repeated(self, number: int) -> None:
         """Instead of a training."""
-        self._set("sampler", sampler)
         self._set("repeats", number)
 
     def tested(self, scores: Mapping[str, Any]) -> None:
@@ -183,6 +187,12 @@ class TrialRecord:
     def _set(self, key: str, value: Any) -> None:
         self._claims.check_held(self._trial)
         self._trial.set_user_attr(key, value)
+
+
+def note_sampler(study: optuna.Study, trial: FrozenTrial, sampler: Sampler) -> None:
+    """Store who proposes a trial, where it is asked for; one that goes on keeps what was stored."""
+    if "sampler" not in trial.user_attrs:
+        set_user_attribute(study, trial, "sampler", sampler)
 
 
 def views(study: optuna.Study, grid_size: int = 0) -> list[TrialView]:

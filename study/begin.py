@@ -66,9 +66,16 @@ def begin(
             known,
             configuration=changed,
             starts=_with_start(known.starts, request.command, device),
-            tpe_trials=request.tpe_trials or known.tpe_trials,
+            tpe_trials=_trials_beyond(request, search) or known.tpe_trials,
         ).store(search)
     return search, comparison
+
+
+def _trials_beyond(request: Request, search: optuna.Study) -> int:
+    """How many trials after the grid a request asks for, with those that another sampler made before; 0 for none."""
+    trials = views(search, len(request.configuration.points))
+    others = sum(trial.sampler not in ("grid", request.beyond) for trial in trials)
+    return request.trials_beyond and request.trials_beyond + others
 
 
 def refuse_foreign(opened: OpenStudy) -> None:

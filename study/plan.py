@@ -112,8 +112,9 @@ def _trials_left(request: Request, opened: OpenStudy, here: MadeBy) -> tuple[int
     left = [point for point in points if point not in done]
     trained = {run_pair(point["alpha"], point["temperature"]) for point in left}
     trained -= {run_pair(point["alpha"], point["temperature"]) for point in done}
-    tpe = max(0, request.tpe_trials - sum(trial.sampler == "tpe" and trial.state.is_finished() for trial in trials))
-    return len(left) + tpe, len(trained) + tpe
+    of_beyond = [trial for trial in trials if trial.sampler == request.beyond and trial.state.is_finished()]
+    beyond = max(0, request.trials_beyond - len(of_beyond))
+    return len(left) + beyond, len(trained) + beyond
 
 
 def _runs_left(request: Request, opened: OpenStudy, trials_left: int, here: MadeBy) -> int:
@@ -122,7 +123,7 @@ def _runs_left(request: Request, opened: OpenStudy, trials_left: int, here: Made
     seeds, unknown = configuration.final_seeds, 0
     arms: Arms = {"baseline": (0.0, 1.0)} | {name_of_pair(pair): pair for pair in request.added_arms}
     if trials_left:
-        unknown = len(seeds) * (2 if request.tpe_trials else 1)
+        unknown = len(seeds) * (2 if request.trials_beyond else 1)
     elif search is not None:
         arms = choose_arms(search, configuration, request.added_arms)
     done: Sequence[Point] = []

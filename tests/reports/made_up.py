@@ -299,6 +299,7 @@ def _trial(number: int, alpha: float, temperature: float, level: float, epochs: 
     return {
         "alpha": alpha,
         "temperature": temperature,
+        "sampler": "grid" if number < 16 else "tpe",
         "number": number,
         "state": "COMPLETE",
         "value": curve[-1]["validation_accuracy"],

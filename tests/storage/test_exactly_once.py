@@ -92,7 +92,7 @@ def test_a_worker_that_comes_later_shares_the_trials_of_tpe(url: str, tmp_path: 
     dataclasses.replace(Toy(url, tmp_path), tpe_trials=0).run()
     toy = Toy(url, tmp_path, tpe_trials=3)
     search = toy.search()
-    ours = search.trials.claim_next(lambda: search._ask_tpe(3), suggest)
+    ours = search.trials.claim_next(lambda: search._ask_beyond(3), suggest)
     assert ours is not None
     other = toy.start()
 
@@ -139,7 +139,7 @@ def test_nobody_leaves_the_search_while_a_failed_point_is_tried_again(url: str, 
 
 
 def only_tpe(toy: Toy) -> None:
-    toy.search().run_tpe(toy.tpe_trials)
+    toy.search().run_beyond(toy.tpe_trials)
 
 
 def test_a_point_that_waits_to_be_tried_again_is_run_even_when_only_tpe_is_left(url: str, tmp_path: Path) -> None:
@@ -314,7 +314,7 @@ def test_tpe_proposals_follow_from_seed_and_number(url: str, tmp_path: Path) -> 
     for trials in (1, 3, 4):
         search = toy.search()
         search.run_grid()
-        search.run_tpe(trials)
+        search.run_beyond(trials)
         worker = processes.Process(target=die_after_ask, args=(toy,))
         if trials in (1, 3):  # killed between ask and suggestion
             worker.start()

@@ -24,7 +24,7 @@ from storage.configuration import ALPHAS, TEMPERATURES, Recipe
 from storage.exactly_once import point_of
 from storage.folders import RunsFolder
 from storage.study_storage import open_claims, open_storage
-from storage.trials import MadeBy
+from storage.trials import Beyond, MadeBy
 from study.presets import PRESETS
 from study.record import made_by
 from study.search import Search
@@ -61,6 +61,7 @@ class Toy:
     epoch_seconds: float = 0.002
     pruner: Literal["median", "none"] = "median"
     tpe_trials: int = 0
+    beyond: Beyond = "tpe"
     alphas: tuple[float, ...] = ALPHAS
     temperatures: tuple[float, ...] = TEMPERATURES
     diverges: tuple[float, float] | None = None
@@ -83,7 +84,8 @@ class Toy:
             pruner=self.pruner,
         )
         here: MadeBy = {**made_by(torch.device("cpu"), "float32"), "commit": self.commit}
-        return Search(self.study(claims), configuration, claims, self.training, artifact_store(self.folder), here)
+        artifacts = artifact_store(self.folder)
+        return Search(self.study(claims), configuration, claims, self.training, artifacts, here, self.beyond)
 
     def study(self, claims: Claims | None = None) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -101,7 +103,7 @@ class Toy:
         with contextlib.redirect_stdout(io.StringIO()):
             search = self.search()
             search.run_grid()
-            search.run_tpe(self.tpe_trials)
+            search.run_beyond(self.tpe_trials)
 
     def start(self) -> Any:
         """A process of its own that does it."""
