@@ -37,7 +37,7 @@ class MadeBy(TypedDict):
 
 
 class ScoreFacts(TypedDict):
-    """``study.evaluation.Scores`` of the test images."""
+    """``study.evaluation.Scores``; without the last three in trials of earlier versions."""
 
     accuracy: float
     loss: float
@@ -45,6 +45,8 @@ class ScoreFacts(TypedDict):
     images_by_class: list[int]
     calibration: list[list[float]]
     hits: NotRequired[str]
+    agreement: NotRequired[float | None]
+    divergence: NotRequired[dict[str, float] | None]
 
 
 @dataclass(frozen=True)
@@ -136,6 +138,12 @@ class TrialView:
         return stored
 
     @property
+    def validation(self) -> ScoreFacts | None:
+        """The scores of a complete trial on the validation images; None for a repeat, or before that was stored."""
+        stored: ScoreFacts | None = self._stored("validation")
+        return stored
+
+    @property
     def test(self) -> ScoreFacts | None:
         """The scores of a run on the test images."""
         stored: ScoreFacts | None = self._stored("test")
@@ -175,6 +183,10 @@ class TrialRecord:
         """Instead of a training."""
         self._set("sampler", sampler)
         self._set("repeats", number)
+
+    def validated(self, scores: Mapping[str, Any]) -> None:
+        """After a trial that trained to its end was scored on the validation images."""
+        self._set("validation", scores)
 
     def tested(self, scores: Mapping[str, Any]) -> None:
         """After a run of the comparison was scored on the test images."""

@@ -1,12 +1,15 @@
 """What the trainings of a process need: images, split, teacher and what it says."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
+from torch import Tensor, nn
 
 from data import ImageBank, ImageSet, Split, load_images, split
 from models import Teacher, fold_batch_norm
 from storage.claims import Claims
+from study.evaluation import HeldOut
 from study.options import Request
 from study.plan import Work
 from study.progress import bar
@@ -16,7 +19,12 @@ from study.teacher_logits import TeacherLogits, logits_folder
 
 @dataclass(frozen=True)
 class Materials:
-    """What is trained on, and who teaches; no teacher and no logits where the baseline alone is trained."""
+    """What is trained on and scored on, and who teaches; no teacher where the baseline alone is trained.
+
+    Attributes:
+        bank, test: all official training images, and all test images.
+        on_validation, on_test: what trials and runs are scored on; the validation images in the order of ``parts``.
+    """
 
     images: ImageSet
     parts: Split
@@ -24,6 +32,8 @@ class Materials:
     bank: ImageBank
     test: ImageBank
     logits: TeacherLogits | None
+    on_validation: HeldOut
+    on_test: HeldOut
 
 
 def fetch(request: Request, work: Work, claims: Claims, device: torch.device) -> Materials:
@@ -38,8 +48,10 @@ def fetch(request: Request, work: Work, claims: Claims, device: torch.device) ->
         OSError: where the disk has no room for the logits.
     """
     configuration, cache = request.configuration, request.runs.cache
+    precision = configuration.recipe.precision
     images = load_images(configuration.dataset, cache, request.data_dir, claims)
-    bank = ImageBank.of_training_images(images, device)
+    bank, test = ImageBank.of_training_images(images, device), ImageBank.of_test_images(images, device)
+    parts = split(images.train_labels, configuration.train_images)
     teacher = logits = None
     if request.needs_teacher:
         teacher = choose_teacher(configuration, images, cache, claims, device, request.teacher, work.begun_with)
@@ -47,12 +59,23 @@ def fetch(request: Request, work: Work, claims: Claims, device: torch.device) ->
         logits.require_room(work.logits_to_ask)
     return Materials(
         images=images,
-        parts=split(images.train_labels, configuration.train_images),
+        parts=parts,
         teacher=teacher,
         bank=bank,
-        test=ImageBank.of_test_images(images, device),
+        test=test,
         logits=logits,
+        on_validation=_held_out(bank, parts.validation, teacher, precision),
+        on_test=_held_out(test, torch.arange(len(test)), teacher, precision),
     )
+
+
+def _held_out(bank: ImageBank, indices: Tensor, teacher: Teacher | None, precision: str) -> HeldOut:
+    make_teacher = None if teacher is None else partial(_folded, teacher, bank.device)
+    return HeldOut(bank, indices, precision, make_teacher)
+
+
+def _folded(teacher: Teacher, device: torch.device) -> nn.Module:
+    return fold_batch_norm(teacher.load(device))
 
 
 def _logits(teacher: Teacher, images: ImageSet, bank: ImageBank, request: Request, claims: Claims) -> TeacherLogits:
@@ -60,7 +83,7 @@ def _logits(teacher: Teacher, images: ImageSet, bank: ImageBank, request: Reques
     return TeacherLogits(
         logits_folder(request.runs.cache, images.hash, teacher.hash, bank.device, precision),
         bank,
-        make_teacher=lambda: fold_batch_norm(teacher.load(bank.device)),
+        make_teacher=partial(_folded, teacher, bank.device),
         classes=len(images.classes),
         progress=lambda views: bar(views, "teacher logits", "view"),
         claims=claims,

@@ -252,3 +252,26 @@ def test_bad_input_gets_one_line_and_a_non_zero_exit(options: list[str], named: 
     assert "error: " in last
     assert named in last
     assert "Traceback" not in process.stderr
+
+
+def bits_of(hits: str) -> int:
+    return int(hits, 16).bit_count()
+
+
+def test_every_training_says_which_images_it_got_right_and_how_like_its_teacher_it_is(undisturbed: Path) -> None:
+    found = results(undisturbed)
+    images = found["data"]["validation_images"]
+    for cell in found["grid"]:
+        if cell["state"] == "COMPLETE" and cell["repeats"] is None:
+            assert bits_of(cell["hits"]) == round(images * cell["value"])
+            assert 0 < cell["agreement"] <= 1
+            assert cell["divergence"]["1"] > cell["divergence"]["4"] > 0
+        else:
+            assert cell["hits"] is cell["agreement"] is cell["divergence"] is None
+    for arm in found["arms"].values():
+        assert [bits_of(hits) for hits in arm["hits"]] == [sum(correct) for correct in arm["correct_by_class"]]
+        assert all(0 < agreement <= 1 for agreement in arm["agreement"])
+        assert all(0 < error < 1 for error in arm["calibration_error"])
+    best, baseline = (found["arms"][name] for name in ("best", "baseline"))
+    if best["alpha"]:
+        assert sum(step["4"] for step in best["divergence"]) < sum(step["4"] for step in baseline["divergence"])

@@ -24,6 +24,7 @@ from storage.configuration import ALPHAS, TEMPERATURES, Recipe
 from storage.exactly_once import point_of
 from storage.folders import RunsFolder
 from storage.study_storage import open_claims, open_storage
+from study.evaluation import HeldOut, Scores, score
 from study.presets import PRESETS
 from study.record import made_by
 from study.search import Search
@@ -80,7 +81,9 @@ class Toy:
             pruner=self.pruner,
         )
         here = made_by(torch.device("cpu"), "float32")
-        return Search(self.study(claims), configuration, claims, self.training, artifact_store(self.folder), here)
+        validation = ToyHeldOut(_bank(), torch.arange(1), "float32", None)
+        artifacts = artifact_store(self.folder)
+        return Search(self.study(claims), configuration, claims, self.training, validation, artifacts, here)
 
     def study(self, claims: Claims | None = None) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -121,6 +124,18 @@ def row_of(trial: FrozenTrial) -> tuple[Any, ...]:
     return (trial.number, trial.state.name, trial.value, point_of(trial), trial.intermediate_values, attributes)
 
 
+def _bank() -> ImageBank:
+    images = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    return ImageBank(images, torch.zeros(1, dtype=torch.int64), torch.zeros(3), torch.ones(3), torch.device("cpu"))
+
+
+class ToyHeldOut(HeldOut):
+    """Right about its one image, whatever the network: a toy cannot be shown an image."""
+
+    def score(self, network: nn.Module) -> Scores:
+        return score(torch.zeros(1, 1), self.bank.labels)
+
+
 class ToyTraining(Training):
     """The real loop with its checkpoints, around a network of one weight that takes one step an epoch.
 
@@ -130,12 +145,10 @@ class ToyTraining(Training):
 
     def __init__(self, toy: Toy, alpha: float, temperature: float, name: str) -> None:
         self.toy, self.alpha, self.temperature, self.name = toy, alpha, temperature, name
-        self.seed, self.logits, self.train, self.validation = 0, None, torch.arange(1), None
+        self.seed, self.logits, self.draws, self.train, self.validation = 0, None, None, torch.arange(1), None
         self.checkpoint = RunsFolder(toy.folder).checkpoint(toy.name, alpha, temperature, 0)
         recipe = Recipe(epochs=toy.epochs, batch_size=1, learning_rate=1.0)
-        images = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
-        bank = ImageBank(images, torch.zeros(1, dtype=torch.int64), torch.zeros(3), torch.ones(3), torch.device("cpu"))
-        self.step = TrainingStep(lambda: nn.Linear(1, 1, bias=False).double(), recipe, bank, 1)
+        self.step = TrainingStep(lambda: nn.Linear(1, 1, bias=False).double(), recipe, _bank(), 1)
         (self.weight,) = self.step.network.parameters()
         nn.init.constant_(self.weight, 0.3 + 0.1 * alpha + 0.01 * temperature * bool(alpha))
         self.curve = []
