@@ -4,11 +4,12 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from data import ImageBank, ImageSet, Split, load_images, split
 from models import Teacher, fold_batch_norm
 from storage.claims import Claims
+from storage.configuration import Configuration
 from study.evaluation import HeldOut
 from study.options import Request
 from study.plan import Work
@@ -48,30 +49,41 @@ def fetch(request: Request, work: Work, claims: Claims, device: torch.device) ->
         OSError: where the disk has no room for the logits.
     """
     configuration, cache = request.configuration, request.runs.cache
-    precision = configuration.recipe.precision
     images = load_images(configuration.dataset, cache, request.data_dir, claims)
-    bank, test = ImageBank.of_training_images(images, device), ImageBank.of_test_images(images, device)
-    parts = split(images.train_labels, configuration.train_images)
+    bank = ImageBank.of_training_images(images, device)
     teacher = logits = None
     if request.needs_teacher:
         teacher = choose_teacher(configuration, images, cache, claims, device, request.teacher, work.begun_with)
         logits = _logits(teacher, images, bank, request, claims)
         logits.require_room(work.logits_to_ask)
+    on_validation, on_test = held_out(bank, images, teacher, configuration)
     return Materials(
         images=images,
-        parts=parts,
+        parts=split(images.train_labels, configuration.train_images),
         teacher=teacher,
         bank=bank,
-        test=test,
+        test=on_test.bank,
         logits=logits,
-        on_validation=_held_out(bank, parts.validation, teacher, precision),
-        on_test=_held_out(test, torch.arange(len(test)), teacher, precision),
+        on_validation=on_validation,
+        on_test=on_test,
     )
 
 
-def _held_out(bank: ImageBank, indices: Tensor, teacher: Teacher | None, precision: str) -> HeldOut:
+def held_out(
+    bank: ImageBank, images: ImageSet, teacher: Teacher | None, configuration: Configuration
+) -> tuple[HeldOut, HeldOut]:
+    """The validation images and the test images.
+
+    Args:
+        bank: all official training images, on the device on which networks are scored.
+    """
     make_teacher = None if teacher is None else partial(_folded, teacher, bank.device)
-    return HeldOut(bank, indices, precision, make_teacher)
+    validation, test = split(images.train_labels).validation, ImageBank.of_test_images(images, bank.device)
+    precision = configuration.recipe.precision
+    return (
+        HeldOut(bank, validation, precision, make_teacher),
+        HeldOut(test, torch.arange(len(test)), precision, make_teacher),
+    )
 
 
 def _folded(teacher: Teacher, device: torch.device) -> nn.Module:

@@ -1,9 +1,12 @@
 """Smoke trials: the real entry point on the embedded images, shrunk by its own options."""
 
+import contextlib
 import json
 import os
+import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -15,7 +18,9 @@ import optuna
 import pytest
 
 from storage.study_storage import sqlite_url
+from study.rescore import main as rescore_main
 from study.teacher import main as teacher_main
+from tests.reports.stored import collect
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["--device", "cpu", "--preset", "demo", "--epochs", "2", "--train-images", "320", "--seeds", "2"]
@@ -275,3 +280,39 @@ def test_every_training_says_which_images_it_got_right_and_how_like_its_teacher_
     best, baseline = (found["arms"][name] for name in ("best", "baseline"))
     if best["alpha"]:
         assert sum(step["4"] for step in best["divergence"]) < sum(step["4"] for step in baseline["divergence"])
+
+
+def forget_scores(database: Path) -> None:
+    """As an earlier version left a study: nothing is known of single images."""
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute("DELETE FROM trial_user_attributes WHERE key = 'validation'")
+        paths = "'$.hits', '$.agreement', '$.divergence'"
+        connection.execute(
+            f"UPDATE trial_user_attributes SET value_json = json_remove(value_json, {paths}) WHERE key = 'test'"
+        )
+        connection.commit()
+
+
+def test_a_finished_study_is_rescored_from_its_weights_without_training(
+    undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(undisturbed, tmp_path / "runs")
+    forget_scores(folder / "study.db")
+    url = sqlite_url(folder / "study.db")
+    assert {cell["hits"] for cell in collect(url)["grid"]} == {None}
+    rescore_main(["demo", "--runs-dir", str(folder), "--device", "cpu"])
+    before, after = (json.loads(json.dumps(collect(sqlite_url(f / "study.db")))) for f in (undisturbed, folder))
+    assert without_times(after) == without_times(before)
+    rescore_main(["demo", "--runs-dir", str(folder), "--device", "cpu"])
+    assert "every training has its scores" in capsys.readouterr().out
+
+
+def test_a_study_whose_weights_are_gone_cannot_be_rescored(
+    undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(undisturbed, tmp_path / "runs")
+    forget_scores(folder / "study.db")
+    shutil.rmtree(folder / "artifacts")
+    with pytest.raises(SystemExit):
+        rescore_main(["demo", "--runs-dir", str(folder), "--device", "cpu"])
+    assert re.search(r"none of \d trainings has its weights", capsys.readouterr().err)
