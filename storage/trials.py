@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict, cast
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -40,7 +40,7 @@ class MadeBy(TypedDict):
 
 
 class ScoreFacts(TypedDict):
-    """``study.evaluation.Scores`` of the test images."""
+    """``study.evaluation.Scores``; without the last three in trials of earlier versions."""
 
     accuracy: float
     loss: float
@@ -48,6 +48,8 @@ class ScoreFacts(TypedDict):
     images_by_class: list[int]
     calibration: list[list[float]]
     hits: NotRequired[str]
+    agreement: NotRequired[float | None]
+    divergence: NotRequired[dict[str, float] | None]
 
 
 @dataclass(frozen=True)
@@ -57,11 +59,13 @@ class TrialView:
     Attributes:
         grid_size: how many points the grid has, which are the first trials of a search.
         beyond: who proposes those after them, where that is not stored.
+        later: scores that were found after it had ended.
     """
 
     trial: FrozenTrial
     grid_size: int = 0
     beyond: Beyond = "tpe"
+    later: Mapping[str, Any] | None = None
 
     @property
     def number(self) -> int:
@@ -80,6 +84,17 @@ class TrialView:
     def pair(self) -> tuple[float, float]:
         """(alpha, T) under which a run is stored."""
         return run_pair(self.point["alpha"], self.point["temperature"])
+
+    @property
+    def setting(self) -> Point:
+        """What the runs of one arm have in common: the parameters of a run without its seed."""
+        return {name: value for name, value in self.point.items() if name != "seed"}
+
+    @property
+    def smoothing(self) -> float | None:
+        """The strength of the label smoothing that replaced its teacher; None where none did."""
+        strength: float | None = (self._stored("configuration") or {}).get("smoothing")
+        return strength
 
     @property
     def value(self) -> float | None:
@@ -143,10 +158,19 @@ class TrialView:
         return stored
 
     @property
+    def validation(self) -> ScoreFacts | None:
+        """The scores of a complete trial on the validation images; None for a repeat, or before that was stored."""
+        return self._scores("validation")
+
+    @property
     def test(self) -> ScoreFacts | None:
         """The scores of a run on the test images."""
-        stored: ScoreFacts | None = self._stored("test")
-        return stored
+        return self._scores("test")
+
+    def _scores(self, key: str) -> ScoreFacts | None:
+        """What was stored with the trial, and what was found later where that has nothing."""
+        stored = {name: value for name, value in (self._stored(key) or {}).items() if value is not None}
+        return cast(ScoreFacts | None, {**(self.later or {}), **stored} or None)
 
     def _stored(self, key: str) -> Any:
         return self.trial.user_attrs.get(key)
@@ -180,6 +204,10 @@ class TrialRecord:
         """Instead of a training."""
         self._set("repeats", number)
 
+    def validated(self, scores: Mapping[str, Any]) -> None:
+        """After a trial that trained to its end was scored on the validation images."""
+        self._set("validation", scores)
+
     def tested(self, scores: Mapping[str, Any]) -> None:
         """After a run of the comparison was scored on the test images."""
         self._set("test", scores)
@@ -197,7 +225,19 @@ def note_sampler(study: optuna.Study, trial: FrozenTrial, sampler: Sampler) -> N
 
 def views(study: optuna.Study, grid_size: int = 0) -> list[TrialView]:
     """All trials of a study as they are now."""
-    return [TrialView(trial, grid_size) for trial in study.get_trials(deepcopy=False)]
+    later = study.user_attrs
+    return [
+        TrialView(trial, grid_size, later=later.get(_later(trial.number))) for trial in study.get_trials(deepcopy=False)
+    ]
+
+
+def store_later(study: optuna.Study, number: int, scores: Mapping[str, Any]) -> None:
+    """Store scores of a trial that has ended, to which Optuna lets nothing be added: with its study."""
+    study.set_user_attr(_later(number), scores)
+
+
+def _later(number: int) -> str:
+    return f"scores of trial {number}"
 
 
 def count_ended(study: optuna.Study) -> int:

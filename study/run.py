@@ -78,10 +78,17 @@ def work_on(request: Request, opened: OpenStudy, work: Work, device: torch.devic
     trainings = Trainings(configuration, materials, request.runs, request.name)
     here = made_by(device, configuration.recipe.precision)
     search = Search(
-        search_study, configuration, opened.claims, trainings.of_trial, artifacts, here, request.beyond or "tpe"
+        search_study,
+        configuration,
+        opened.claims,
+        trainings.of_trial,
+        materials.on_validation,
+        artifacts,
+        here,
+        request.beyond or "tpe",
     )
     comparison = Comparison(
-        comparison_study, opened.claims, configuration, trainings.of_run, materials.test, artifacts, here
+        comparison_study, opened.claims, configuration, trainings.of_run, materials.on_test, artifacts, here
     )
     if request.searches:
         patiently(search.run_grid)

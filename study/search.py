@@ -1,7 +1,7 @@
 """The search: every grid point once, then TPE or a Gaussian process from what the grid found."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import optuna
@@ -14,6 +14,7 @@ from storage.exactly_once import TrialClaims
 from storage.optuna_internals import as_stored
 from storage.pruner import make_pruner
 from storage.trials import Beyond, MadeBy, Sampler, TrialRecord, TrialView, views
+from study.evaluation import HeldOut
 from study.progress import bar, say
 from study.record import is_worth_trying_again, store_training
 from study.sampler import GridFirst, suggest
@@ -32,6 +33,7 @@ class Search:
         configuration: what the study is.
         claims: of its storage.
         make_training: gives the training for (alpha, temperature, name), resumed where it was stopped.
+        validation: the images that a trial which completes is scored on once more, for which of them it got right.
         artifacts: where each trial's curve is kept, and its weights if it completes.
         made_by: this process.
         beyond: who proposes points after the grid.
@@ -41,6 +43,7 @@ class Search:
     configuration: Configuration
     claims: Claims
     make_training: MakeTraining
+    validation: HeldOut
     artifacts: FileSystemArtifactStore
     made_by: MadeBy
     beyond: Beyond = "tpe"
@@ -128,6 +131,7 @@ class Search:
         accuracy = curve[-1].validation_accuracy if state == TrialState.COMPLETE else None
         store_training(trial, record, training, curve, self.artifacts, accuracy)
         if accuracy is not None:
+            record.validated(asdict(self.validation.score(training.network)))
             self.trials.tell(trial, accuracy)
             outcome = f"{100 * accuracy:.2f} %"
         else:

@@ -1,10 +1,13 @@
 """Smoke trials: the real entry point on the embedded images, shrunk by its own options."""
 
+import contextlib
 import dataclasses
 import json
 import os
+import re
 import shutil
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -18,8 +21,10 @@ import pytest
 from reports.export import main as export_main
 from storage.study_storage import sqlite_url
 from study.presets import PRESETS
+from study.rescore import main as rescore_main
 from study.run import main as study_main
 from study.teacher import main as teacher_main
+from tests.reports.stored import collect
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["--device", "cpu", "--preset", "demo", "--epochs", "2", "--train-images", "320", "--seeds", "2"]
@@ -293,3 +298,62 @@ def test_bad_input_gets_one_line_and_a_non_zero_exit(runs_dir: Path) -> None:
     process = run(runs_dir, "--alphas", "0,2")
     assert process.returncode == 1
     assert process.stderr == "error: alpha = 2: it weighs the teacher, give 0 to 1\n"
+
+
+def bits_of(hits: str) -> int:
+    return int(hits, 16).bit_count()
+
+
+def test_every_training_says_which_images_it_got_right_and_how_like_its_teacher_it_is(undisturbed: Path) -> None:
+    found = results(undisturbed)
+    images = found["data"]["validation_images"]
+    for cell in found["grid"]:
+        if cell["state"] == "COMPLETE" and cell["repeats"] is None:
+            assert bits_of(cell["hits"]) == round(images * cell["value"])
+            assert 0 < cell["agreement"] <= 1
+            assert cell["divergence"]["1"] > cell["divergence"]["4"] > 0
+        else:
+            assert cell["hits"] is cell["agreement"] is cell["divergence"] is None
+    for arm in found["arms"].values():
+        assert [bits_of(hits) for hits in arm["hits"]] == [sum(correct) for correct in arm["correct_by_class"]]
+        assert all(0 < agreement <= 1 for agreement in arm["agreement"])
+        assert all(0 < error < 1 for error in arm["calibration_error"])
+    best, baseline = (found["arms"][name] for name in ("best", "baseline"))
+    if best["alpha"]:
+        assert sum(step["4"] for step in best["divergence"]) < sum(step["4"] for step in baseline["divergence"])
+
+
+def forget_scores(database: Path) -> None:
+    """As an earlier version left a study: nothing is known of single images."""
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        connection.execute("DELETE FROM trial_user_attributes WHERE key = 'validation'")
+        paths = "'$.hits', '$.agreement', '$.divergence'"
+        connection.execute(
+            f"UPDATE trial_user_attributes SET value_json = json_remove(value_json, {paths}) WHERE key = 'test'"
+        )
+        connection.commit()
+
+
+def test_a_finished_study_is_rescored_from_its_weights_without_training(
+    undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(undisturbed, tmp_path / "runs")
+    forget_scores(folder / "study.db")
+    url = sqlite_url(folder / "study.db")
+    assert {cell["hits"] for cell in collect(url)["grid"]} == {None}
+    rescore_main(["demo", "--runs-dir", str(folder), "--device", "cpu"])
+    before, after = (json.loads(json.dumps(collect(sqlite_url(f / "study.db")))) for f in (undisturbed, folder))
+    assert without_times(after) == without_times(before)
+    rescore_main(["demo", "--runs-dir", str(folder), "--device", "cpu"])
+    assert "every training has its scores" in capsys.readouterr().out
+
+
+def test_a_study_whose_weights_are_gone_cannot_be_rescored(
+    undisturbed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = shutil.copytree(undisturbed, tmp_path / "runs")
+    forget_scores(folder / "study.db")
+    shutil.rmtree(folder / "artifacts")
+    with pytest.raises(SystemExit):
+        rescore_main(["demo", "--runs-dir", str(folder), "--device", "cpu"])
+    assert re.search(r"none of \d trainings has its weights", capsys.readouterr().err)

@@ -25,6 +25,7 @@ from storage.exactly_once import point_of
 from storage.folders import RunsFolder
 from storage.study_storage import open_claims, open_storage
 from storage.trials import Beyond, MadeBy
+from study.evaluation import HeldOut, Scores, score
 from study.presets import PRESETS
 from study.record import made_by
 from study.search import Search
@@ -84,8 +85,9 @@ class Toy:
             pruner=self.pruner,
         )
         here: MadeBy = {**made_by(torch.device("cpu"), "float32"), "commit": self.commit}
+        held_out = ToyHeldOut(_bank(), torch.arange(1), "float32", None)
         artifacts = artifact_store(self.folder)
-        return Search(self.study(claims), configuration, claims, self.training, artifacts, here, self.beyond)
+        return Search(self.study(claims), configuration, claims, self.training, held_out, artifacts, here, self.beyond)
 
     def study(self, claims: Claims | None = None) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -126,6 +128,18 @@ def row_of(trial: FrozenTrial) -> tuple[Any, ...]:
     return (trial.number, trial.state.name, trial.value, point_of(trial), trial.intermediate_values, attributes)
 
 
+def _bank() -> ImageBank:
+    images = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    return ImageBank(images, torch.zeros(1, dtype=torch.int64), torch.zeros(3), torch.ones(3), torch.device("cpu"))
+
+
+class ToyHeldOut(HeldOut):
+    """Right about its one image, whatever the network: a toy cannot be shown an image."""
+
+    def score(self, network: nn.Module) -> Scores:
+        return score(torch.zeros(1, 1), self.bank.labels)
+
+
 class ToyTraining(Training):
     """The real loop with its checkpoints, around a network of one weight that takes one step an epoch.
 
@@ -138,9 +152,7 @@ class ToyTraining(Training):
         self.seed, self.logits, self.draws, self.train, self.validation = 0, None, None, torch.arange(1), None
         self.checkpoint = RunsFolder(toy.folder).checkpoint(toy.name, alpha, temperature, 0)
         recipe = Recipe(epochs=toy.epochs, batch_size=1, learning_rate=1.0)
-        images = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
-        bank = ImageBank(images, torch.zeros(1, dtype=torch.int64), torch.zeros(3), torch.ones(3), torch.device("cpu"))
-        self.step = TrainingStep(lambda: nn.Linear(1, 1, bias=False).double(), recipe, bank, 1)
+        self.step = TrainingStep(lambda: nn.Linear(1, 1, bias=False).double(), recipe, _bank(), 1)
         (self.weight,) = self.step.network.parameters()
         nn.init.constant_(self.weight, 0.3 + 0.1 * alpha + 0.01 * temperature * bool(alpha))
         self.curve = []
