@@ -106,12 +106,10 @@ def refuse_another(known: Description, wanted: Configuration, search: optuna.Stu
         may_change |= {"pruner"}
     if not trials:
         may_change |= {"pruner", "alphas", "temperatures"}
-    old, new = known.settings.as_json(), wanted.as_json()
-    old |= {f"recipe {key}": value for key, value in old.pop("recipe").items()}
-    new |= {f"recipe {key}": value for key, value in new.pop("recipe").items()}
+    old, new = known.settings.every_setting(), wanted.every_setting()
     for key in new:
-        if key not in may_change and old.get(key) != new[key]:
-            _refuse(search.study_name, key.removeprefix("recipe "), old.get(key), new[key])
+        if key not in may_change and old[key] != new[key]:
+            _refuse(search.study_name, key, old[key], new[key])
 
 
 def _refuse_other_hashes(name: str, known: Description, materials: Materials) -> None:

@@ -12,8 +12,8 @@ from storage.configuration import PRECISIONS, Configuration, ConfigurationError,
 from storage.folders import RunsFolder, check_study_name
 from storage.study_storage import sqlite_url, without_password
 from storage.trials import Beyond
-from study.command_line import add_machine_options
-from study.presets import PRESETS
+from study.command_line import add_machine_options, add_settings_options, settings_of
+from study.settings import as_toml
 
 SAMPLERS = ("grid", "tpe", "gp", "none")
 TRIALS_BEYOND = 32
@@ -72,8 +72,12 @@ def request_of(arguments: Sequence[str], description: str | None) -> Request:
     """
     options = _parser(description).parse_args(arguments)
     typed = [argument for argument in arguments if argument != WORKER]
-    configuration = _configuration(options)
+    settings = settings_of(options)
+    configuration = _configuration(settings.configuration, options)
     _refuse_what_has_no_effect(options, configuration)
+    if options.print_config:
+        print(as_toml(dataclasses.replace(settings, configuration=configuration)), end="")
+        raise SystemExit(0)
     runs = RunsFolder(options.runs_dir)
     beyond = options.sampler if options.sampler in get_args(Beyond) else None
     return Request(
@@ -83,21 +87,20 @@ def request_of(arguments: Sequence[str], description: str | None) -> Request:
         name=check_study_name(configuration.preset if options.study is None else options.study),
         url=options.storage or sqlite_url(runs.database),
         runs=runs,
-        data_dir=options.data_dir,
+        data_dir=options.data_dir or settings.folder,
         device=options.device,
         searches=options.sampler != "none",
         beyond=beyond,
         trials_beyond=0 if beyond is None else options.n_trials or TRIALS_BEYOND,
         added_arms=tuple(map(_pair, options.arm)),
-        teacher=options.teacher,
+        teacher=options.teacher or settings.weights,
         workers=options.workers,
         dry_run=options.dry_run,
     )
 
 
-def _configuration(options: argparse.Namespace) -> Configuration:
-    """The preset with the single settings given on the command line."""
-    configuration = PRESETS[options.preset]
+def _configuration(configuration: Configuration, options: argparse.Namespace) -> Configuration:
+    """The configuration with the single settings given on the command line."""
     if options.epochs is not None:
         recipe = configuration.recipe.with_epochs(options.epochs)
         configuration = dataclasses.replace(configuration, recipe=recipe)
@@ -147,7 +150,7 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m study.run", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--preset", choices=PRESETS, default="full", help="named settings (default: full)")
+    add_settings_options(parser)
 
     group = parser.add_argument_group("search and comparison")
     group.add_argument(
@@ -160,9 +163,9 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     group.add_argument("--n-trials", type=int, metavar="N", help=f"of tpe or gp in all (default: {TRIALS_BEYOND})")
     group.add_argument("--pruner", choices=("median", "none"), help="default: median")
     group.add_argument("--arm", action="append", default=[], metavar="ALPHA,T", help="one more arm")
-    group.add_argument("--teacher", type=Path, metavar="FILE", help="a checkpoint of the preset's network")
+    group.add_argument("--teacher", type=Path, metavar="FILE", help="a checkpoint of the teacher's network")
 
-    group = parser.add_argument_group("single settings, instead of the preset's")
+    group = parser.add_argument_group("single settings, instead of those of preset or file")
     group.add_argument("--epochs", type=int, metavar="N", help="learning-rate steps move in proportion")
     group.add_argument("--precision", choices=PRECISIONS, help="of every forward pass; weights stay float32")
     group.add_argument("--train-images", type=int, metavar="N", help="images that the search trains on")
@@ -174,9 +177,10 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     add_machine_options(parser)
     parser.add_argument(WORKER, action="store_true", help=argparse.SUPPRESS)
     group = parser.add_argument_group("study")
-    group.add_argument("--study", metavar="NAME", help="default: the preset's name")
+    group.add_argument("--study", metavar="NAME", help="default: the name in preset or file")
     group.add_argument("--storage", metavar="URL", help="default: sqlite:///RUNS_DIR/study.db")
     group.add_argument("--workers", type=int, default=1, metavar="N", help="processes that share the work")
+    group.add_argument("--print-config", action="store_true", help="print the settings as a file for --config")
     group.add_argument("--dry-run", action="store_true", help="say what would run and how long it should take here")
     return parser
 
