@@ -21,7 +21,6 @@ from reports.sections.trust import trust
 
 OF_SEARCH = (grid, trials, pruning, effects, tpe)
 OF_COMPARISON = (comparison, losses, gains, calibration)
-SECTIONS = (opening, verdict, claims, cost, *OF_SEARCH, *OF_COMPARISON, images, trust)
 
 
 def render(results: Results, figure_names: Collection[str] = ()) -> str:
@@ -31,4 +30,6 @@ def render(results: Results, figure_names: Collection[str] = ()) -> str:
         figure_names: the figures that lie beside it as ``figures/NAME.png``; the text is whole without them.
     """
     document = Document(results, figure_names)
-    return "\n\n".join(block for section in SECTIONS for block in section(document)) + "\n"
+    of_search = OF_SEARCH if document.is_searched else (grid,)
+    sections = (opening, verdict, claims, cost, *of_search, *OF_COMPARISON, images, trust)
+    return "\n\n".join(block for section in sections for block in section(document)) + "\n"

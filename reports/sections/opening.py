@@ -49,7 +49,9 @@ def verdict(document: Document) -> list[str]:
 
 def _verdict_on_gain(document: Document) -> str:
     where = "On these synthetic images, " if document.synthetic else ""
-    if document.gain is None:
+    if document.gain is None and not document.is_searched:
+        sentence = _given_arms(document)
+    elif document.gain is None:
         sentence = "the final comparison has not finished one seed in both arms, so there is no verdict yet."
     elif document.undistilled:
         sentence = (
@@ -79,6 +81,21 @@ def _verdict_on_gain(document: Document) -> str:
                 f"{len(document.gain.seeds)} seeds, better in {document.gain.wins} of {len(document.gain.seeds)})."
             )
     return where + sentence if where else sentence[0].upper() + sentence[1:]
+
+
+def _given_arms(document: Document) -> str:
+    """What the arms that were asked for gain, where no search chose one."""
+    gains = []
+    for name, arm in document.arms.items():
+        pairs = document.paired_with_baseline(name) if name != "baseline" else None
+        if pairs is not None:
+            known = pairs.estimate
+            spread = "one seed" if known is None else f"95 % interval {interval(known)}, {len(pairs.seeds)} seeds"
+            gains.append(f"{point(arm['alpha'], arm['temperature'])} is {points(pairs.mean)} ({spread})")
+    if gains:
+        return f"against the baseline, on test, {'; '.join(gains)}."
+    values = document.arms["baseline"]["test_accuracy"] if "baseline" in document.arms else []
+    return f"the baseline alone was trained: {mean_and_deviation(values)} on test." if values else "no run has ended."
 
 
 def _mean_over(seeds: Sequence[int], arm: Arm) -> float:

@@ -235,6 +235,8 @@ def odd_cases() -> dict[str, Results]:
         "little known of the networks": made_up_results(),
         "TPE all pruned": made_up_results(tpe_trials=3),
         "no pruner": made_up_results(pruned=(), failed=()),
+        "arms without a search": made_up_results("full"),
+        "the baseline alone, before a teacher": made_up_results("full"),
     }
     cases["nothing finished"]["arms"] = {}
     cases["nothing finished"]["best"] = None
@@ -260,7 +262,24 @@ def odd_cases() -> dict[str, Results]:
     cases["no pruner"]["configuration"]["pruner"] = "none"
     for cell in cases["no pruner"]["grid"]:
         cell["pruner"] = "none"
+    for case in ("arms without a search", "the baseline alone, before a teacher"):
+        without_search(cases[case])
+    arms = cases["arms without a search"]["arms"]
+    arms["0.75,4"] = arms.pop("best")
+    alone = cases["the baseline alone, before a teacher"]
+    del alone["arms"]["best"]
+    alone["student"]["test_accuracy"] = None
+    alone["teacher"].update({"hash": None, "test_accuracy": None, "test_loss": None, "calibration": []})
     return cases
+
+
+def without_search(results: Results) -> None:
+    """Let no trial of the search have begun."""
+    results["best"] = None
+    for cell in results["grid"]:
+        cell.update({"state": "MISSING", "value": None, "epochs": 0, "curve": [], "number": None, "repeats": None})
+        cell.update({"pruner": None, "made_by": None, "seconds": 0.0, "reason": None})
+    results["search"].update({"epochs_trained": 0, "epochs_full": 0, "seconds": 0.0, "started": None, "finished": None})
 
 
 def drop_run(arm: Arm, index: int) -> None:

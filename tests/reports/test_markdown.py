@@ -200,6 +200,7 @@ def test_before_a_trial_has_trained_nothing_is_said_of_pruning() -> None:
     results = made_up_results()
     for cell in results["grid"]:
         cell.update({"state": "MISSING", "value": None, "epochs": 0, "curve": [], "repeats": None, "pruner": None})
+    results["grid"][0]["state"] = "RUNNING"
     assert pruning(results) == "No trial has trained an epoch yet."
 
 
@@ -296,3 +297,14 @@ def test_starts_of_a_study_are_listed_and_repeated_in_order() -> None:
     assert "git checkout bbb\npython -m study.run\npython -m study.run --sampler tpe\n" in text
     assert "starts 2: hardware: threads" in text
     assert "changes that are in no commit" in text
+
+
+def test_arms_without_a_search_have_a_verdict_of_their_own() -> None:
+    text = render(CASES["arms without a search"])
+    assert "Against the baseline, on test, alpha = 0.75, T = 4 is +" in text
+    assert "5 seeds)" in text
+    assert "No search was run" in text
+    assert "What pruning saved" not in text
+    alone = render(CASES["the baseline alone, before a teacher"])
+    assert "The baseline alone was trained: " in alone
+    assert "| Teacher, test accuracy " in alone
