@@ -24,7 +24,7 @@ from storage.configuration import ALPHAS, TEMPERATURES, Recipe
 from storage.exactly_once import point_of
 from storage.folders import RunsFolder
 from storage.study_storage import open_claims, open_storage
-from storage.trials import Beyond
+from storage.trials import Beyond, MadeBy
 from study.presets import PRESETS
 from study.record import made_by
 from study.search import Search
@@ -51,6 +51,7 @@ class Toy:
         alphas, temperatures: the grid.
         diverges: the (alpha, T) whose loss is not finite.
         exhausts: the (alpha, T) for which memory is not enough, and how many times.
+        commit: of the code; what diverged under one is tried again under another.
     """
 
     url: str
@@ -66,6 +67,7 @@ class Toy:
     diverges: tuple[float, float] | None = None
     exhausts: tuple[float, float] | None = None
     times_exhausted: int = 0
+    commit: str = "toy"
 
     def search(self) -> Search:
         """The search in this process."""
@@ -81,7 +83,7 @@ class Toy:
             temperatures=self.temperatures,
             pruner=self.pruner,
         )
-        here = made_by(torch.device("cpu"), "float32")
+        here: MadeBy = {**made_by(torch.device("cpu"), "float32"), "commit": self.commit}
         artifacts = artifact_store(self.folder)
         return Search(self.study(claims), configuration, claims, self.training, artifacts, here, self.beyond)
 
@@ -133,7 +135,7 @@ class ToyTraining(Training):
 
     def __init__(self, toy: Toy, alpha: float, temperature: float, name: str) -> None:
         self.toy, self.alpha, self.temperature, self.name = toy, alpha, temperature, name
-        self.seed, self.logits, self.train, self.validation = 0, None, torch.arange(1), None
+        self.seed, self.logits, self.draws, self.train, self.validation = 0, None, None, torch.arange(1), None
         self.checkpoint = RunsFolder(toy.folder).checkpoint(toy.name, alpha, temperature, 0)
         recipe = Recipe(epochs=toy.epochs, batch_size=1, learning_rate=1.0)
         images = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
