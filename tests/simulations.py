@@ -303,8 +303,8 @@ def show_samplers(repeats: int) -> None:
     alpha, temperature = surface.best()
     best = surface.at(alpha, temperature)
     print(
-        f"{repeats} searches each; the surface is best at alpha {alpha:.2f}, T {temperature:.1f} with {100 * best:.2f} %; "
-        f"one training lies {100 * surface.noise:.2f} points around it (residuals of the fit: "
+        f"{repeats} searches each; the surface is best at alpha {alpha:.2f}, T {temperature:.1f} with "
+        f"{100 * best:.2f} %; one training lies {100 * surface.noise:.2f} points around it (residuals of the fit: "
         f"{100 * surface.residual:.2f})\n"
     )
     print("| after the grid's 16 | trials | accuracy of the point chosen, % | regret, points |")

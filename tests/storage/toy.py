@@ -62,6 +62,7 @@ class Toy:
     pruner: Literal["median", "none"] = "median"
     tpe_trials: int = 0
     beyond: Beyond = "tpe"
+    finalists: int = 0
     alphas: tuple[float, ...] = ALPHAS
     temperatures: tuple[float, ...] = TEMPERATURES
     diverges: tuple[float, float] | None = None
@@ -82,6 +83,7 @@ class Toy:
             alphas=self.alphas,
             temperatures=self.temperatures,
             pruner=self.pruner,
+            finalists=self.finalists,
         )
         here: MadeBy = {**made_by(torch.device("cpu"), "float32"), "commit": self.commit}
         artifacts = artifact_store(self.folder)
@@ -95,8 +97,8 @@ class Toy:
         with hold(claims, f"{self.name}-create"):
             return optuna.create_study(storage=storage, study_name=self.name, direction="maximize", load_if_exists=True)
 
-    def training(self, alpha: float, temperature: float, name: str) -> Training:
-        return ToyTraining(self, alpha, temperature, name)
+    def training(self, alpha: float, temperature: float, seed: int, name: str) -> Training:
+        return ToyTraining(self, alpha, temperature, seed, name)
 
     def run(self) -> None:
         """What one worker does, to the end."""
@@ -104,6 +106,7 @@ class Toy:
             search = self.search()
             search.run_grid()
             search.run_beyond(self.tpe_trials)
+            search.run_finalists()
 
     def start(self) -> Any:
         """A process of its own that does it."""
@@ -133,16 +136,16 @@ class ToyTraining(Training):
     in every later value.
     """
 
-    def __init__(self, toy: Toy, alpha: float, temperature: float, name: str) -> None:
+    def __init__(self, toy: Toy, alpha: float, temperature: float, seed: int, name: str) -> None:
         self.toy, self.alpha, self.temperature, self.name = toy, alpha, temperature, name
-        self.seed, self.logits, self.draws, self.train, self.validation = 0, None, None, torch.arange(1), None
-        self.checkpoint = RunsFolder(toy.folder).checkpoint(toy.name, alpha, temperature, 0)
+        self.seed, self.logits, self.draws, self.train, self.validation = seed, None, None, torch.arange(1), None
+        self.checkpoint = RunsFolder(toy.folder).checkpoint(toy.name, alpha, temperature, seed)
         recipe = Recipe(epochs=toy.epochs, batch_size=1, learning_rate=1.0)
         images = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
         bank = ImageBank(images, torch.zeros(1, dtype=torch.int64), torch.zeros(3), torch.ones(3), torch.device("cpu"))
         self.step = TrainingStep(lambda: nn.Linear(1, 1, bias=False).double(), recipe, bank, 1)
         (self.weight,) = self.step.network.parameters()
-        nn.init.constant_(self.weight, 0.3 + 0.1 * alpha + 0.01 * temperature * bool(alpha))
+        nn.init.constant_(self.weight, 0.3 + 0.1 * alpha + 0.01 * temperature * bool(alpha) + seed / 10**6)
         self.curve = []
         self._resume()
 
