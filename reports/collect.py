@@ -7,8 +7,8 @@ from optuna.trial import TrialState
 
 from reports.evidence import calibration_error, epochs_of
 from reports.results import FORMAT, UNKNOWN, Arm, Results, Trial
-from storage.arms import choose_arms, name_of_pair, winner
-from storage.configuration import Point
+from storage.arms import choose_arms, finalists, name_of_pair, values_by_seed, winner
+from storage.configuration import Configuration, Point
 from storage.description import Description
 from storage.open_study import OpenStudy
 from storage.trials import ScoreFacts, TrialView, views
@@ -28,7 +28,7 @@ def collect(opened: OpenStudy) -> Results:
     settings = description.settings
     trials = views(search, len(settings.points))
     grid = [_cell(point, trials) for point in settings.points]
-    tpe = [_trial(trial) for trial in trials if trial.sampler != "grid" and trial.point]
+    tpe = [_trial(trial) for trial in trials if trial.sampler in ("tpe", "gp") and trial.point]
     best = winner(trials, "grid")
     arms = _arms(choose_arms(search, settings), views(comparison))
     best_accuracies = arms["best"]["test_accuracy"] if "best" in arms else []
@@ -38,6 +38,8 @@ def collect(opened: OpenStudy) -> Results:
         "configuration": {
             **description.configuration,
             "draws": settings.draws,
+            "finalists": settings.finalists,
+            "finalist_seeds": settings.finalist_seeds,
             "epochs": settings.recipe.epochs,
             "train_images": description.data["train_images"],
             "final_seeds": list(settings.final_seeds),
@@ -50,6 +52,7 @@ def collect(opened: OpenStudy) -> Results:
         },
         "grid": grid,
         "tpe": tpe,
+        "finalists": _finalists(trials, settings),
         "best": best and {**best.trial.params, "number": best.number, "value": best.value, "sampler": "grid"},
         "arms": arms,
         "search": {
@@ -107,6 +110,24 @@ def _trial(trial: TrialView) -> Trial:
 def _of_images(scores: ScoreFacts | None) -> dict[str, Any]:
     """Which images were hits, and how far the student is like its teacher, where that is stored."""
     return {key: None if scores is None else scores.get(key) for key in UNKNOWN}
+
+
+def _finalists(trials: list[TrialView], settings: Configuration) -> list[dict[str, Any]]:
+    """The finalists that have more than the search seed, best of that seed first."""
+    known = []
+    for pair in finalists(trials, settings):
+        values = values_by_seed(pair, trials)
+        seeds = [seed for seed in (None, *settings.more_search_seeds) if seed in values]
+        if len(seeds) > 1:
+            known.append(
+                {
+                    "alpha": pair[0],
+                    "temperature": pair[1],
+                    "seeds": [settings.seed if seed is None else seed for seed in seeds],
+                    "values": [values[seed] for seed in seeds],
+                }
+            )
+    return known
 
 
 def _arms(named: dict[str, tuple[float, float]], runs: list[TrialView]) -> dict[str, Arm]:

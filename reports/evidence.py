@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from reports.results import Arm, Bins, Results, Trial
+from reports.results import Arm, Bins, Finalist, Results, Trial
 
 CONFIDENCE = 0.95
 TOLERANCE = 0.01
@@ -222,14 +222,39 @@ def range_constant(count: int) -> float:
     is compared with the best is compared with the one that luck has chosen, so the range counts; the constants of
     Dunnett and Hsu promise less: that the truly best is not called worse.
     """
-    nodes = np.linspace(-8.0, 8.0, 1601)
-    density = np.exp(-(nodes**2) / 2) / math.sqrt(2 * math.pi) * (nodes[1] - nodes[0])
+    nodes, density = _normal()
     low, high = 0.0, 10.0
     while high - low > 1e-9:
         middle = (low + high) / 2
         within = (special.ndtr(nodes) - special.ndtr(nodes - middle)) ** (count - 1)
         low, high = (middle, high) if count * density @ within < CONFIDENCE else (low, middle)
     return high / math.sqrt(2)
+
+
+def win_shares(finalists: Sequence[Finalist]) -> list[float]:
+    """How often each finalist would have the highest mean, were all trained anew with as many other seeds.
+
+    Each mean is taken as normal around the one that was found, with the spread between seeds pooled over all finalists.
+    """
+    degrees = sum(len(finalist["values"]) - 1 for finalist in finalists)
+    squares = math.fsum(statistics.variance(one["values"]) * (len(one["values"]) - 1) for one in finalists)
+    errors = np.sqrt(squares / degrees / np.array([len(one["values"]) for one in finalists]))
+    means = np.array([statistics.fmean(one["values"]) for one in finalists])
+    if not errors.any():
+        return [float(mean == means.max()) / np.count_nonzero(means == means.max()) for mean in means]
+    nodes, density = _normal()
+    # Of each finalist at each of its possible means, the chance that every other is below.
+    at = means[:, None] + errors[:, None] * nodes
+    below = special.ndtr((at[:, None, :] - means[None, :, None]) / errors[None, :, None])
+    for one in range(len(finalists)):
+        below[one, one] = 1.0
+    return [float(share) for share in below.prod(axis=1) @ density]
+
+
+def _normal() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Points from -8 to 8, and what each weighs in a sum over the standard normal distribution."""
+    nodes = np.linspace(-8.0, 8.0, 1601)
+    return nodes, np.exp(-(nodes**2) / 2) / math.sqrt(2 * math.pi) * (nodes[1] - nodes[0])
 
 
 def not_told_apart(first: Trial, second: Trial, images: int, between_seeds: float | None, among: int) -> bool:

@@ -9,6 +9,7 @@ from reports.sections.comparison import comparison
 from reports.sections.cost import cost
 from reports.sections.document import Document
 from reports.sections.effects import effects
+from reports.sections.finalists import finalists
 from reports.sections.gains import gains
 from reports.sections.grid import grid
 from reports.sections.images import images
@@ -19,7 +20,7 @@ from reports.sections.tpe import tpe
 from reports.sections.trials import trials
 from reports.sections.trust import trust
 
-OF_SEARCH = (grid, trials, pruning, effects, tpe)
+OF_SEARCH = (grid, trials, pruning, effects, tpe, finalists)
 OF_COMPARISON = (comparison, losses, gains, calibration)
 
 

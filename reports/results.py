@@ -139,8 +139,17 @@ class Arm(TypedDict):
     failed: list[FailedRun]
 
 
+class Finalist(TypedDict):
+    """A point that was trained with more seeds than that of the search, which is the first; values on validation."""
+
+    alpha: float
+    temperature: float
+    seeds: list[int]
+    values: list[float]
+
+
 class Best(TypedDict):
-    """The best complete trial of the grid."""
+    """The best point of the grid, by its mean where there are finalists; number and value are of its search seed."""
 
     alpha: float
     temperature: float
@@ -187,6 +196,8 @@ class Configuration(TypedDict):
     seed: int
     seeds: int
     pruner: str
+    finalists: int
+    finalist_seeds: int
     draws: str
     epochs: int
     final_seeds: list[int]
@@ -327,6 +338,7 @@ class Results(TypedDict):
         format: of these results.
         grid: one entry a point, in the order of the grid.
         tpe: the trials after the grid, by whoever proposed them.
+        finalists: those that have more than one seed so far.
         best: None before a trial of the grid is complete.
         arms: by name; an arm is there once a run of it has begun.
     """
@@ -339,6 +351,7 @@ class Results(TypedDict):
     student: Student
     grid: list[Trial]
     tpe: list[Trial]
+    finalists: list[Finalist]
     best: Best | None
     arms: dict[str, Arm]
     search: Search
@@ -390,8 +403,9 @@ def lifted(stored: dict[str, Any]) -> Results:
 
     brought = {
         "format": 1,
+        "finalists": [],
         **stored,
-        "configuration": {"draws": "independent", **stored["configuration"]},
+        "configuration": {"draws": "independent", "finalists": 0, "finalist_seeds": 3, **stored["configuration"]},
         "grid": trials("grid"),
         "tpe": trials("tpe"),
         "arms": {name: arm(known) for name, known in stored["arms"].items()},

@@ -14,7 +14,8 @@ from storage.optuna_internals import enqueued_parameters, set_user_attribute
 Beyond = Literal["tpe", "gp"]
 """Who proposes points after the grid."""
 
-Sampler = Literal["grid"] | Beyond
+Sampler = Literal["grid", "finalist"] | Beyond
+"""A finalist is a point of another sampler, trained with one more seed."""
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -109,6 +110,8 @@ class TrialView:
     @property
     def sampler(self) -> Sampler:
         """Who proposed it: the grid's trials come first; a point tried again was enqueued with its parameters."""
+        if "seed" in self.point:
+            return "finalist"
         if self.number < self.grid_size or enqueued_parameters(self.trial) is not None:
             return "grid"
         stored: Beyond | None = self._stored("sampler")

@@ -74,7 +74,7 @@ def begin(
 def _trials_beyond(request: Request, search: optuna.Study) -> int:
     """How many trials after the grid a request asks for, with those that another sampler made before; 0 for none."""
     trials = views(search, len(request.configuration.points))
-    others = sum(trial.sampler not in ("grid", request.beyond) for trial in trials)
+    others = sum(trial.sampler not in ("grid", "finalist", request.beyond) for trial in trials)
     return request.trials_beyond and request.trials_beyond + others
 
 
@@ -94,13 +94,13 @@ def refuse_foreign(opened: OpenStudy) -> None:
 def refuse_another(known: Description, wanted: Configuration, search: optuna.Study) -> None:
     """Refuse a configuration that differs from the one the study was begun with, naming the first setting that does.
 
-    Seeds can be added any time; TPE may prune after a grid that did not; before the first trial, the grid and its
-    pruner may be other ones.
+    Seeds and finalists can be added any time; TPE may prune after a grid that did not; before the first trial, the grid
+    and its pruner may be other ones.
 
     Raises:
         ConfigurationError: with that setting.
     """
-    may_change, trials = {"seeds"}, views(search)
+    may_change, trials = {"seeds", "finalists", "finalist_seeds"}, views(search)
     ended = [trial.point for trial in trials if trial.has_ended]
     if all(point in ended for point in wanted.points):
         may_change |= {"pruner"}

@@ -109,7 +109,7 @@ def _configuration(configuration: Configuration, options: argparse.Namespace) ->
         configuration = dataclasses.replace(configuration, recipe=recipe)
     given: dict[str, Any] = {
         setting: getattr(options, setting)
-        for setting in ("train_images", "seed", "seeds", "pruner")
+        for setting in ("train_images", "seed", "seeds", "pruner", "finalists", "finalist_seeds")
         if getattr(options, setting) is not None
     }
     given |= {
@@ -136,10 +136,14 @@ def _refuse_what_has_no_effect(options: argparse.Namespace, configuration: Confi
         f"--teacher {options.teacher}: --sampler none without --arm trains the baseline alone, which has no teacher",
     )
     if options.sampler == "none":
-        for option in ("alphas", "temperatures", "pruner"):
+        for option in ("alphas", "temperatures", "pruner", "finalists"):
             refuse_unless(
                 getattr(options, option) is None, f"--{option}: has no effect with --sampler none, leave it out"
             )
+    refuse_unless(
+        options.finalist_seeds is None or configuration.finalists > 0,
+        f"--finalist-seeds {options.finalist_seeds}: give --finalists 3 with it, or leave it out",
+    )
     refuse_unless(
         options.data_dir is None or configuration.dataset != "synthetic",
         f"--data-dir {options.data_dir}: the preset {configuration.preset} draws its images itself, leave it out",
@@ -162,6 +166,8 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     )
     group.add_argument("--n-trials", type=int, metavar="N", help=f"of tpe or gp in all (default: {TRIALS_BEYOND})")
     group.add_argument("--pruner", choices=("median", "none"), help="default: median")
+    group.add_argument("--finalists", type=int, metavar="K", help="best points that get more search seeds (default: 0)")
+    group.add_argument("--finalist-seeds", type=int, metavar="S", help="search seeds of each in all (default: 3)")
     group.add_argument("--arm", action="append", default=[], metavar="ALPHA,T", help="one more arm")
     group.add_argument("--teacher", type=Path, metavar="FILE", help="a checkpoint of the teacher's network")
 

@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 from data import VIEWS, Split, load_synthetic, split
 from data.cifar100 import CIFAR100_HASH
 from models import find_teachers
-from storage.arms import Arms, choose_arms, name_of_pair
+from storage.arms import Arms, choose_arms, finalist_points, name_of_pair
 from storage.configuration import Configuration, Point
 from storage.open_study import OpenStudy
 from storage.trials import MadeBy, TrialView, run_pair, views
@@ -112,9 +112,14 @@ def _trials_left(request: Request, opened: OpenStudy, here: MadeBy) -> tuple[int
     left = [point for point in points if point not in done]
     trained = {run_pair(point["alpha"], point["temperature"]) for point in left}
     trained -= {run_pair(point["alpha"], point["temperature"]) for point in done}
-    of_beyond = [trial for trial in trials if trial.sampler == request.beyond and trial.state.is_finished()]
-    beyond = max(0, request.trials_beyond - len(of_beyond))
-    return len(left) + beyond, len(trained) + beyond
+    of_sampler = sum(trial.sampler == request.beyond and trial.state.is_finished() for trial in trials)
+    beyond = max(0, request.trials_beyond - of_sampler)
+    configuration = request.configuration
+    if left or beyond:
+        more = configuration.finalists * (configuration.finalist_seeds - 1)
+    else:
+        more = sum(point not in done for point in finalist_points(trials, configuration))
+    return len(left) + beyond + more, len(trained) + beyond + more
 
 
 def _runs_left(request: Request, opened: OpenStudy, trials_left: int, here: MadeBy) -> int:

@@ -70,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def work_on(request: Request, opened: OpenStudy, work: Work, device: torch.device) -> None:
     """What one worker does, together with every other process that runs the same command.
 
-    The grid, TPE or a Gaussian process from what it found, then the comparison of what both found.
+    The grid, TPE or a Gaussian process from what it found, more seeds of the best, then the comparison.
     """
     materials = fetch(request, work, opened.claims, device)
     search_study, comparison_study = begin(opened, request, materials, device)
@@ -93,6 +93,7 @@ def work_on(request: Request, opened: OpenStudy, work: Work, device: torch.devic
     if request.searches:
         patiently(search.run_grid)
         patiently(lambda: search.run_beyond(request.trials_beyond))
+        patiently(search.run_finalists)
     patiently(lambda: comparison.run(choose_arms(search_study, configuration, request.added_arms)))
 
 

@@ -133,6 +133,8 @@ def made_up_results(
             "seeds": len(seeds),
             "final_seeds": list(seeds),
             "pruner": "median",
+            "finalists": 0,
+            "finalist_seeds": 3,
             "alphas": ALPHAS,
             "temperatures": TEMPERATURES,
             "teacher_network": teacher_network,
@@ -181,6 +183,7 @@ def made_up_results(
         "student": {**_network("StudentCNN", 799_652), "test_accuracy": level + gain},
         "grid": grid,
         "tpe": tpe,
+        "finalists": [],
         "best": best_entry,
         "arms": arms,
         "search": {

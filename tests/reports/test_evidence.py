@@ -27,6 +27,7 @@ from reports.evidence import (
     sample_deviation,
     seed_deviation,
     variance_shares,
+    win_shares,
 )
 from tests import simulations
 from tests.reports.made_up import made_up_results
@@ -257,3 +258,19 @@ def test_only_pruning_saves_epochs() -> None:
     trials += [trial | {"epochs": 0, "repeats": 0}, trial | {"state": "PRUNED", "epochs": 0, "repeats": 1}]
     assert epochs_of(trials, full) == (19, 25)
     assert epochs_of([], full) == (0, 0)
+
+
+def test_shares_of_wins_are_those_of_trainings_drawn_anew() -> None:
+    values = {"a": [0.470, 0.462, 0.466], "b": [0.468, 0.463], "c": [0.455, 0.452, 0.458]}
+    known: Any = [{"values": one} for one in values.values()]
+    shares = win_shares(known)
+    assert sum(shares) == pytest.approx(1)
+    pooled = np.sqrt(sum(np.var(one, ddof=1) * (len(one) - 1) for one in values.values()) / 5)
+    chance = np.random.default_rng(0)
+    drawn = [np.mean(one) + pooled / np.sqrt(len(one)) * chance.standard_normal(100_000) for one in values.values()]
+    assert np.bincount(np.argmax(drawn, axis=0), minlength=3) / 100_000 == pytest.approx(shares, abs=0.006)
+
+
+def test_finalists_whose_seeds_do_not_differ_share_the_win() -> None:
+    known: Any = [{"values": [0.5, 0.5]}, {"values": [0.5, 0.5]}, {"values": [0.4, 0.4]}]
+    assert win_shares(known) == [0.5, 0.5, 0.0]

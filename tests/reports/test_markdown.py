@@ -308,3 +308,20 @@ def test_arms_without_a_search_have_a_verdict_of_their_own() -> None:
     alone = render(CASES["the baseline alone, before a teacher"])
     assert "The baseline alone was trained: " in alone
     assert "| Teacher, test accuracy " in alone
+
+
+def test_finalists_are_shown_with_their_means_and_how_often_they_would_win() -> None:
+    results = made_up_results()
+    assert "Finalists" not in render(results)
+    results["configuration"] |= {"finalists": 2, "finalist_seeds": 3}
+    results["finalists"] = [
+        {"alpha": 0.75, "temperature": 4.0, "seeds": [0, 10002, 10003], "values": [0.47, 0.46, 0.45]},
+        {"alpha": 0.5, "temperature": 8.0, "seeds": [0, 10002], "values": [0.46, 0.48]},
+    ]
+    text = render(results).split("### Finalists")[1].split("##")[0]
+    assert "Not all is done: 5 of these 6 trainings have ended." in text
+    assert "46.00 % ± 0.58 %" in text
+    assert "2 points with the highest accuracy" in text
+    results["finalists"][1]["seeds"].append(10003)
+    results["finalists"][1]["values"].append(0.47)
+    assert "Not all is done" not in render(results)
