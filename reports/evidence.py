@@ -2,6 +2,7 @@
 
 import functools
 import math
+import operator
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from reports.results import Arm, Bins, Finalist, Results, Trial
 
 CONFIDENCE = 0.95
 TOLERANCE = 0.01
+REPLICATIONS = 4000
 Verdict = Literal["yes", "no", "cannot tell"]
 
 
@@ -81,6 +83,28 @@ def reproduced(ours: Estimate | None, theirs: Estimate) -> Verdict:
     if low >= -TOLERANCE and high <= TOLERANCE:
         return "yes"
     return "no" if low > TOLERANCE or high < -TOLERANCE else "cannot tell"
+
+
+@functools.cache
+def replications_confirmed(deviations: tuple[float, ...], count: int, runs: int) -> float:
+    """How often ``reproduced`` says *yes* where ours is an exact replication of theirs.
+
+    Args:
+        deviations: standard deviation of an arm; of two arms where it is their difference, ours paired by seed.
+        count: their runs of each arm.
+        runs: ours.
+    """
+    chance = np.random.default_rng(0)
+
+    def drawn(deviation: float, number: int) -> list[Estimate | None]:
+        values = deviation * chance.standard_normal((REPLICATIONS, number))
+        return [estimate(values.mean(), values.std(ddof=1), number) for values in values]
+
+    ours = drawn(math.hypot(*deviations), runs)
+    theirs = zip(*(drawn(deviation, count) for deviation in deviations), strict=True)
+    # Both are normal around the same truth, zero.
+    differences = (functools.reduce(operator.sub, arms) for arms in theirs)
+    return sum(reproduced(one, other) == "yes" for one, other in zip(ours, differences, strict=True)) / REPLICATIONS
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from reports.evidence import (
     paired,
     pool_bins,
     range_constant,
+    replications_confirmed,
     reproduced,
     sample_deviation,
     seed_deviation,
@@ -274,3 +275,17 @@ def test_shares_of_wins_are_those_of_trainings_drawn_anew() -> None:
 def test_finalists_whose_seeds_do_not_differ_share_the_win() -> None:
     known: Any = [{"values": [0.5, 0.5]}, {"values": [0.5, 0.5]}, {"values": [0.4, 0.4]}]
     assert win_shares(known) == [0.5, 0.5, 0.0]
+
+
+def test_how_often_an_exact_replication_is_confirmed() -> None:
+    # A known truth: with ever more runs on both sides the rule says yes, with a spread beyond a point it does not.
+    assert replications_confirmed((0.005,), 5, 5) == pytest.approx(0.54, abs=0.03)
+    assert replications_confirmed((0.005,), 100, 100) == 1
+    assert replications_confirmed((0.05,), 5, 5) < 0.05
+    assert replications_confirmed((0.005, 0.0046), 5, 5) < replications_confirmed((0.005, 0.0046), 5, 20)
+    chance, confirmed = np.random.default_rng(1), 0
+    for _ in range(1000):
+        ours, theirs = chance.normal(0, 0.005, 5), chance.normal(0, 0.005, 5)
+        low, high = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
+        confirmed += low >= -0.01 and high <= 0.01
+    assert confirmed / 1000 == pytest.approx(replications_confirmed((0.005,), 5, 5), abs=0.05)
