@@ -11,7 +11,7 @@ from storage.arms import choose_arms, finalists, name_of_pair, values_by_seed, w
 from storage.configuration import Configuration, Point
 from storage.description import Description
 from storage.open_study import OpenStudy
-from storage.trials import ScoreFacts, TrialView, views
+from storage.trials import ScoreFacts, TrialView, exports, views
 
 
 def collect(opened: OpenStudy) -> Results:
@@ -61,6 +61,8 @@ def collect(opened: OpenStudy) -> Results:
         },
         "manifest": _manifest(description),
     }
+    if exported := exports(comparison):
+        results["exports"] = exported
     return cast(Results, results)
 
 

@@ -331,6 +331,22 @@ class Manifest(TypedDict):
     starts: list[Start]
 
 
+class Export(TypedDict):
+    """A run's student as a file: ``storage.trials.ExportFacts``."""
+
+    alpha: float
+    temperature: float
+    seed: int
+    kind: str
+    bytes: int
+    latency_seconds: float
+    network_latency_seconds: float
+    same: int
+    images: int
+    test_accuracy: float | None
+    exact_test_accuracy: float | None
+
+
 class Results(TypedDict):
     """Everything a report needs of one study; lists may be incomplete while it runs.
 
@@ -341,6 +357,7 @@ class Results(TypedDict):
         finalists: those that have more than one seed so far.
         best: None before a trial of the grid is complete.
         arms: by name; an arm is there once a run of it has begun.
+        exports: absent where none was exported.
     """
 
     format: int
@@ -356,6 +373,7 @@ class Results(TypedDict):
     arms: dict[str, Arm]
     search: Search
     manifest: Manifest
+    exports: NotRequired[list[Export]]
 
 
 def read_results(file: Path) -> Results:

@@ -17,6 +17,7 @@ Beyond = Literal["tpe", "gp"]
 Sampler = Literal["grid", "finalist"] | Beyond
 """A finalist is a point of another sampler, trained with one more seed."""
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+EXPORT = "export of "
 
 
 class EpochFacts(TypedDict):
@@ -51,6 +52,31 @@ class ScoreFacts(TypedDict):
     hits: NotRequired[str]
     agreement: NotRequired[float | None]
     divergence: NotRequired[dict[str, float] | None]
+
+
+class ExportFacts(TypedDict):
+    """A run's student as a file, as it was measured where it was exported, on one thread of the CPU.
+
+    Attributes:
+        kind: the format, and to what it was quantized.
+        bytes: of the file.
+        latency_seconds, network_latency_seconds: of one image, of the file and of the network it was made of.
+        same: of so many ``images`` of the test set both predict the same class.
+        test_accuracy, exact_test_accuracy: of a quantized file and of the one before it; None of others, which say
+            what the network says.
+    """
+
+    alpha: float
+    temperature: float
+    seed: int
+    kind: str
+    bytes: int
+    latency_seconds: float
+    network_latency_seconds: float
+    same: int
+    images: int
+    test_accuracy: float | None
+    exact_test_accuracy: float | None
 
 
 @dataclass(frozen=True)
@@ -237,6 +263,17 @@ def views(study: optuna.Study, grid_size: int = 0) -> list[TrialView]:
 def store_later(study: optuna.Study, number: int, scores: Mapping[str, Any]) -> None:
     """Store scores of a trial that has ended, to which Optuna lets nothing be added: with its study."""
     study.set_user_attr(_later(number), scores)
+
+
+def store_export(comparison: optuna.Study, facts: ExportFacts) -> None:
+    """Store what was exported of a run that has ended: as ``store_later``; the last of a kind stays."""
+    comparison.set_user_attr(f"{EXPORT}{facts['alpha']},{facts['temperature']},{facts['seed']},{facts['kind']}", facts)
+
+
+def exports(comparison: optuna.Study) -> list[ExportFacts]:
+    """What was exported of the runs of a comparison, by pair, seed and kind."""
+    stored = [facts for key, facts in comparison.user_attrs.items() if key.startswith(EXPORT)]
+    return sorted(stored, key=lambda facts: (facts["alpha"], facts["temperature"], facts["seed"], facts["kind"]))
 
 
 def _later(number: int) -> str:
