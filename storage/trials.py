@@ -12,6 +12,7 @@ from storage.exactly_once import TrialClaims, point_of
 from storage.optuna_internals import enqueued_parameters
 
 Sampler = Literal["grid", "tpe"]
+Part = Literal["validation", "test"]
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -160,7 +161,7 @@ class TrialView:
         """The scores of a run on the test images."""
         return self._scores("test")
 
-    def _scores(self, key: str) -> ScoreFacts | None:
+    def _scores(self, key: Part) -> ScoreFacts | None:
         """What was stored with the trial, and what was found later where that has nothing."""
         stored = {name: value for name, value in (self._stored(key) or {}).items() if value is not None}
         return cast(ScoreFacts | None, {**(self.later or {}), **stored} or None)
@@ -200,13 +201,9 @@ class TrialRecord:
         self._set("sampler", sampler)
         self._set("repeats", number)
 
-    def validated(self, scores: Mapping[str, Any]) -> None:
-        """After a trial that trained to its end was scored on the validation images."""
-        self._set("validation", scores)
-
-    def tested(self, scores: Mapping[str, Any]) -> None:
-        """After a run of the comparison was scored on the test images."""
-        self._set("test", scores)
+    def scored(self, part: Part, scores: Mapping[str, Any]) -> None:
+        """After a network that was trained to its end was scored: a trial on validation, a run on test images."""
+        self._set(part, scores)
 
     def _set(self, key: str, value: Any) -> None:
         self._claims.check_held(self._trial)

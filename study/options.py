@@ -32,6 +32,7 @@ class Request:
         searches: whether the grid is searched; only the arms that were asked for are compared where not.
         tpe_trials: how many TPE trials the study is to have.
         added_arms: (alpha, T) of arms beside the baseline and the winners.
+        controls: whether the comparison has arms from which the teacher's knowledge is taken away.
         teacher: a checkpoint to import, None for a stored or trained one.
     """
 
@@ -46,6 +47,7 @@ class Request:
     searches: bool
     tpe_trials: int
     added_arms: tuple[tuple[float, float], ...]
+    controls: bool
     teacher: Path | None
     workers: int
     dry_run: bool
@@ -84,6 +86,7 @@ def request_of(arguments: Sequence[str], description: str | None) -> Request:
         searches=options.sampler != "none",
         tpe_trials=(options.n_trials or TPE_TRIALS) if options.sampler == "tpe" else 0,
         added_arms=tuple(map(_pair, options.arm)),
+        controls=options.controls,
         teacher=options.teacher,
         workers=options.workers,
         dry_run=options.dry_run,
@@ -128,6 +131,10 @@ def _refuse_what_has_no_effect(options: argparse.Namespace, configuration: Confi
         f"--teacher {options.teacher}: --sampler none without --arm trains the baseline alone, which has no teacher",
     )
     if options.sampler == "none":
+        refuse_unless(
+            not options.controls,
+            "--controls: stand beside the best pair of a search, which --sampler none does not make",
+        )
         for option in ("alphas", "temperatures", "pruner"):
             refuse_unless(
                 getattr(options, option) is None, f"--{option}: has no effect with --sampler none, leave it out"
@@ -154,6 +161,11 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     group.add_argument("--n-trials", type=int, metavar="N", help=f"TPE trials in all (default: {TPE_TRIALS})")
     group.add_argument("--pruner", choices=("median", "none"), help="default: median")
     group.add_argument("--arm", action="append", default=[], metavar="ALPHA,T", help="one more arm")
+    group.add_argument(
+        "--controls",
+        action="store_true",
+        help="arms without the teacher's knowledge, and with learning rates of their own",
+    )
     group.add_argument("--teacher", type=Path, metavar="FILE", help="a checkpoint of the preset's network")
 
     group = parser.add_argument_group("single settings, instead of the preset's")
