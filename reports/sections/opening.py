@@ -7,6 +7,7 @@ from reports import original
 from reports.evidence import reproduced
 from reports.results import Arm
 from reports.sections.document import Document
+from reports.sections.teacher import verdict_on_teacher
 from reports.sections.words import interval, mean_and_deviation, percent, point, points
 from reports.standing import UNFINISHED
 
@@ -44,7 +45,7 @@ def opening(document: Document) -> list[str]:
 def verdict(document: Document) -> list[str]:
     """Does distillation help, at which point, and does the original's gain hold."""
     sentences = [_verdict_on_gain(document), _verdict_on_point(document), _verdict_on_original(document)]
-    return ["## Verdict", " ".join([*sentences, *filter(None, [document.missing_runs()])])]
+    return ["## Verdict", " ".join(filter(None, [*sentences, verdict_on_teacher(document), document.missing_runs()]))]
 
 
 def _verdict_on_gain(document: Document) -> str:
