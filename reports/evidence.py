@@ -155,7 +155,7 @@ def paired(first: Arm, second: Arm) -> Paired:
 def arm_at(results: Results, alpha: float, temperature: float) -> str | None:
     """The name of the arm that was trained at a point, with results; at alpha 0 any temperature is the same point."""
     for name, arm in results["arms"].items():
-        same = arm["alpha"] == alpha and (alpha == 0 or arm["temperature"] == temperature)
+        same = arm["control"] is None and arm["alpha"] == alpha and (alpha == 0 or arm["temperature"] == temperature)
         if same and arm["test_accuracy"]:
             return name
     return None

@@ -122,8 +122,10 @@ def _arms_expected(results: Results) -> int:
     """How many arms are known to be compared: those begun, the baseline and the winners of grid and TPE."""
     of_tpe = max(scored(begun(results["tpe"])), key=lambda pair: pair[0], default=None)
     winners = [results["best"], of_tpe and of_tpe[1]]
-    known = [*results["arms"].values(), *filter(None, winners)]
-    return len({(point["alpha"], point["temperature"]) for point in known if point["alpha"]}) + 1
+    plain = [arm for arm in results["arms"].values() if arm["control"] is None]
+    controls = len(results["arms"]) - len(plain)
+    known = [*plain, *filter(None, winners)]
+    return len({(point["alpha"], point["temperature"]) for point in known if point["alpha"]}) + 1 + controls
 
 
 def _best(results: Results) -> str:

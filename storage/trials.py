@@ -16,6 +16,8 @@ Beyond = Literal["tpe", "gp"]
 
 Sampler = Literal["grid", "finalist"] | Beyond
 """A finalist is a point of another sampler, trained with one more seed."""
+
+Part = Literal["validation", "test"]
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 EXPORT = "export of "
 
@@ -196,7 +198,7 @@ class TrialView:
         """The scores of a run on the test images."""
         return self._scores("test")
 
-    def _scores(self, key: str) -> ScoreFacts | None:
+    def _scores(self, key: Part) -> ScoreFacts | None:
         """What was stored with the trial, and what was found later where that has nothing."""
         stored = {name: value for name, value in (self._stored(key) or {}).items() if value is not None}
         return cast(ScoreFacts | None, {**(self.later or {}), **stored} or None)
@@ -233,13 +235,9 @@ class TrialRecord:
         """Instead of a training."""
         self._set("repeats", number)
 
-    def validated(self, scores: Mapping[str, Any]) -> None:
-        """After a trial that trained to its end was scored on the validation images."""
-        self._set("validation", scores)
-
-    def tested(self, scores: Mapping[str, Any]) -> None:
-        """After a run of the comparison was scored on the test images."""
-        self._set("test", scores)
+    def scored(self, part: Part, scores: Mapping[str, Any]) -> None:
+        """After a network that was trained to its end was scored: a trial on validation, a run on test images."""
+        self._set(part, scores)
 
     def _set(self, key: str, value: Any) -> None:
         self._claims.check_held(self._trial)

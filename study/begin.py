@@ -78,6 +78,14 @@ def _trials_beyond(request: Request, search: optuna.Study) -> int:
     return request.trials_beyond and request.trials_beyond + others
 
 
+def begin_rates(opened: OpenStudy) -> optuna.Study:
+    """The study in which the controls try learning rates, of one that was begun."""
+    with hold(opened.claims, f"{opened.name}-create"):
+        rates = opened.create_rates()
+        rates.set_metric_names(["validation accuracy"])
+    return rates
+
+
 def refuse_foreign(opened: OpenStudy) -> None:
     """Refuse a study that has trials but no configuration: nothing of others is written into.
 

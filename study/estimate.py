@@ -39,6 +39,8 @@ def print_plan(request: Request, work: Work, device: torch.device) -> None:
     if work.trials:
         pruning = f"pruning ({request.configuration.pruner}) may shorten them"
         say(f"search: {work.trainings} trainings of {recipe.epochs} epochs on {work.train_images:,} images, {pruning}")
+    if work.rates:
+        say(f"controls: {work.rates} trainings of {recipe.epochs} epochs on {work.train_images:,} images")
     say(f"comparison: {work.runs} runs of {recipe.epochs} epochs on {every:,} images")
     say(f"teacher logits: about {work.logits_to_ask:,} views, {work.logits_to_ask * work.classes * 2 / 1e9:.2f} GB")
     if device.type == "cuda" and request.workers > 1:
@@ -66,7 +68,11 @@ def _estimate(request: Request, work: Work, device: torch.device) -> tuple[float
         teacher = teacher_recipe.epochs * work.teacher_images * teacher_step
     torch.set_num_threads(threads)
     every = work.train_images + work.validation_images
-    search = work.trainings * recipe.epochs * (work.train_images * step + work.validation_images * predict_student)
+    search = (
+        (work.trainings + work.rates)
+        * recipe.epochs
+        * (work.train_images * step + work.validation_images * predict_student)
+    )
     comparison = work.runs * recipe.epochs * every * step
     return step, teacher + (search + comparison) / workers + work.logits_to_ask * ask
 
@@ -74,7 +80,7 @@ def _estimate(request: Request, work: Work, device: torch.device) -> tuple[float
 def at_once(workers: int, work: Work, device: torch.device) -> int:
     """How many workers train at the same time: as many as there are trainings, and cores or devices for them."""
     places = torch.cuda.device_count() if device.type == "cuda" else len(os.sched_getaffinity(0))
-    return max(1, min(workers, places, work.trainings + work.runs))
+    return max(1, min(workers, places, work.trainings + work.rates + work.runs))
 
 
 class Probe:

@@ -110,7 +110,7 @@ def delete(opened: OpenStudy, runs: RunsFolder, asks: bool) -> None:
         StorageError: where it is not there.
     """
     _, search, comparison = opened.begun()
-    studies = (search, comparison)
+    studies = [study for study in (search, comparison, opened.rates) if study is not None]
     for study in studies:
         claims = TrialClaims(study, opened.claims)
         for trial in claims.unfinished():

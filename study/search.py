@@ -145,7 +145,7 @@ class Search:
         accuracy = curve[-1].validation_accuracy if state == TrialState.COMPLETE else None
         store_training(trial, record, training, curve, self.artifacts, accuracy)
         if accuracy is not None:
-            record.validated(asdict(self.validation.score(training.network)))
+            record.scored("validation", asdict(self.validation.score(training.network)))
             self.trials.tell(trial, accuracy)
             outcome = f"{100 * accuracy:.2f} %"
         else:

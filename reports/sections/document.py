@@ -5,8 +5,16 @@ from collections.abc import Collection
 from reports import original
 from reports.drawing import Figure
 from reports.evidence import Paired, paired
-from reports.results import Results
+from reports.results import Arm, Results
 from reports.standing import Cell, grid_cells
+
+CONTROLS = ("shuffled", "smoothing", "rate", "best-rate")
+"""Arms that stand beside the best pair and the baseline, from which something is taken away."""
+
+
+def plain_arms(results: Results) -> dict[str, Arm]:
+    """The arms without the controls."""
+    return {name: arm for name, arm in results["arms"].items() if name not in CONTROLS and arm["control"] is None}
 
 
 class Document:
@@ -19,6 +27,7 @@ class Document:
         synthetic: whether the images are not CIFAR-100, so that nothing can be held against the original.
         pruners: those that the trials ran with; that of the configuration before one has begun.
         grid: its cells, each with where it stands.
+        plain: its arms without the controls.
         gain: best arm minus baseline, paired by seed; None where they share no seed.
         undistilled: whether the best arm is alpha = 0, so that no distilled one was trained.
     """
@@ -27,6 +36,7 @@ class Document:
         self.results, self.figure_names = results, figure_names
         self.configuration, self.data, self.arms = results["configuration"], results["data"], results["arms"]
         self.teacher, self.student, self.best = results["teacher"], results["student"], results["best"]
+        self.plain = plain_arms(results)
         self.departures = original.departures(results)
         self.synthetic = not original.is_original_data(results)
         self.grid = grid_cells(results)

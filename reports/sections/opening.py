@@ -8,6 +8,7 @@ from reports import original
 from reports.evidence import reproduced
 from reports.results import Arm
 from reports.sections.document import Document
+from reports.sections.teacher import verdict_on_teacher
 from reports.sections.words import interval, mean_and_deviation, percent, point, points
 from reports.standing import UNFINISHED
 from storage.trials import run_pair
@@ -54,6 +55,7 @@ def verdict(document: Document) -> list[str]:
         _verdict_on_point(document),
         _on_the_border(document),
         _verdict_on_original(document),
+        verdict_on_teacher(document),
         document.missing_runs(),
     ]
     return ["## Verdict", " ".join(filter(None, sentences))]

@@ -186,6 +186,7 @@ def made_up_results(
         "finalists": [],
         "best": best_entry,
         "arms": arms,
+        "rates": [],
         "search": {
             "tpe_trials": tpe_trials,
             "epochs_trained": sum(cell["epochs"] for cell in trained),
@@ -241,6 +242,7 @@ def odd_cases() -> dict[str, Results]:
         "arms without a search": made_up_results("full"),
         "the baseline alone, before a teacher": made_up_results("full"),
     }
+    cases["with controls"] = with_controls(made_up_results("full"))
     cases["nothing finished"]["arms"] = {}
     cases["nothing finished"]["best"] = None
     for index, cell in enumerate(cases["nothing finished"]["grid"]):
@@ -285,6 +287,35 @@ def without_search(results: Results) -> None:
     results["search"].update({"epochs_trained": 0, "epochs_full": 0, "seconds": 0.0, "started": None, "finished": None})
 
 
+def with_controls(results: Results, gain: float = 0.02) -> Results:
+    """The results with controls that take back 20, 40 and 10 % of the gain."""
+    arms, epochs = results["arms"], results["configuration"]["epochs"]
+    seeds, best = tuple(arms["baseline"]["seeds"]), arms["best"]
+    pair, level = (best["alpha"], best["temperature"]), 0.54
+    arms["shuffled"] = made_up_arm(*pair, seeds, level + 0.8 * gain, epochs)
+    arms["shuffled"]["control"] = "shuffled"
+    arms["smoothing"] = made_up_arm(*pair, seeds, level + 0.6 * gain, epochs)
+    arms["smoothing"].update({"control": "smoothing", "smoothing": 0.31})
+    arms["rate"] = made_up_arm(0.0, 1.0, seeds, level + 0.1 * gain, epochs)
+    arms["rate"].update({"control": "rate", "learning_rate": 0.2})
+    arms["best-rate"] = best
+    for control, where in (("rate", (0.0, 1.0)), ("best-rate", pair)):
+        for rate in (0.05, 0.1, 0.2, 0.4):
+            diverged = control == "rate" and rate == 0.4
+            results["rates"].append(
+                {
+                    "control": control,
+                    "alpha": where[0],
+                    "temperature": where[1],
+                    "learning_rate": rate,
+                    "state": "FAIL" if diverged else "COMPLETE",
+                    "value": None if diverged else level - abs(rate - (0.2 if control == "rate" else 0.1)),
+                    "reason": "the loss became nan in epoch 3" if diverged else None,
+                }
+            )
+    return results
+
+
 def drop_run(arm: Arm, index: int) -> None:
     """Let a run of an arm have failed."""
     arm["failed"].append({"seed": arm["seeds"][index], "reason": "the loss became nan in epoch 3"})
@@ -323,6 +354,9 @@ def made_up_arm(alpha: float, temperature: float, seeds: tuple[int, ...], accura
     return {
         "alpha": alpha,
         "temperature": temperature,
+        "learning_rate": 0.1,
+        "control": None,
+        "smoothing": None,
         "seeds": list(seeds),
         "test_accuracy": test_accuracy,
         "test_loss": [2.4 - accuracy + 0.01 * seed for seed in seeds],

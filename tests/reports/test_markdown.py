@@ -35,6 +35,7 @@ def test_every_case_gives_a_whole_report(case: str) -> None:
         claims,
         "The search",
         "The comparison",
+        *([] if case in ("nothing finished", "no arms") else ["Is it the teacher?"]),
         "The data",
         "How far to trust it",
     ]

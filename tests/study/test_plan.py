@@ -84,5 +84,5 @@ def test_no_more_workers_help_than_there_are_cores_and_trainings(
     workers: int, trainings: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1})
-    left = Work(trainings, trainings, 0, 0, 0, 100, 10, 4)
+    left = Work(trainings, trainings, 0, 0, 0, 0, 100, 10, 4)
     assert at_once(workers, left, CPU) == expected
