@@ -66,7 +66,7 @@ def without_times(results: dict[str, Any]) -> Any:
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A runs folder that holds a teacher and nothing else."""
     folder = tmp_path_factory.mktemp("cache")
-    teacher_main(["--device", "cpu", "--preset", "demo", "--epochs", "2", "--runs-dir", str(folder)])
+    teacher_main(["--device", "cpu", "--preset", "demo", "--runs-dir", str(folder)])
     return folder
 
 
