@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 
 from data import ImageBank, ImageSet, Split, load_images, split
-from models import Teacher, fold_batch_norm
+from models import Architecture, Teacher, fold_batch_norm
 from storage.claims import Claims
 from study.options import Request
 from study.plan import Work
@@ -20,6 +20,7 @@ class Materials:
 
     images: ImageSet
     parts: Split
+    student: Architecture
     teacher: Teacher | None
     bank: ImageBank
     test: ImageBank
@@ -38,7 +39,8 @@ def fetch(request: Request, work: Work, claims: Claims, device: torch.device) ->
         OSError: where the disk has no room for the logits.
     """
     configuration, cache = request.configuration, request.runs.cache
-    images = load_images(configuration.dataset, cache, request.data_dir, claims)
+    images = load_images(configuration, cache, request.data_dir, claims)
+    work.refuse_other_images(request.name, images.hash)
     bank = ImageBank.of_training_images(images, device)
     teacher = logits = None
     if request.needs_teacher:
@@ -47,7 +49,8 @@ def fetch(request: Request, work: Work, claims: Claims, device: torch.device) ->
         logits.require_room(work.logits_to_ask)
     return Materials(
         images=images,
-        parts=split(images.train_labels, configuration.train_images),
+        parts=split(images.train_labels, configuration.train_images, configuration.validation_images),
+        student=work.student,
         teacher=teacher,
         bank=bank,
         test=ImageBank.of_test_images(images, device),

@@ -22,7 +22,7 @@ from storage.artifacts import artifact_store
 from storage.errors import one_line_errors
 from storage.open_study import OpenStudy, open_study, read_study
 from storage.study_storage import without_password
-from study.begin import begin, going_on
+from study.begin import begin, going_on, refuse_unusable
 from study.comparison import Comparison
 from study.device import pick_device
 from study.estimate import print_plan
@@ -52,6 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with (read_study if request.dry_run else open_study)(request.url, request.name) as opened:
             request = going_on(request, opened)
             work = plan(request, opened, device)
+            refuse_unusable(request, opened, work)
             if is_worker:
                 work_on(request, opened, work, device)
                 return
@@ -73,7 +74,7 @@ def work_on(request: Request, opened: OpenStudy, work: Work, device: torch.devic
     The grid, TPE from what it found, then the comparison of what both found.
     """
     materials = fetch(request, work, opened.claims, device)
-    search_study, comparison_study = begin(opened, request, materials, device)
+    search_study, comparison_study = begin(opened, request, work, materials, device)
     configuration, artifacts = request.configuration, artifact_store(request.runs.path)
     trainings = Trainings(configuration, materials, request.runs, request.name)
     here = made_by(device, configuration.recipe.precision)

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from data import Draws, stream
+from data.draws import generator_of
 from storage.files import save_whole
 from study.evaluation import predict
 from study.progress import bar, say
@@ -58,7 +59,7 @@ class Training:
     """Trains one network; the same arguments give the same network on the same CPU, bit for bit.
 
     Everything random comes from ``seed``: the first weights from it alone, the order and view of the images from
-    (seed, epoch) and the draws.
+    (seed, epoch) and the draws, and what a network draws by itself, such as dropout, from (seed, epoch).
 
     Args:
         step: the network, how it is trained and on which images; one training at a time may use it.
@@ -70,6 +71,7 @@ class Training:
         logits: what the teacher says; not needed where alpha is 0.
         alpha, temperature: of the distillation loss.
         draws: that the runs of a study share; this run draws its own views where None.
+        source: of a network of one's own, as ``Architecture.source``: a checkpoint of another is not gone on from.
     """
 
     def __init__(
@@ -84,11 +86,12 @@ class Training:
         alpha: float = 0.0,
         temperature: float = 1.0,
         draws: Draws | None = None,
+        source: str = "",
     ) -> None:
         assert draws is None or draws.epochs == step.recipe.epochs, "the draws are of another number of epochs"
         self.step, self.seed, self.name, self.draws = step, seed, name, draws
         self.alpha, self.temperature, self.logits = alpha, temperature, logits
-        self.checkpoint = checkpoint
+        self.checkpoint, self.source = checkpoint, source
         self.train = train.cpu()
         self.validation = None if validation is None else validation.to(step.bank.device)
         self.curve: list[Epoch] = []
@@ -133,6 +136,7 @@ class Training:
         if self.alpha != 0:
             assert self.logits is not None, "alpha is not 0, so teacher logits are needed"
             teacher_logits = self.logits.of(indices, views)
+        torch.manual_seed(generator_of(f"network {self.seed} {epoch}").initial_seed())
         with bar(len(indices), f"{self.name} epoch {epoch + 1}/{self.step.recipe.epochs}", "image") as progress:
             mean_loss = self.step.epoch(indices, views, teacher_logits, self.alpha, self.temperature, epoch, progress)
             train_loss = mean_loss.item()
@@ -164,6 +168,7 @@ class Training:
         for indices in (self.train, self.validation):
             digest.update(b"" if indices is None else indices.cpu().numpy().tobytes())
         digest.update(b"" if self.draws is None else repr(self.draws).encode())
+        digest.update(self.source.encode())
         return digest.hexdigest()
 
     def _resume(self) -> None:

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from data import Draws
-from models import StudentCNN
 from storage.configuration import Configuration
 from storage.folders import RunsFolder, comparison_name
 from study.materials import Materials
@@ -62,6 +61,7 @@ class Trainings:
             temperature=temperature,
             checkpoint=self.runs.checkpoint(optuna_name, alpha, temperature, seed),
             name=label,
+            source=self.materials.student.source,
         )
 
     @cached_property
@@ -75,4 +75,4 @@ class Trainings:
     def _step(self) -> TrainingStep:
         """One network and its step, reset for every training."""
         classes = len(self.materials.images.classes)
-        return TrainingStep(lambda: StudentCNN(classes), self.configuration.recipe, self.materials.bank, classes)
+        return TrainingStep(self.materials.student.build, self.configuration.recipe, self.materials.bank, classes)
