@@ -136,8 +136,9 @@ class Training:
         if self.alpha != 0:
             assert self.logits is not None, "alpha is not 0, so teacher logits are needed"
             teacher_logits = self.logits.of(indices, views)
-        torch.manual_seed(generator_of(f"network {self.seed} {epoch}").initial_seed())
-        with bar(len(indices), f"{self.name} epoch {epoch + 1}/{self.step.recipe.epochs}", "image") as progress:
+        shown = bar(len(indices), f"{self.name} epoch {epoch + 1}/{self.step.recipe.epochs}", "image")
+        with shown as progress, torch.random.fork_rng(devices=[]):
+            torch.manual_seed(generator_of(f"network {self.seed} {epoch}").initial_seed())
             mean_loss = self.step.epoch(indices, views, teacher_logits, self.alpha, self.temperature, epoch, progress)
             train_loss = mean_loss.item()
         if not math.isfinite(train_loss):

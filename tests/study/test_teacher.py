@@ -222,7 +222,7 @@ def test_a_teacher_that_diverges_ends_in_one_line(tiny_images: ImageSet, tmp_pat
         (["--seed", "4294967296"], "--seed 4294967296: give 0 to 4294967295"),
         (["--network", "resnet21"], "unknown network 'resnet21'"),
         (["--network", "resnet999998"], "unknown network"),
-        (["--data-dir", "/tmp"], "--data-dir /tmp: the images of --preset demo are drawn"),
+        (["--data-dir", "/tmp"], "--data-dir /tmp: the images of demo are drawn"),
         (["--storage", "nonsense"], "--storage"),
         (["--import", "nowhere.pth"], "nowhere.pth: no such file"),
     ],
