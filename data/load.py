@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from data.cifar100 import load_cifar100
-from data.image_set import ImageSet
+from data.image_set import DataError, ImageSet
 from data.own_images import load_own_images
 from data.synthetic import load_synthetic
 from storage.claims import Claims
@@ -24,7 +24,8 @@ def load_images(configuration: Configuration, cache: Path | None, data_dir: Path
     if configuration.dataset == "synthetic":
         return load_synthetic()
     if configuration.dataset == "folder":
-        assert data_dir is not None, "a file with images of one's own names their folder"
+        if data_dir is None:
+            raise DataError("the study has images of its own: give their folder with --data-dir")
         return load_own_images(data_dir, configuration.image_size, cache, claims)
     assert cache is not None, "CIFAR-100 is read from the cache"
     return load_cifar100(cache, data_dir, claims)

@@ -5,13 +5,13 @@ from typing import Any, cast
 
 from optuna.trial import TrialState
 
-from reports.evidence import epochs_of
-from reports.results import FORMAT, Arm, Results, Trial
+from reports.evidence import calibration_error, epochs_of
+from reports.results import FORMAT, UNKNOWN, Arm, Results, Trial
 from storage.arms import choose_arms, name_of_pair, winner
 from storage.configuration import Point
 from storage.description import Description
 from storage.open_study import OpenStudy
-from storage.trials import TrialView, views
+from storage.trials import ScoreFacts, TrialView, views
 
 
 def collect(opened: OpenStudy) -> Results:
@@ -28,7 +28,7 @@ def collect(opened: OpenStudy) -> Results:
     settings = description.settings
     trials = views(search, len(settings.points))
     grid = [_cell(point, trials) for point in settings.points]
-    tpe = [_trial(trial) for trial in trials if trial.sampler == "tpe" and trial.point]
+    tpe = [_trial(trial) for trial in trials if trial.sampler != "grid" and trial.point]
     best = winner(trials, "grid")
     arms = _arms(choose_arms(search, settings), views(comparison))
     best_accuracies = arms["best"]["test_accuracy"] if "best" in arms else []
@@ -77,9 +77,9 @@ def _cell(point: Point, trials: list[TrialView]) -> Trial:
     of_point = [trial for trial in trials if trial.point == point]
     if not of_point:
         missing: dict[str, Any] = {
-            **point, "number": None, "state": "MISSING", "value": None, "epochs": 0,
+            **point, "sampler": "grid", "number": None, "state": "MISSING", "value": None, "epochs": 0,
             "repeats": None, "seconds": 0.0, "reason": None, "pruner": None, "curve": [],
-            "made_by": None,
+            "made_by": None, **UNKNOWN,
         }  # fmt: skip
         return cast(Trial, missing)
     return _trial(of_point[-1])
@@ -88,6 +88,7 @@ def _cell(point: Point, trials: list[TrialView]) -> Trial:
 def _trial(trial: TrialView) -> Trial:
     collected = {
         **trial.point,
+        "sampler": trial.sampler,
         "number": trial.number,
         "state": trial.state.name,
         "value": trial.value,
@@ -98,8 +99,14 @@ def _trial(trial: TrialView) -> Trial:
         "pruner": trial.pruner,
         "curve": trial.curve,
         "made_by": None if trial.repeats is not None else trial.made_by,
+        **_of_images(trial.validation),
     }
     return cast(Trial, collected)
+
+
+def _of_images(scores: ScoreFacts | None) -> dict[str, Any]:
+    """Which images were hits, and how far the student is like its teacher, where that is stored."""
+    return {key: None if scores is None else scores.get(key) for key in UNKNOWN}
 
 
 def _arms(named: dict[str, tuple[float, float]], runs: list[TrialView]) -> dict[str, Arm]:
@@ -124,6 +131,8 @@ def _runs_of(pair: tuple[float, float], runs: list[TrialView]) -> Arm:
         "correct_by_class": [test["correct_by_class"] for test in tests],
         "images_by_class": tests[0]["images_by_class"] if tests else [],
         "calibration": [test["calibration"] for test in tests],
+        "calibration_error": [calibration_error(test["calibration"]) for test in tests],
+        **{key: [test.get(key) for test in tests] for key in UNKNOWN},
         "seconds": [run.seconds for run in done],
         "curves": [run.curve for run in done],
         "made_by": [run.made_by for run in done],

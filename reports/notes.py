@@ -132,7 +132,7 @@ def _best(results: Results) -> str:
     value, best = max(scored(trials), key=lambda pair: pair[0], default=(None, None))
     if value is None or best is None:
         return "No trial is complete."
-    cells = judge(trials, best, images)
+    cells = judge(trials, best["number"], results)
     rivals = [cell for cell in cells if cell.standing == "near best" and cell.repeats is None]
     error = 100 * accuracy_standard_error(value, images)
     others = f"{len(rivals)} other trial{'s' if len(rivals) != 1 else ''} cannot be told apart from it"

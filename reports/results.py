@@ -55,10 +55,28 @@ class MadeBy(TypedDict):
     precision: str
 
 
-class Trial(TypedDict):
+class ImageScores(TypedDict):
+    """What a trained network says of single images; None where a study stored none.
+
+    Attributes:
+        hits: which images it got right: ``numpy.packbits`` in hexadecimal, images in their order.
+        agreement: share of images of which the teacher says the same class.
+        divergence: mean KL(teacher || student) in nats, by temperature, ``"1"`` and ``"4"``.
+    """
+
+    hits: str | None
+    agreement: float | None
+    divergence: dict[str, float] | None
+
+
+UNKNOWN: ImageScores = {"hits": None, "agreement": None, "divergence": None}
+
+
+class Trial(ImageScores):
     """One trial of the search, or a point of the grid without one.
 
     Attributes:
+        sampler: ``grid``, ``tpe`` or ``gp``, who proposed it.
         number: None where the state is MISSING.
         value: validation accuracy; None unless the state is COMPLETE.
         epochs: that it trained; 0 where it repeats another.
@@ -67,10 +85,12 @@ class Trial(TypedDict):
         pruner: ``median`` or ``none``; None where it trained nothing.
         curve: empty while it runs, and where it repeats another.
         made_by: None where it trained nothing, and in studies that were begun before format 2.
+        hits, agreement, divergence: on the validation images; None unless the state is COMPLETE, and for a repeat.
     """
 
     alpha: float
     temperature: float
+    sampler: str
     number: int | None
     state: State
     value: float | None
@@ -96,7 +116,9 @@ class Arm(TypedDict):
     Attributes:
         correct_by_class: test images of each class that a network classified correctly.
         images_by_class: test images of each class; empty where no run has ended.
+        calibration_error: expected calibration error, from ``calibration``.
         made_by: None in studies that were begun before format 2.
+        hits, agreement, divergence: on the test images.
     """
 
     alpha: float
@@ -107,6 +129,10 @@ class Arm(TypedDict):
     correct_by_class: list[list[int]]
     images_by_class: list[int]
     calibration: list[Bins]
+    calibration_error: list[float]
+    hits: list[str | None]
+    agreement: list[float | None]
+    divergence: list[dict[str, float] | None]
     seconds: list[float]
     curves: list[list[RunEpoch]]
     made_by: list[MadeBy | None]
@@ -259,7 +285,7 @@ class Search(TypedDict):
     """What the search took.
 
     Attributes:
-        tpe_trials: asked for.
+        tpe_trials: asked for, after the grid.
         epochs_full: that the trials of ``epochs_trained`` would have trained without a pruner.
         started, finished: of the first and the last trial, as ISO dates; None where there is none.
         workers: how many trials ran at the same time at most; None in results of format 1.
@@ -300,6 +326,7 @@ class Results(TypedDict):
     Attributes:
         format: of these results.
         grid: one entry a point, in the order of the grid.
+        tpe: the trials after the grid, by whoever proposed them.
         best: None before a trial of the grid is complete.
         arms: by name; an arm is there once a run of it has begun.
     """
@@ -339,14 +366,27 @@ def lifted(stored: dict[str, Any]) -> Results:
     """
     if stored.get("format", 1) > FORMAT:
         raise ResultsError(f"results of format {stored['format']}, this version reads up to {FORMAT}: update it")
+    from reports.evidence import calibration_error  # which imports the types of this module
+
     # The first studies had no TPE, one pruner for all of their trials, and draws of each run alone.
     pruner = stored["configuration"]["pruner"]
 
     def trials(part: str) -> list[dict[str, Any]]:
         known = stored[part]
         return [
-            {"pruner": None if trial["repeats"] is not None else pruner, "made_by": None, **trial} for trial in known
+            {
+                "sampler": part,
+                "pruner": None if trial["repeats"] is not None else pruner,
+                "made_by": None,
+                **UNKNOWN,
+                **trial,
+            }
+            for trial in known
         ]
+
+    def arm(known: dict[str, Any]) -> dict[str, Any]:
+        nothing: dict[str, Any] = {key: [None] * len(known["seeds"]) for key in ("made_by", *UNKNOWN)}
+        return {**nothing, "calibration_error": [calibration_error(bins) for bins in known["calibration"]], **known}
 
     brought = {
         "format": 1,
@@ -354,7 +394,7 @@ def lifted(stored: dict[str, Any]) -> Results:
         "configuration": {"draws": "independent", **stored["configuration"]},
         "grid": trials("grid"),
         "tpe": trials("tpe"),
-        "arms": {name: {"made_by": [None] * len(arm["seeds"]), **arm} for name, arm in stored["arms"].items()},
+        "arms": {name: arm(known) for name, known in stored["arms"].items()},
         "search": {"tpe_trials": 0, "workers": None, **stored["search"]},
     }
     return cast(Results, brought)

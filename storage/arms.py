@@ -17,10 +17,10 @@ def winner(trials: Iterable[TrialView], sampler: Sampler) -> TrialView | None:
 
 
 def choose_arms(search: optuna.Study, configuration: Configuration, added: Iterable[tuple[float, float]] = ()) -> Arms:
-    """(alpha, T) by name: no distillation, the grid's winner, TPE's winner if any, and those asked for."""
+    """(alpha, T) by name: no distillation, the winner of the grid and of each other sampler, and those asked for."""
     arms: Arms = {"baseline": (0.0, 1.0)}
     trials = views(search, len(configuration.points))
-    winners: tuple[tuple[str, Sampler], ...] = (("best", "grid"), ("tpe", "tpe"))
+    winners: tuple[tuple[str, Sampler], ...] = (("best", "grid"), ("tpe", "tpe"), ("gp", "gp"))
     for name, sampler in winners:
         trial = winner(trials, sampler)
         if trial is not None:

@@ -2,16 +2,19 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict, cast
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from storage.configuration import Point
 from storage.exactly_once import TrialClaims, point_of
-from storage.optuna_internals import enqueued_parameters
+from storage.optuna_internals import enqueued_parameters, set_user_attribute
 
-Sampler = Literal["grid", "tpe"]
+Beyond = Literal["tpe", "gp"]
+"""Who proposes points after the grid."""
+
+Sampler = Literal["grid"] | Beyond
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 
@@ -37,7 +40,7 @@ class MadeBy(TypedDict):
 
 
 class ScoreFacts(TypedDict):
-    """``study.evaluation.Scores`` of the test images."""
+    """``study.evaluation.Scores``; without the last three in trials of earlier versions."""
 
     accuracy: float
     loss: float
@@ -45,6 +48,8 @@ class ScoreFacts(TypedDict):
     images_by_class: list[int]
     calibration: list[list[float]]
     hits: NotRequired[str]
+    agreement: NotRequired[float | None]
+    divergence: NotRequired[dict[str, float] | None]
 
 
 @dataclass(frozen=True)
@@ -53,10 +58,14 @@ class TrialView:
 
     Attributes:
         grid_size: how many points the grid has, which are the first trials of a search.
+        beyond: who proposes those after them, where that is not stored.
+        later: scores that were found after it had ended.
     """
 
     trial: FrozenTrial
     grid_size: int = 0
+    beyond: Beyond = "tpe"
+    later: Mapping[str, Any] | None = None
 
     @property
     def number(self) -> int:
@@ -77,6 +86,17 @@ class TrialView:
         return run_pair(self.point["alpha"], self.point["temperature"])
 
     @property
+    def setting(self) -> Point:
+        """What the runs of one arm have in common: the parameters of a run without its seed."""
+        return {name: value for name, value in self.point.items() if name != "seed"}
+
+    @property
+    def smoothing(self) -> float | None:
+        """The strength of the label smoothing that replaced its teacher; None where none did."""
+        strength: float | None = (self._stored("configuration") or {}).get("smoothing")
+        return strength
+
+    @property
     def value(self) -> float | None:
         """Its accuracy as a share 0 to 1, where it is COMPLETE: a pruned value is no result."""
         return self.trial.value if self.state == TrialState.COMPLETE else None
@@ -89,8 +109,10 @@ class TrialView:
     @property
     def sampler(self) -> Sampler:
         """Who proposed it: the grid's trials come first; a point tried again was enqueued with its parameters."""
-        tried_again = enqueued_parameters(self.trial) is not None
-        return "grid" if self.number < self.grid_size or tried_again else "tpe"
+        if self.number < self.grid_size or enqueued_parameters(self.trial) is not None:
+            return "grid"
+        stored: Beyond | None = self._stored("sampler")
+        return stored or self.beyond
 
     @property
     def epochs(self) -> int:
@@ -136,10 +158,19 @@ class TrialView:
         return stored
 
     @property
+    def validation(self) -> ScoreFacts | None:
+        """The scores of a complete trial on the validation images; None for a repeat, or before that was stored."""
+        return self._scores("validation")
+
+    @property
     def test(self) -> ScoreFacts | None:
         """The scores of a run on the test images."""
-        stored: ScoreFacts | None = self._stored("test")
-        return stored
+        return self._scores("test")
+
+    def _scores(self, key: str) -> ScoreFacts | None:
+        """What was stored with the trial, and what was found later where that has nothing."""
+        stored = {name: value for name, value in (self._stored(key) or {}).items() if value is not None}
+        return cast(ScoreFacts | None, {**(self.later or {}), **stored} or None)
 
     def _stored(self, key: str) -> Any:
         return self.trial.user_attrs.get(key)
@@ -154,12 +185,10 @@ class TrialRecord:
     def __init__(self, trial: Trial, claims: TrialClaims) -> None:
         self._trial, self._claims = trial, claims
 
-    def began(self, settings: dict[str, Any], made_by: MadeBy, sampler: Sampler | None = None) -> None:
+    def began(self, settings: dict[str, Any], made_by: MadeBy) -> None:
         """Before its training; again where it goes on, maybe elsewhere."""
         self._set("configuration", settings)
         self._set("made_by", made_by)
-        if sampler is not None:
-            self._set("sampler", sampler)
 
     def reached(self, accuracy: float, epoch: int) -> None:
         """After an epoch, counted from 1, of a trial of the search."""
@@ -171,10 +200,13 @@ class TrialRecord:
         self._set("curve", list(curve))
         self._set("seconds", seconds)
 
-    def repeated(self, number: int, sampler: Sampler) -> None:
+    def repeated(self, number: int) -> None:
         """Instead of a training."""
-        self._set("sampler", sampler)
         self._set("repeats", number)
+
+    def validated(self, scores: Mapping[str, Any]) -> None:
+        """After a trial that trained to its end was scored on the validation images."""
+        self._set("validation", scores)
 
     def tested(self, scores: Mapping[str, Any]) -> None:
         """After a run of the comparison was scored on the test images."""
@@ -185,9 +217,27 @@ class TrialRecord:
         self._trial.set_user_attr(key, value)
 
 
+def note_sampler(study: optuna.Study, trial: FrozenTrial, sampler: Sampler) -> None:
+    """Store who proposes a trial, where it is asked for; one that goes on keeps what was stored."""
+    if "sampler" not in trial.user_attrs:
+        set_user_attribute(study, trial, "sampler", sampler)
+
+
 def views(study: optuna.Study, grid_size: int = 0) -> list[TrialView]:
     """All trials of a study as they are now."""
-    return [TrialView(trial, grid_size) for trial in study.get_trials(deepcopy=False)]
+    later = study.user_attrs
+    return [
+        TrialView(trial, grid_size, later=later.get(_later(trial.number))) for trial in study.get_trials(deepcopy=False)
+    ]
+
+
+def store_later(study: optuna.Study, number: int, scores: Mapping[str, Any]) -> None:
+    """Store scores of a trial that has ended, to which Optuna lets nothing be added: with its study."""
+    study.set_user_attr(_later(number), scores)
+
+
+def _later(number: int) -> str:
+    return f"scores of trial {number}"
 
 
 def count_ended(study: optuna.Study) -> int:

@@ -21,7 +21,7 @@ from storage.trials import views
 from study.evaluation import precision_effect
 from study.manifest import commit, hardware, versions
 from study.materials import Materials
-from study.networks import check_trainable
+from study.networks import check_trainable, known_by, refuse_another_source
 from study.options import Request
 from study.plan import Work
 from study.recipes import TEACHER_RECIPES
@@ -54,11 +54,8 @@ def refuse_unusable(request: Request, opened: OpenStudy, work: Work) -> None:
     begun_with: list[CostFacts | None] = [None, None] if known is None else [known.student, known.teacher]
     for architecture, facts in zip((work.student, work.teacher), begun_with, strict=True):
         check_network(architecture)
-        refuse_unless(
-            facts is None or _own(architecture, architecture.build()).items() <= facts.items(),
-            f"study {request.name!r} was begun with another source of {architecture.name}: bring that back, "
-            "or give --study NAME to begin another",
-        )
+        if facts is not None:
+            refuse_another_source(architecture, facts)
     check_trainable(work.student, configuration.recipe, [images.train, images.train + images.validation])
     if work.train_teacher:
         check_trainable(work.teacher, TEACHER_RECIPES[configuration.teacher_recipe], [images.every])
@@ -92,9 +89,16 @@ def begin(
             known,
             configuration=changed,
             starts=_with_start(known.starts, request.command, device),
-            tpe_trials=request.tpe_trials or known.tpe_trials,
+            tpe_trials=_trials_beyond(request, search) or known.tpe_trials,
         ).store(search)
     return search, comparison
+
+
+def _trials_beyond(request: Request, search: optuna.Study) -> int:
+    """How many trials after the grid a request asks for, with those that another sampler made before; 0 for none."""
+    trials = views(search, len(request.configuration.points))
+    others = sum(trial.sampler not in ("grid", request.beyond) for trial in trials)
+    return request.trials_beyond and request.trials_beyond + others
 
 
 def refuse_foreign(opened: OpenStudy) -> None:
@@ -187,16 +191,8 @@ def _teacher(teacher: Teacher, configuration: Configuration, test: ImageBank) ->
 def _network(architecture: Architecture, network: nn.Module, device: torch.device) -> CostFacts:
     """What a network is and costs; of one's own, its source and shapes too, by which another is known."""
     cost = measure_cost(network.eval(), device, architecture.channels, architecture.image_size)
-    facts = {"name": architecture.name, **dataclasses.asdict(cost), **_own(architecture, network)}
+    facts = {"name": architecture.name, **dataclasses.asdict(cost), **known_by(architecture, network)}
     return cast(CostFacts, facts)
-
-
-def _own(architecture: Architecture, network: nn.Module) -> dict[str, Any]:
-    """By what a network of one's own is known; nothing for the product's."""
-    if not architecture.is_own:
-        return {}
-    shapes = {key: list(tensor.shape) for key, tensor in network.state_dict().items()}
-    return {"source": architecture.source, "shapes": shapes}
 
 
 def _no_teacher(architecture: Architecture, images: ImageSet, device: torch.device) -> TeacherFacts:

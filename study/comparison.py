@@ -4,17 +4,15 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 
 import optuna
-import torch
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.trial import Trial
 
-from data import ImageBank
 from storage.arms import Arms
 from storage.claims import Claims
 from storage.configuration import Configuration, Point
 from storage.exactly_once import TrialClaims
 from storage.trials import MadeBy, TrialRecord, run_pair, views
-from study.evaluation import predict, score
+from study.evaluation import HeldOut
 from study.progress import bar, say
 from study.record import is_worth_trying_again, store_training
 from study.sampler import suggest
@@ -35,7 +33,7 @@ class Comparison:
         claims: of its storage.
         configuration: what the study is.
         make_training: gives the training for (alpha, temperature, seed, name), resumed where it was stopped.
-        test: the test images.
+        test: the test images that each run is scored on.
         artifacts: where each run's curve and weights are kept.
         made_by: this process.
     """
@@ -44,7 +42,7 @@ class Comparison:
     claims: Claims
     configuration: Configuration
     make_training: MakeTraining
-    test: ImageBank
+    test: HeldOut
     artifacts: FileSystemArtifactStore
     made_by: MadeBy
 
@@ -82,9 +80,7 @@ class Comparison:
             self.trials.check_held(trial)
             if number > known:
                 note_epoch(trial, number)
-        every = torch.arange(len(self.test), device=self.test.device)
-        precision = self.configuration.recipe.precision
-        scores = score(predict(training.network, self.test, every, precision), self.test.labels)
+        scores = self.test.score(training.network)
         store_training(trial, record, training, training.curve, self.artifacts, scores.accuracy)
         record.tested(asdict(scores))
         self.trials.tell(trial, scores.accuracy)

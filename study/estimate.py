@@ -55,7 +55,7 @@ def _estimate(request: Request, work: Work, device: torch.device) -> tuple[float
     """Seconds of a student's step an image, and of all that is left."""
     configuration, recipe = request.configuration, request.configuration.recipe
     threads = torch.get_num_threads()
-    workers = _at_once(request.workers, work, device)
+    workers = at_once(request.workers, work, device)
     probe = Probe(work.images, device)
     torch.set_num_threads(max(1, threads // workers))
     step, predict_student = probe.step(work.student.build, recipe), probe.prediction(work.student.build)
@@ -72,7 +72,7 @@ def _estimate(request: Request, work: Work, device: torch.device) -> tuple[float
     return step, teacher + (search + comparison) / workers + work.logits_to_ask * ask
 
 
-def _at_once(workers: int, work: Work, device: torch.device) -> int:
+def at_once(workers: int, work: Work, device: torch.device) -> int:
     """How many workers train at the same time: as many as there are trainings, and cores or devices for them."""
     places = torch.cuda.device_count() if device.type == "cuda" else len(os.sched_getaffinity(0))
     return max(1, min(workers, places, work.trainings + work.runs))

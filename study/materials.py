@@ -1,12 +1,16 @@
 """What the trainings of a process need: images, split, teacher and what it says."""
 
 from dataclasses import dataclass
+from functools import partial
 
 import torch
+from torch import nn
 
 from data import ImageBank, ImageSet, Split, load_images, split
 from models import Architecture, Teacher, fold_batch_norm
 from storage.claims import Claims
+from storage.configuration import Configuration
+from study.evaluation import HeldOut
 from study.options import Request
 from study.plan import Work
 from study.progress import bar
@@ -16,7 +20,12 @@ from study.teacher_logits import TeacherLogits, logits_folder
 
 @dataclass(frozen=True)
 class Materials:
-    """What is trained on, and who teaches; no teacher and no logits where the baseline alone is trained."""
+    """What is trained on and scored on, and who teaches; no teacher where the baseline alone is trained.
+
+    Attributes:
+        bank, test: all official training images, and all test images.
+        on_validation, on_test: what trials and runs are scored on; the validation images in the order of ``parts``.
+    """
 
     images: ImageSet
     parts: Split
@@ -25,6 +34,8 @@ class Materials:
     bank: ImageBank
     test: ImageBank
     logits: TeacherLogits | None
+    on_validation: HeldOut
+    on_test: HeldOut
 
 
 def fetch(request: Request, work: Work, claims: Claims, device: torch.device) -> Materials:
@@ -47,15 +58,39 @@ def fetch(request: Request, work: Work, claims: Claims, device: torch.device) ->
         teacher = choose_teacher(configuration, images, cache, claims, device, request.teacher, work.begun_with)
         logits = _logits(teacher, images, bank, request, claims)
         logits.require_room(work.logits_to_ask)
+    on_validation, on_test = held_out(bank, images, teacher, configuration)
     return Materials(
         images=images,
         parts=split(images.train_labels, configuration.train_images, configuration.validation_images),
         student=work.student,
         teacher=teacher,
         bank=bank,
-        test=ImageBank.of_test_images(images, device),
+        test=on_test.bank,
         logits=logits,
+        on_validation=on_validation,
+        on_test=on_test,
     )
+
+
+def held_out(
+    bank: ImageBank, images: ImageSet, teacher: Teacher | None, configuration: Configuration
+) -> tuple[HeldOut, HeldOut]:
+    """The validation images and the test images.
+
+    Args:
+        bank: all official training images, on the device on which networks are scored.
+    """
+    make_teacher = None if teacher is None else partial(_folded, teacher, bank.device)
+    validation, test = split(images.train_labels).validation, ImageBank.of_test_images(images, bank.device)
+    precision = configuration.recipe.precision
+    return (
+        HeldOut(bank, validation, precision, make_teacher),
+        HeldOut(test, torch.arange(len(test)), precision, make_teacher),
+    )
+
+
+def _folded(teacher: Teacher, device: torch.device) -> nn.Module:
+    return fold_batch_norm(teacher.load(device))
 
 
 def _logits(teacher: Teacher, images: ImageSet, bank: ImageBank, request: Request, claims: Claims) -> TeacherLogits:
@@ -63,7 +98,7 @@ def _logits(teacher: Teacher, images: ImageSet, bank: ImageBank, request: Reques
     return TeacherLogits(
         logits_folder(request.runs.cache, images.hash, teacher.hash, bank.device, precision),
         bank,
-        make_teacher=lambda: fold_batch_norm(teacher.load(bank.device)),
+        make_teacher=partial(_folded, teacher, bank.device),
         classes=len(images.classes),
         progress=lambda views: bar(views, "teacher logits", "view"),
         claims=claims,

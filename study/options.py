@@ -6,16 +6,17 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from storage.configuration import PRECISIONS, Configuration, ConfigurationError, refuse_unless
 from storage.folders import RunsFolder, check_study_name
 from storage.study_storage import sqlite_url, without_password
+from storage.trials import Beyond
 from study.command_line import add_machine_options, add_settings_options, settings_of
 from study.settings import as_toml
 
-SAMPLERS = ("grid", "tpe", "none")
-TPE_TRIALS = 32
+SAMPLERS = ("grid", "tpe", "gp", "none")
+TRIALS_BEYOND = 32
 WORKER = "--worker"  # given to each of several that a command starts
 
 
@@ -30,7 +31,8 @@ class Request:
         url: of the storage.
         device: its name as it was typed.
         searches: whether the grid is searched; only the arms that were asked for are compared where not.
-        tpe_trials: how many TPE trials the study is to have.
+        beyond: who proposes points after the grid; None where nobody does.
+        trials_beyond: how many trials of that sampler the study is to have.
         added_arms: (alpha, T) of arms beside the baseline and the winners.
         teacher: a checkpoint to import, None for a stored or trained one.
     """
@@ -44,7 +46,8 @@ class Request:
     data_dir: Path | None
     device: str
     searches: bool
-    tpe_trials: int
+    beyond: Beyond | None
+    trials_beyond: int
     added_arms: tuple[tuple[float, float], ...]
     teacher: Path | None
     workers: int
@@ -76,6 +79,7 @@ def request_of(arguments: Sequence[str], description: str | None) -> Request:
         print(as_toml(dataclasses.replace(settings, configuration=configuration)), end="")
         raise SystemExit(0)
     runs = RunsFolder(options.runs_dir)
+    beyond = options.sampler if options.sampler in get_args(Beyond) else None
     return Request(
         arguments=tuple(typed),
         command="python -m study.run " + shlex.join(without_password(typed)),
@@ -86,7 +90,8 @@ def request_of(arguments: Sequence[str], description: str | None) -> Request:
         data_dir=options.data_dir or settings.folder,
         device=options.device,
         searches=options.sampler != "none",
-        tpe_trials=(options.n_trials or TPE_TRIALS) if options.sampler == "tpe" else 0,
+        beyond=beyond,
+        trials_beyond=0 if beyond is None else options.n_trials or TRIALS_BEYOND,
         added_arms=tuple(map(_pair, options.arm)),
         teacher=options.teacher or settings.weights,
         workers=options.workers,
@@ -123,8 +128,8 @@ def _refuse_what_has_no_effect(options: argparse.Namespace, configuration: Confi
     )
     refuse_unless(options.n_trials is None or options.n_trials >= 1, f"--n-trials {options.n_trials}: give 1 or more")
     refuse_unless(
-        options.n_trials is None or options.sampler == "tpe",
-        f"--n-trials {options.n_trials}: counts TPE trials, give --sampler tpe with it or leave it out",
+        options.n_trials is None or options.sampler in get_args(Beyond),
+        f"--n-trials {options.n_trials}: counts trials after the grid, give --sampler tpe with it or leave it out",
     )
     refuse_unless(
         options.sampler != "none" or bool(options.arm) or options.teacher is None,
@@ -152,9 +157,10 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
         "--sampler",
         choices=SAMPLERS,
         default="grid",
-        help="tpe runs after the grid, from it; none compares the baseline and each --arm, without a search",
+        help="tpe and gp (a Gaussian process) run after the grid, from it; none compares the baseline and each --arm, "
+        "without a search",
     )
-    group.add_argument("--n-trials", type=int, metavar="N", help=f"TPE trials in all (default: {TPE_TRIALS})")
+    group.add_argument("--n-trials", type=int, metavar="N", help=f"of tpe or gp in all (default: {TRIALS_BEYOND})")
     group.add_argument("--pruner", choices=("median", "none"), help="default: median")
     group.add_argument("--arm", action="append", default=[], metavar="ALPHA,T", help="one more arm")
     group.add_argument("--teacher", type=Path, metavar="FILE", help="a checkpoint of the teacher's network")

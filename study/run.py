@@ -71,20 +71,29 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def work_on(request: Request, opened: OpenStudy, work: Work, device: torch.device) -> None:
     """What one worker does, together with every other process that runs the same command.
 
-    The grid, TPE from what it found, then the comparison of what both found.
+    The grid, TPE or a Gaussian process from what it found, then the comparison of what both found.
     """
     materials = fetch(request, work, opened.claims, device)
     search_study, comparison_study = begin(opened, request, work, materials, device)
     configuration, artifacts = request.configuration, artifact_store(request.runs.path)
     trainings = Trainings(configuration, materials, request.runs, request.name)
     here = made_by(device, configuration.recipe.precision)
-    search = Search(search_study, configuration, opened.claims, trainings.of_trial, artifacts, here)
+    search = Search(
+        search_study,
+        configuration,
+        opened.claims,
+        trainings.of_trial,
+        materials.on_validation,
+        artifacts,
+        here,
+        request.beyond or "tpe",
+    )
     comparison = Comparison(
-        comparison_study, opened.claims, configuration, trainings.of_run, materials.test, artifacts, here
+        comparison_study, opened.claims, configuration, trainings.of_run, materials.on_test, artifacts, here
     )
     if request.searches:
         patiently(search.run_grid)
-        patiently(lambda: search.run_tpe(request.tpe_trials))
+        patiently(lambda: search.run_beyond(request.trials_beyond))
     patiently(lambda: comparison.run(choose_arms(search_study, configuration, request.added_arms)))
 
 

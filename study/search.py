@@ -1,7 +1,7 @@
-"""The search: every grid point once, then TPE from what the grid found."""
+"""The search: every grid point once, then TPE or a Gaussian process from what the grid found."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import optuna
@@ -13,10 +13,11 @@ from storage.configuration import Configuration
 from storage.exactly_once import TrialClaims
 from storage.optuna_internals import as_stored
 from storage.pruner import make_pruner
-from storage.trials import MadeBy, Sampler, TrialRecord, TrialView, views
+from storage.trials import Beyond, MadeBy, Sampler, TrialRecord, TrialView, views
+from study.evaluation import HeldOut
 from study.progress import bar, say
 from study.record import is_worth_trying_again, store_training
-from study.sampler import GridThenTPE, suggest
+from study.sampler import GridFirst, suggest
 from study.training import Epoch, Training
 from study.work import name_of, note_epoch, work_together
 
@@ -32,19 +33,23 @@ class Search:
         configuration: what the study is.
         claims: of its storage.
         make_training: gives the training for (alpha, temperature, name), resumed where it was stopped.
+        validation: the images that a trial which completes is scored on once more, for which of them it got right.
         artifacts: where each trial's curve is kept, and its weights if it completes.
         made_by: this process.
+        beyond: who proposes points after the grid.
     """
 
     study: optuna.Study
     configuration: Configuration
     claims: Claims
     make_training: MakeTraining
+    validation: HeldOut
     artifacts: FileSystemArtifactStore
     made_by: MadeBy
+    beyond: Beyond = "tpe"
 
     def __post_init__(self) -> None:
-        self.study.sampler = GridThenTPE(self.configuration.grid, self.configuration.seed)
+        self.study.sampler = GridFirst(self.configuration.grid, self.configuration.seed, self.beyond)
         self.study.pruner = make_pruner(self.configuration.pruner, self.configuration.recipe.epochs)
         self.trials = TrialClaims(self.study, self.claims)
         self.points = self.configuration.points
@@ -53,10 +58,10 @@ class Search:
         """Work until every grid point has ended, whoever ended it."""
         self._work(self._ask_grid, len(self.points), "grid")
 
-    def run_tpe(self, trials: int) -> None:
-        """Work until the study has that many TPE trials, whoever ended them."""
+    def run_beyond(self, trials: int) -> None:
+        """Work until the study has that many trials of the sampler beyond the grid, whoever ended them."""
         # A grid point that failed may be tried again by a worker that came later, and left by it.
-        self._work(lambda: self._ask_grid() or self._ask_tpe(trials), trials, "tpe")
+        self._work(lambda: self._ask_grid() or self._ask_beyond(trials), trials, self.beyond)
 
     def _ask_grid(self) -> Trial | None:
         # GridSampler gives trial number n the n-th point of its shuffled list: asked one at a time, the first 16
@@ -65,12 +70,12 @@ class Search:
             return self.study.ask()
         return self.trials.ask_for(self.points, lambda failed: is_worth_trying_again(failed, self.made_by))
 
-    def _ask_tpe(self, trials: int) -> Trial | None:
-        if sum(trial.sampler == "tpe" for trial in self._views()) >= trials:
+    def _ask_beyond(self, trials: int) -> Trial | None:
+        if sum(trial.sampler == self.beyond for trial in self._views()) >= trials:
             return None
         return self.study.ask()
 
-    def _work(self, ask: Callable[[], Trial | None], total: int, sampler: str) -> None:
+    def _work(self, ask: Callable[[], Trial | None], total: int, sampler: Sampler) -> None:
         with bar(total, f"{self.study.study_name} {sampler}", "trial", initial=self._ended(sampler)) as progress:
             work_together(
                 self.trials,
@@ -80,12 +85,12 @@ class Search:
                 progress,
                 ended=lambda: self._ended(sampler),
                 ready=self._ready,
-                # A worker that has nothing left of the grid takes part in TPE, which another may have begun. The
-                # comparison begins when nothing of the search is left.
-                awaited=lambda trial: sampler == "tpe" or self._view(trial).sampler == "grid",
+                # A worker that has nothing left of the grid takes part in what comes after it, which another may have
+                # begun. The comparison begins when nothing of the search is left.
+                awaited=lambda trial: sampler != "grid" or self._view(trial).sampler == "grid",
             )
 
-    def _ended(self, sampler: str) -> int:
+    def _ended(self, sampler: Sampler) -> int:
         return sum(trial.has_ended and trial.sampler == sampler for trial in self._views())
 
     def _ready(self, left: FrozenTrial) -> bool:
@@ -103,12 +108,11 @@ class Search:
         return None
 
     def _run(self, trial: Trial) -> None:
-        frozen = self._frozen(trial)
-        source, sampler = self._repeated(frozen), self._view(frozen).sampler
+        source = self._repeated(self._frozen(trial))
         if source is None:
-            self._train(trial, sampler)
+            self._train(trial)
         elif source.state != TrialState.RUNNING:
-            TrialRecord(trial, self.trials).repeated(source.number, sampler)
+            TrialRecord(trial, self.trials).repeated(source.number)
             self._tell_as(trial, source)
 
     def _tell_as(self, trial: Trial, source: FrozenTrial) -> None:
@@ -119,14 +123,15 @@ class Search:
         state = source.state.name.lower()
         say(f"{name_of(trial)}: {state}, repeats trial {source.number} (alpha = 0: T means nothing)")
 
-    def _train(self, trial: Trial, sampler: Sampler) -> None:
+    def _train(self, trial: Trial) -> None:
         record = TrialRecord(trial, self.trials)
-        record.began(self._settings(), self.made_by, sampler)
+        record.began(self._settings(), self.made_by)
         training = self.make_training(*suggest(trial), name_of(trial))
         state, curve = self._follow(trial, training, record)
         accuracy = curve[-1].validation_accuracy if state == TrialState.COMPLETE else None
         store_training(trial, record, training, curve, self.artifacts, accuracy)
         if accuracy is not None:
+            record.validated(asdict(self.validation.score(training.network)))
             self.trials.tell(trial, accuracy)
             outcome = f"{100 * accuracy:.2f} %"
         else:
@@ -159,7 +164,7 @@ class Search:
         return views(self.study, len(self.points))
 
     def _view(self, trial: FrozenTrial) -> TrialView:
-        return TrialView(trial, len(self.points))
+        return TrialView(trial, len(self.points), self.beyond)
 
     def _frozen(self, trial: Trial) -> FrozenTrial:
         return as_stored(self.study, trial)

@@ -3,17 +3,18 @@
 from collections.abc import Sequence
 
 from reports import original
-from reports.evidence import TOLERANCE, arm_at, estimate, estimate_of, not_told_apart, paired, reproduced
+from reports.evidence import TOLERANCE, arm_at, estimate, estimate_of, paired, reproduced
 from reports.sections.cost import costs
 from reports.sections.document import Document
 from reports.sections.words import interval, mean_and_deviation, percent, points, state_words, table
+from reports.standing import are_apart
 
 READINGS = (original.BEST_POINT_SECTION_2, original.BEST_POINT_SECTION_3)
 
 
 def claims(document: Document) -> list[str]:
-    """The table of claims and the two readings of the best point; nothing where the images are not the original's."""
-    if document.synthetic:
+    """The table of claims and the two readings of the best point; nothing of a study of other images."""
+    if not document.original:
         return []
     rows = [
         _teacher_claim(document),
@@ -169,7 +170,7 @@ def _readings_on_validation(document: Document) -> str:
     values = [cell.value for cell in cells if cell.value is not None]
     if len(values) < 2:
         return f"{shown} Without both values the data support neither over the other."
-    if not_told_apart(min(values), max(values), document.validation_images):
+    if not are_apart(cells[0].trial, cells[1].trial, document.results, among=2):
         return f"{shown} One seed cannot tell them apart: the data support neither over the other."
     better = READINGS[0] if values[0] > values[1] else READINGS[1]
     return (

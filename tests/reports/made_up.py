@@ -7,10 +7,26 @@ import math
 import random
 from typing import Any, cast
 
+import numpy as np
 from PIL import Image
 
 from data.cifar100 import CLASSES, GROUP_OF
-from reports.results import FORMAT, Arm, Best, Epoch, MadeBy, Network, Recipe, Results, State, Teacher, Trial
+from reports.evidence import calibration_error
+from reports.results import (
+    FORMAT,
+    UNKNOWN,
+    Arm,
+    Best,
+    Epoch,
+    ImageScores,
+    MadeBy,
+    Network,
+    Recipe,
+    Results,
+    State,
+    Teacher,
+    Trial,
+)
 
 ALPHAS = [0.0, 0.25, 0.5, 0.75]
 TEMPERATURES = [1.0, 2.0, 4.0, 8.0]
@@ -77,6 +93,14 @@ def made_up_results(
         for cell in grid:
             if cell is best_cell or (cell["alpha"] == best_cell["alpha"] == 0):
                 cell["value"] = ceiling
+    for cell in grid + tpe:
+        if cell["value"] is not None and cell["repeats"] is None:
+            scores = _image_scores(cell["alpha"], cell["value"], 5000, cell["number"] or 0)
+            cell["hits"], cell["agreement"], cell["divergence"] = (
+                scores["hits"],
+                scores["agreement"],
+                scores["divergence"],
+            )
     best_entry: Best | None = None
     if best_cell["value"] is not None:
         number, value = best_cell["number"] or 0, best_cell["value"]
@@ -211,7 +235,11 @@ def odd_cases() -> dict[str, Results]:
         "little known of the networks": made_up_results(),
         "TPE all pruned": made_up_results(tpe_trials=3),
         "no pruner": made_up_results(pruned=(), failed=()),
+        "own images": own(made_up_results(), 7),
+        "own images of many classes": own(made_up_results(), 100),
+        "own student": made_up_results("full"),
     }
+    cases["own student"]["student"]["name"] = "mynets:TinyNet"
     cases["nothing finished"]["arms"] = {}
     cases["nothing finished"]["best"] = None
     for index, cell in enumerate(cases["nothing finished"]["grid"]):
@@ -239,6 +267,18 @@ def odd_cases() -> dict[str, Results]:
     return cases
 
 
+def own(results: Results, classes: int) -> Results:
+    """The same of a folder of images of so many classes and of a network of one's own."""
+    names = [f"flower {label}" for label in range(classes)]
+    results["configuration"]["dataset"] = "folder"
+    results["data"].update({"name": "flowers", "classes": names, "groups": names, "image_size": 48})
+    results["student"]["name"], results["teacher"]["name"] = "mynets:TinyNet", "torchvision.models:resnet18"
+    for arm in results["arms"].values():
+        arm["correct_by_class"] = [correct[:classes] for correct in arm["correct_by_class"]]
+        arm["images_by_class"] = arm["images_by_class"][:classes]
+    return results
+
+
 def drop_run(arm: Arm, index: int) -> None:
     """Let a run of an arm have failed."""
     arm["failed"].append({"seed": arm["seeds"][index], "reason": "the loss became nan in epoch 3"})
@@ -249,6 +289,10 @@ def drop_run(arm: Arm, index: int) -> None:
         "test_loss",
         "correct_by_class",
         "calibration",
+        "calibration_error",
+        "hits",
+        "agreement",
+        "divergence",
         "seconds",
         "curves",
         "made_by",
@@ -267,15 +311,22 @@ def made_up_arm(alpha: float, temperature: float, seeds: tuple[int, ...], accura
         shares = [accuracy + luck.uniform(-0.25, 0.25) + own.uniform(-0.05, 0.05) for _ in range(100)]
         correct_by_class.append([round(IMAGES_BY_CLASS * min(max(share, 0.0), 1.0)) for share in shares])
     chance = random.Random(round(100 * accuracy))
+    test_accuracy = [sum(correct) / (100 * IMAGES_BY_CLASS) for correct in correct_by_class]
+    images = 100 * IMAGES_BY_CLASS
+    scores = [_image_scores(alpha, share, images, seed) for share, seed in zip(test_accuracy, seeds, strict=True)]
     return {
         "alpha": alpha,
         "temperature": temperature,
         "seeds": list(seeds),
-        "test_accuracy": [sum(correct) / (100 * IMAGES_BY_CLASS) for correct in correct_by_class],
+        "test_accuracy": test_accuracy,
         "test_loss": [2.4 - accuracy + 0.01 * seed for seed in seeds],
         "correct_by_class": correct_by_class,
         "images_by_class": [IMAGES_BY_CLASS] * 100,
         "calibration": [_bins(accuracy) for _ in seeds],
+        "calibration_error": [calibration_error(_bins(accuracy)) for _ in seeds],
+        "hits": [score["hits"] for score in scores],
+        "agreement": [score["agreement"] for score in scores],
+        "divergence": [score["divergence"] for score in scores],
         "seconds": [300.0 for _ in seeds],
         "curves": [
             [
@@ -299,6 +350,7 @@ def _trial(number: int, alpha: float, temperature: float, level: float, epochs: 
     return {
         "alpha": alpha,
         "temperature": temperature,
+        "sampler": "grid" if number < 16 else "tpe",
         "number": number,
         "state": "COMPLETE",
         "value": curve[-1]["validation_accuracy"],
@@ -309,6 +361,20 @@ def _trial(number: int, alpha: float, temperature: float, level: float, epochs: 
         "pruner": "median",
         "curve": curve,
         "made_by": MADE_BY,
+        **UNKNOWN,
+    }
+
+
+@functools.cache
+def _image_scores(alpha: float, accuracy: float, images: int, seed: int) -> ImageScores:
+    """Which images a network got right, where easy ones are easy for all, and how like its teacher it is."""
+    ease = np.random.default_rng(0).normal(size=images) + np.random.default_rng(seed).normal(size=images)
+    correct = np.zeros(images, dtype=bool)
+    correct[np.argsort(-ease)[: round(accuracy * images)]] = True
+    return {
+        "hits": np.packbits(correct).tobytes().hex(),
+        "agreement": 0.5 + 0.1 * alpha,
+        "divergence": {"1": 1.2 - 0.5 * alpha, "4": 0.3 - 0.1 * alpha},
     }
 
 
@@ -316,6 +382,7 @@ def stop(cell: Trial, state: State, epochs: int) -> None:
     """End a trial half-way; one that repeats another has not trained at all."""
     trained = 0 if cell["repeats"] is not None else epochs // 2
     cell.update({"state": state, "value": None, "epochs": trained, "curve": cell["curve"][:trained]})
+    cell.update({"hits": None, "agreement": None, "divergence": None})
 
 
 def _curve(level: float, epochs: int, chance: random.Random) -> list[Epoch]:

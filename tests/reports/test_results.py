@@ -37,12 +37,20 @@ def test_made_up_results_have_the_keys_of_a_collected_study_and_no_other(studied
 @pytest.mark.parametrize("published", sorted(PUBLISHED.glob("*/")), ids=lambda path: path.name)
 def test_published_results_are_read_with_the_keys_of_today(published: Path) -> None:
     results = read_results(published / "results.json")
-    # Their teacher was trained before weights were rounded, and nothing is known of where a trial ran.
+    # Their teacher was trained before weights were rounded, and nothing is known of where a trial ran, or of
+    # single images.
     today = set(keys_of(made_up_results(tpe_trials=len(results["tpe"]))))
     assert set(keys_of(results)) == {key for key in today if not any(part in key for part in UNKNOWN_THEN)}
 
 
-UNKNOWN_THEN = (".teacher.weights", ".teacher.before_rounding", ".made_by.", ".made_by[].")
+UNKNOWN_THEN = (
+    ".teacher.weights",
+    ".teacher.before_rounding",
+    ".made_by.",
+    ".made_by[].",
+    ".divergence.",
+    ".divergence[].",
+)
 
 
 def test_old_results_get_the_keys_that_they_had_not(tmp_path: Path) -> None:
@@ -72,3 +80,14 @@ def test_what_are_no_results_of_this_version_is_refused_in_one_line(content: str
     with pytest.raises(ResultsError, match=message) as refused:
         read_results(tmp_path / "results.json")
     assert "\n" not in str(refused.value)
+
+
+def test_a_calibration_error_that_was_not_stored_is_that_of_the_bins(tmp_path: Path) -> None:
+    stored: Any = made_up_results()
+    expected = stored["arms"]["best"]["calibration_error"]
+    for arm in stored["arms"].values():
+        del arm["calibration_error"], arm["hits"], arm["agreement"], arm["divergence"]
+    (tmp_path / "results.json").write_text(json.dumps(stored))
+    arm = read_results(tmp_path / "results.json")["arms"]["best"]
+    assert arm["calibration_error"] == expected
+    assert [arm["hits"], arm["agreement"], arm["divergence"]] == [[None] * 5] * 3

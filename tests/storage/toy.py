@@ -24,6 +24,8 @@ from storage.configuration import ALPHAS, TEMPERATURES, Recipe
 from storage.exactly_once import point_of
 from storage.folders import RunsFolder
 from storage.study_storage import open_claims, open_storage
+from storage.trials import Beyond, MadeBy
+from study.evaluation import HeldOut, Scores, score
 from study.presets import PRESETS
 from study.record import made_by
 from study.search import Search
@@ -50,6 +52,7 @@ class Toy:
         alphas, temperatures: the grid.
         diverges: the (alpha, T) whose loss is not finite.
         exhausts: the (alpha, T) for which memory is not enough, and how many times.
+        commit: of the code; what diverged under one is tried again under another.
     """
 
     url: str
@@ -59,11 +62,13 @@ class Toy:
     epoch_seconds: float = 0.002
     pruner: Literal["median", "none"] = "median"
     tpe_trials: int = 0
+    beyond: Beyond = "tpe"
     alphas: tuple[float, ...] = ALPHAS
     temperatures: tuple[float, ...] = TEMPERATURES
     diverges: tuple[float, float] | None = None
     exhausts: tuple[float, float] | None = None
     times_exhausted: int = 0
+    commit: str = "toy"
 
     def search(self) -> Search:
         """The search in this process."""
@@ -79,8 +84,10 @@ class Toy:
             temperatures=self.temperatures,
             pruner=self.pruner,
         )
-        here = made_by(torch.device("cpu"), "float32")
-        return Search(self.study(claims), configuration, claims, self.training, artifact_store(self.folder), here)
+        here: MadeBy = {**made_by(torch.device("cpu"), "float32"), "commit": self.commit}
+        held_out = ToyHeldOut(_bank(), torch.arange(1), "float32", None)
+        artifacts = artifact_store(self.folder)
+        return Search(self.study(claims), configuration, claims, self.training, held_out, artifacts, here, self.beyond)
 
     def study(self, claims: Claims | None = None) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -98,7 +105,7 @@ class Toy:
         with contextlib.redirect_stdout(io.StringIO()):
             search = self.search()
             search.run_grid()
-            search.run_tpe(self.tpe_trials)
+            search.run_beyond(self.tpe_trials)
 
     def start(self) -> Any:
         """A process of its own that does it."""
@@ -121,6 +128,18 @@ def row_of(trial: FrozenTrial) -> tuple[Any, ...]:
     return (trial.number, trial.state.name, trial.value, point_of(trial), trial.intermediate_values, attributes)
 
 
+def _bank() -> ImageBank:
+    images = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
+    return ImageBank(images, torch.zeros(1, dtype=torch.int64), torch.zeros(3), torch.ones(3), torch.device("cpu"))
+
+
+class ToyHeldOut(HeldOut):
+    """Right about its one image, whatever the network: a toy cannot be shown an image."""
+
+    def score(self, network: nn.Module) -> Scores:
+        return score(torch.zeros(1, 1), self.bank.labels)
+
+
 class ToyTraining(Training):
     """The real loop with its checkpoints, around a network of one weight that takes one step an epoch.
 
@@ -130,12 +149,10 @@ class ToyTraining(Training):
 
     def __init__(self, toy: Toy, alpha: float, temperature: float, name: str) -> None:
         self.toy, self.alpha, self.temperature, self.name = toy, alpha, temperature, name
-        self.seed, self.logits, self.train, self.validation = 0, None, torch.arange(1), None
+        self.seed, self.logits, self.draws, self.train, self.validation = 0, None, None, torch.arange(1), None
         self.checkpoint = RunsFolder(toy.folder).checkpoint(toy.name, alpha, temperature, 0)
         recipe = Recipe(epochs=toy.epochs, batch_size=1, learning_rate=1.0)
-        images = torch.zeros(1, 3, 32, 32, dtype=torch.uint8)
-        bank = ImageBank(images, torch.zeros(1, dtype=torch.int64), torch.zeros(3), torch.ones(3), torch.device("cpu"))
-        self.step = TrainingStep(lambda: nn.Linear(1, 1, bias=False).double(), recipe, bank, 1)
+        self.step = TrainingStep(lambda: nn.Linear(1, 1, bias=False).double(), recipe, _bank(), 1)
         (self.weight,) = self.step.network.parameters()
         nn.init.constant_(self.weight, 0.3 + 0.1 * alpha + 0.01 * temperature * bool(alpha))
         self.curve = []

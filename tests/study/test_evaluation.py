@@ -1,12 +1,15 @@
 """Scores are counts that a person can check."""
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from scipy.special import rel_entr
+from torch import nn
 
 from data import IDENTITY_VIEW, ImageBank
 from models import build
-from study.evaluation import CALIBRATION_BINS, precision_effect, predict, score
+from study.evaluation import CALIBRATION_BINS, HeldOut, precision_effect, predict, score
 
 LABELS = torch.tensor([0, 0, 1, 2, 2, 2])
 LOGITS = F.one_hot(torch.tensor([0, 1, 1, 2, 2, 0]), 4).double() * torch.tensor([1, 2, 3, 4, 5, 30.0])[:, None]
@@ -69,3 +72,45 @@ def test_predictions_in_bfloat16_are_those_of_autocast(tiny_bank: ImageBank) -> 
     assert predicted.dtype == torch.float32
     assert torch.equal(predicted, expected.float())
     assert not torch.equal(predicted, predict(network, tiny_bank, indices))
+
+
+def test_hits_are_the_images_that_are_right_in_their_order() -> None:
+    assert score(LOGITS, LABELS).hits == "b8"  # 101110, and two bits to fill the byte
+    logits = torch.randn(1000, 4, generator=torch.Generator().manual_seed(0))
+    labels = torch.arange(1000) % 4
+    bits = np.unpackbits(np.frombuffer(bytes.fromhex(score(logits, labels).hits), np.uint8), count=1000)
+    assert bits.tolist() == (logits.argmax(dim=1) == labels).int().tolist()
+
+
+def test_agreement_and_divergence_are_with_the_teacher() -> None:
+    teacher = 3 * torch.randn(6, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    scores = score(LOGITS, LABELS, teacher)
+    assert scores.agreement == pytest.approx((teacher.argmax(1) == LOGITS.argmax(1)).double().mean().item())
+    assert scores.divergence is not None
+    for temperature, found in scores.divergence.items():
+        said, own = ((logits / float(temperature)).softmax(1).numpy() for logits in (teacher, LOGITS))
+        assert found == pytest.approx(rel_entr(said, own).sum(1).mean().item())
+    assert list(scores.divergence) == ["1", "4"]
+    assert score(LOGITS, LABELS).agreement is None
+
+
+def test_a_teacher_is_asked_once_and_agrees_with_itself(tiny_bank: ImageBank) -> None:
+    asked: list[nn.Module] = []
+
+    def make_teacher() -> nn.Module:
+        torch.manual_seed(0)
+        asked.append(build("resnet8", 8))
+        return asked[-1]
+
+    held_out = HeldOut(tiny_bank, torch.arange(40, 100), "float32", make_teacher)
+    torch.manual_seed(1)
+    other = build("resnet8", 8)
+    scores = held_out.score(other)
+    expected = predict(other, tiny_bank, torch.arange(40, 100)).argmax(1) == tiny_bank.labels[40:100]
+    assert scores.accuracy == expected.double().mean().item()
+    assert scores.agreement is not None
+    assert scores.agreement < 1
+    itself = held_out.score(asked[0])
+    assert len(asked) == 1
+    assert itself.agreement == 1
+    assert itself.divergence == pytest.approx({"1": 0, "4": 0}, abs=1e-9)
