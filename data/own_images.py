@@ -35,9 +35,9 @@ def load_own_images(root: Path, image_size: int, cache: Path | None, claims: Cla
     Raises:
         DataError: where classes or images cannot be used; all of them are named, a line for each.
     """
-    classes, files = _listed(root)
-    if cache is None:
-        return _read(root, classes, files, image_size)
+    classes, files, wrong = _listed(root)
+    if cache is None or wrong:
+        return _read(root, classes, files, image_size, wrong)
     key = _key(files, root, image_size)
     cached = cache / "folders" / f"{key}.pt"
     image_set = _from_cache(cached, root)
@@ -46,14 +46,14 @@ def load_own_images(root: Path, image_size: int, cache: Path | None, claims: Cla
     with hold(claims, f"cache-folder-{key}"):
         image_set = _from_cache(cached, root)
         if image_set is None:
-            image_set = _read(root, classes, files, image_size)
+            image_set = _read(root, classes, files, image_size, wrong)
             content = {name: getattr(image_set, name) for name in TENSORS}
             save_whole({**content, "classes": list(classes), "hash": image_set.hash}, cached)
     return image_set
 
 
-def _listed(root: Path) -> tuple[tuple[str, ...], Files]:
-    """The classes and the image files of both parts, each with its label."""
+def _listed(root: Path) -> tuple[tuple[str, ...], Files, list[str]]:
+    """The classes, the image files of both parts, each with its label, and what is wrong with the folders."""
     missing = [f"{root / part}: no such folder" for part in PARTS if not (root / part).is_dir()]
     _refuse(missing and [*missing, f"{root}: your images lie in train/<class>/* and test/<class>/*"])
     found = {part: {path.name for path in (root / part).iterdir() if path.is_dir()} for part in PARTS}
@@ -76,15 +76,15 @@ def _listed(root: Path) -> tuple[tuple[str, ...], Files]:
             if name in found[part] and not images:
                 wrong.append(f"{root / part / name}: holds no image")
             files[part] += [(path, label) for path in images]
-    _refuse(wrong)
     if others:
         print(f"{root}: {len(others)} files are no images by their names and are left out, such as {others[0]}")
-    return classes, files
+    return classes, files, wrong
 
 
-def _read(root: Path, classes: tuple[str, ...], files: Files, size: int) -> ImageSet:
+def _read(root: Path, classes: tuple[str, ...], files: Files, size: int, wrong: list[str]) -> ImageSet:
+    """Read every image; what is wrong with any of them is said after ``wrong``."""
     paths = [path for part in PARTS for path, _ in files[part]]
-    refused, modes = [], {}
+    refused, modes = list(wrong), {}
     for path in paths:
         try:
             modes[path] = use_image(path, lambda image: image.mode)

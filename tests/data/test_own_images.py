@@ -132,12 +132,14 @@ def test_everything_wrong_is_named_at_once_a_line_each(flowers: Path) -> None:
     (flowers / "test" / "rose").rename(flowers / "test" / "lily")
     for path in (flowers / "test" / "daisy").iterdir():
         path.unlink()
+    (flowers / "train" / "rose" / "2.bmp").write_bytes(b"no image")
     with pytest.raises(DataError) as refused:
         load(flowers)
     assert str(refused.value).replace(str(flowers), "flowers").splitlines() == [
         "flowers/train: no folder 'lily', which is in flowers/test",
         "flowers/test: no folder 'rose', which is in flowers/train",
         "flowers/test/daisy: holds no image",
+        "flowers/train/rose/2.bmp: damaged or no image",
     ]
 
 
