@@ -3,15 +3,25 @@
 from itertools import accumulate
 from typing import Any, cast
 
+import optuna
 from optuna.trial import TrialState
 
 from reports.evidence import calibration_error, epochs_of
-from reports.results import FORMAT, UNKNOWN, Arm, Results, Trial
-from storage.arms import choose_arms, name_of_pair, winner
-from storage.configuration import Point
+from reports.results import FORMAT, UNKNOWN, Arm, Rate, Results, Trial
+from storage.arms import Arms, choose_arms, finalists, values_by_seed, winner
+from storage.configuration import Configuration, Point
+from storage.controls import (
+    RATE_FACTORS,
+    control_arms,
+    control_of,
+    name_of_point,
+    point_of_pair,
+    rate_pairs,
+    tried_rates,
+)
 from storage.description import Description
 from storage.open_study import OpenStudy
-from storage.trials import ScoreFacts, TrialView, views
+from storage.trials import ScoreFacts, TrialView, exports, views
 
 
 def collect(opened: OpenStudy) -> Results:
@@ -28,9 +38,12 @@ def collect(opened: OpenStudy) -> Results:
     settings = description.settings
     trials = views(search, len(settings.points))
     grid = [_cell(point, trials) for point in settings.points]
-    tpe = [_trial(trial) for trial in trials if trial.sampler != "grid" and trial.point]
+    tpe = [_trial(trial) for trial in trials if trial.sampler in ("tpe", "gp") and trial.point]
     best = winner(trials, "grid")
-    arms = _arms(choose_arms(search, settings), views(comparison))
+    plain = choose_arms(search, settings)
+    named = {name: point_of_pair(pair) for name, pair in plain.items()}
+    named |= control_arms(plain, search, opened.rates, settings)
+    arms = _arms(named, views(comparison), settings.recipe.learning_rate)
     best_accuracies = arms["best"]["test_accuracy"] if "best" in arms else []
     results = {
         "format": FORMAT,
@@ -38,6 +51,8 @@ def collect(opened: OpenStudy) -> Results:
         "configuration": {
             **description.configuration,
             "draws": settings.draws,
+            "finalists": settings.finalists,
+            "finalist_seeds": settings.finalist_seeds,
             "epochs": settings.recipe.epochs,
             "train_images": description.data["train_images"],
             "final_seeds": list(settings.final_seeds),
@@ -50,14 +65,18 @@ def collect(opened: OpenStudy) -> Results:
         },
         "grid": grid,
         "tpe": tpe,
+        "finalists": _finalists(trials, settings),
         "best": best and {**best.trial.params, "number": best.number, "value": best.value, "sampler": "grid"},
         "arms": arms,
+        "rates": [] if opened.rates is None else _rates(plain, search, opened.rates, settings),
         "search": {
             "tpe_trials": description.tpe_trials,
             **_effort([*grid, *tpe], trials, settings.recipe.epochs),
         },
         "manifest": _manifest(description),
     }
+    if exported := exports(comparison):
+        results["exports"] = exported
     return cast(Results, results)
 
 
@@ -109,22 +128,52 @@ def _of_images(scores: ScoreFacts | None) -> dict[str, Any]:
     return {key: None if scores is None else scores.get(key) for key in UNKNOWN}
 
 
-def _arms(named: dict[str, tuple[float, float]], runs: list[TrialView]) -> dict[str, Arm]:
-    """The arms by name. Runs are stored by what they are, so an arm is a way to read them."""
+def _finalists(trials: list[TrialView], settings: Configuration) -> list[dict[str, Any]]:
+    """The finalists that have more than the search seed, best of that seed first."""
+    known = []
+    for pair in finalists(trials, settings):
+        values = values_by_seed(pair, trials)
+        seeds = [seed for seed in (None, *settings.more_search_seeds) if seed in values]
+        if len(seeds) > 1:
+            known.append(
+                {
+                    "alpha": pair[0],
+                    "temperature": pair[1],
+                    "seeds": [settings.seed if seed is None else seed for seed in seeds],
+                    "values": [values[seed] for seed in seeds],
+                }
+            )
+    return known
+
+
+def _arms(named: dict[str, Point], runs: list[TrialView], learning_rate: float) -> dict[str, Arm]:
+    """The arms by name. Runs are stored by what they are, so an arm is a way to read them.
+
+    Args:
+        named: what the runs of an arm have in common, by its name.
+        learning_rate: of runs that have none of their own.
+    """
     runs = [run for run in runs if run.point]
-    pairs = {pair: _runs_of(pair, runs) for pair in dict.fromkeys(run.pair for run in runs)}
-    arms = {name: pairs[pair] for name, pair in named.items() if pair in pairs}
-    return arms | {name_of_pair(pair): arm for pair, arm in pairs.items() if pair not in named.values()}
+    settings: list[Point] = []
+    for run in runs:
+        if run.setting not in settings:
+            settings.append(run.setting)
+    names = {name: setting for name, setting in named.items() if setting in settings}
+    names |= {name_of_point(setting): setting for setting in settings if setting not in named.values()}
+    return {name: _runs_of(setting, runs, learning_rate) for name, setting in names.items()}
 
 
-def _runs_of(pair: tuple[float, float], runs: list[TrialView]) -> Arm:
-    of_pair = sorted((run for run in runs if run.pair == pair), key=lambda run: run.point["seed"])
-    done = [run for run in of_pair if run.state == TrialState.COMPLETE]
+def _runs_of(setting: Point, runs: list[TrialView], learning_rate: float) -> Arm:
+    of_arm = sorted((run for run in runs if run.setting == setting), key=lambda run: run.point["seed"])
+    done = [run for run in of_arm if run.state == TrialState.COMPLETE]
     done_seeds = {run.point["seed"] for run in done}
     tests = [run.test for run in done if run.test is not None]
     arm = {
-        "alpha": pair[0],
-        "temperature": pair[1],
+        "alpha": setting["alpha"],
+        "temperature": setting["temperature"],
+        "learning_rate": setting.get("learning_rate", learning_rate),
+        "control": control_of(setting),
+        "smoothing": next((run.smoothing for run in done if run.smoothing is not None), None),
         "seeds": [run.point["seed"] for run in done],
         "test_accuracy": [run.value for run in done],
         "test_loss": [test["loss"] for test in tests],
@@ -138,11 +187,29 @@ def _runs_of(pair: tuple[float, float], runs: list[TrialView]) -> Arm:
         "made_by": [run.made_by for run in done],
         "failed": [
             {"seed": run.point["seed"], "reason": run.reason}
-            for run in of_pair
+            for run in of_arm
             if run.state == TrialState.FAIL and run.point["seed"] not in done_seeds
         ],
     }
     return cast(Arm, arm)
+
+
+def _rates(arms: Arms, search: optuna.Study, rates: optuna.Study, configuration: Configuration) -> list[Rate]:
+    """Every learning rate that is to be tried for a control, and what came of it."""
+    found = []
+    by_point = [(trial.point, trial) for trial in views(rates)]
+    for control, pair in rate_pairs(arms).items():
+        tried = tried_rates(pair, search, rates, configuration)
+        for rate in sorted(factor * configuration.recipe.learning_rate for factor in RATE_FACTORS):
+            point = {**point_of_pair(pair), "learning_rate": rate, "seed": configuration.seed}
+            trial = next((trial for other, trial in reversed(by_point) if other == point), None)
+            missing = "COMPLETE" if rate in tried else "MISSING"
+            found.append({
+                "control": control, **point_of_pair(pair), "learning_rate": rate,
+                "state": missing if trial is None else trial.state.name,
+                "value": tried.get(rate), "reason": None if trial is None else trial.reason,
+            })  # fmt: skip
+    return cast(list[Rate], found)
 
 
 def _effort(entries: list[Trial], trials: list[TrialView], epochs: int) -> dict[str, Any]:

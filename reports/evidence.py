@@ -2,6 +2,7 @@
 
 import functools
 import math
+import operator
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -11,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from reports.results import Arm, Bins, Results, Trial
+from reports.results import Arm, Bins, Finalist, Results, Trial
 
 CONFIDENCE = 0.95
 TOLERANCE = 0.01
+REPLICATIONS = 4000
 Verdict = Literal["yes", "no", "cannot tell"]
 
 
@@ -83,6 +85,28 @@ def reproduced(ours: Estimate | None, theirs: Estimate) -> Verdict:
     return "no" if low > TOLERANCE or high < -TOLERANCE else "cannot tell"
 
 
+@functools.cache
+def replications_confirmed(deviations: tuple[float, ...], count: int, runs: int) -> float:
+    """How often ``reproduced`` says *yes* where ours is an exact replication of theirs.
+
+    Args:
+        deviations: standard deviation of an arm; of two arms where it is their difference, ours paired by seed.
+        count: their runs of each arm.
+        runs: ours.
+    """
+    chance = np.random.default_rng(0)
+
+    def drawn(deviation: float, number: int) -> list[Estimate | None]:
+        values = deviation * chance.standard_normal((REPLICATIONS, number))
+        return [estimate(values.mean(), values.std(ddof=1), number) for values in values]
+
+    ours = drawn(math.hypot(*deviations), runs)
+    theirs = zip(*(drawn(deviation, count) for deviation in deviations), strict=True)
+    # Both are normal around the same truth, zero.
+    differences = (functools.reduce(operator.sub, arms) for arms in theirs)
+    return sum(reproduced(one, other) == "yes" for one, other in zip(ours, differences, strict=True)) / REPLICATIONS
+
+
 @dataclass(frozen=True)
 class Paired:
     """The same seeds trained in two ways.
@@ -131,7 +155,7 @@ def paired(first: Arm, second: Arm) -> Paired:
 def arm_at(results: Results, alpha: float, temperature: float) -> str | None:
     """The name of the arm that was trained at a point, with results; at alpha 0 any temperature is the same point."""
     for name, arm in results["arms"].items():
-        same = arm["alpha"] == alpha and (alpha == 0 or arm["temperature"] == temperature)
+        same = arm["control"] is None and arm["alpha"] == alpha and (alpha == 0 or arm["temperature"] == temperature)
         if same and arm["test_accuracy"]:
             return name
     return None
@@ -222,14 +246,39 @@ def range_constant(count: int) -> float:
     is compared with the best is compared with the one that luck has chosen, so the range counts; the constants of
     Dunnett and Hsu promise less: that the truly best is not called worse.
     """
-    nodes = np.linspace(-8.0, 8.0, 1601)
-    density = np.exp(-(nodes**2) / 2) / math.sqrt(2 * math.pi) * (nodes[1] - nodes[0])
+    nodes, density = _normal()
     low, high = 0.0, 10.0
     while high - low > 1e-9:
         middle = (low + high) / 2
         within = (special.ndtr(nodes) - special.ndtr(nodes - middle)) ** (count - 1)
         low, high = (middle, high) if count * density @ within < CONFIDENCE else (low, middle)
     return high / math.sqrt(2)
+
+
+def win_shares(finalists: Sequence[Finalist]) -> list[float]:
+    """How often each finalist would have the highest mean, were all trained anew with as many other seeds.
+
+    Each mean is taken as normal around the one that was found, with the spread between seeds pooled over all finalists.
+    """
+    degrees = sum(len(finalist["values"]) - 1 for finalist in finalists)
+    squares = math.fsum(statistics.variance(one["values"]) * (len(one["values"]) - 1) for one in finalists)
+    errors = np.sqrt(squares / degrees / np.array([len(one["values"]) for one in finalists]))
+    means = np.array([statistics.fmean(one["values"]) for one in finalists])
+    if not errors.any():
+        return [float(mean == means.max()) / np.count_nonzero(means == means.max()) for mean in means]
+    nodes, density = _normal()
+    # Of each finalist at each of its possible means, the chance that every other is below.
+    at = means[:, None] + errors[:, None] * nodes
+    below = special.ndtr((at[:, None, :] - means[None, :, None]) / errors[None, :, None])
+    for one in range(len(finalists)):
+        below[one, one] = 1.0
+    return [float(share) for share in below.prod(axis=1) @ density]
+
+
+def _normal() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Points from -8 to 8, and what each weighs in a sum over the standard normal distribution."""
+    nodes = np.linspace(-8.0, 8.0, 1601)
+    return nodes, np.exp(-(nodes**2) / 2) / math.sqrt(2 * math.pi) * (nodes[1] - nodes[0])
 
 
 def not_told_apart(first: Trial, second: Trial, images: int, between_seeds: float | None, among: int) -> bool:

@@ -41,7 +41,7 @@ def export(opened: OpenStudy, file: Path) -> None:
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "study.db"
         storage = RDBStorage(sqlite_url(copy))
-        for study in (search, comparison):
+        for study in filter(None, (search, comparison, opened.rates)):
             optuna.copy_study(from_study_name=study.study_name, from_storage=opened.storage, to_storage=storage)
         storage.engine.dispose()
         with closing(sqlite3.connect(copy)) as connection:

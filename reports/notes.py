@@ -35,7 +35,7 @@ def study_note(results: Results, running: Sequence[FrozenTrial], runs: Sequence[
     blocks = [
         f"## Study `{name}`{begun}",
         _progress(results, len(running), len(runs)),
-        *_list("Runs now", [*map(_running, running), *map(_running, runs)]),
+        *_list("Runs now", [*map(_running, running), *(_running(run, "comparison, run") for run in runs)]),
         "### Best so far",
         _best(results),
         *_list("Failed", _failures(results)),
@@ -61,7 +61,7 @@ def comparison_note(results: Results, runs: Sequence[FrozenTrial]) -> str:
         "Each run is trained on training and validation images and scored on the test images "
         "once, after its last epoch. Its weights and its curve are the trial's artifacts.",
         "\n".join([header, *rows]) if rows else "No run has begun.",
-        *_list("Runs now", map(_running, runs)),
+        *_list("Runs now", (_running(run, "comparison, run") for run in runs)),
         *_list("Failed", _failed_runs(results)),
         "A mean of few seeds is no verdict: the report pairs the seeds and gives the interval of the difference.",
     ]
@@ -122,8 +122,10 @@ def _arms_expected(results: Results) -> int:
     """How many arms are known to be compared: those begun, the baseline and the winners of grid and TPE."""
     of_tpe = max(scored(begun(results["tpe"])), key=lambda pair: pair[0], default=None)
     winners = [results["best"], of_tpe and of_tpe[1]]
-    known = [*results["arms"].values(), *filter(None, winners)]
-    return len({(point["alpha"], point["temperature"]) for point in known if point["alpha"]}) + 1
+    plain = [arm for arm in results["arms"].values() if arm["control"] is None]
+    controls = len(results["arms"]) - len(plain)
+    known = [*plain, *filter(None, winners)]
+    return len({(point["alpha"], point["temperature"]) for point in known if point["alpha"]}) + 1 + controls
 
 
 def _best(results: Results) -> str:
@@ -159,15 +161,13 @@ def _reason(failed: FailedRun | Trial) -> str:
     return plain(failed["reason"] or "no reason is stored")
 
 
-def _running(trial: FrozenTrial) -> str:
+def _running(trial: FrozenTrial, what: str = "trial") -> str:
     point = point_of(trial)
     where = f" ({_point(point)})" if "alpha" in point and "temperature" in point else ""
-    what = f"trial {trial.number}{where}"
-    if "seed" in point:
-        what = f"comparison, run {trial.number}{where}, seed {point['seed']:g}"
+    seed = f", seed {point['seed']:g}" if "seed" in point else ""
     since = f", since {_date(trial.datetime_start)}" if trial.datetime_start else ""
     epochs = f", {len(trial.intermediate_values)} epochs done" if trial.intermediate_values else ""
-    return f"{what}{since}{epochs}"
+    return f"{what} {trial.number}{where}{seed}{since}{epochs}"
 
 
 def _point(point: Any) -> str:

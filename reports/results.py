@@ -103,6 +103,24 @@ class Trial(ImageScores):
     made_by: MadeBy | None
 
 
+class Rate(TypedDict):
+    """A learning rate that was tried for a control, with the search seed on the images of the search.
+
+    Attributes:
+        control: ``rate`` or ``best-rate``, whose learning rate it may become.
+        value: validation accuracy; None unless the state is COMPLETE.
+        reason: why it failed.
+    """
+
+    control: str
+    alpha: float
+    temperature: float
+    learning_rate: float
+    state: State
+    value: float | None
+    reason: str | None
+
+
 class FailedRun(TypedDict):
     """A run of the comparison that failed and was not run again."""
 
@@ -114,6 +132,10 @@ class Arm(TypedDict):
     """The runs of one pair that ended, in the order of their seeds: lists have one entry a seed.
 
     Attributes:
+        learning_rate: of the recipe, as its runs had it.
+        control: by what its runs differ from plain ones of that pair: ``shuffled`` or ``smoothing``, which is taught in
+            the teacher's place, or ``rate``, their learning rate; None where they are plain.
+        smoothing: strength of the label smoothing; None where there is none.
         correct_by_class: test images of each class that a network classified correctly.
         images_by_class: test images of each class; empty where no run has ended.
         calibration_error: expected calibration error, from ``calibration``.
@@ -123,6 +145,9 @@ class Arm(TypedDict):
 
     alpha: float
     temperature: float
+    learning_rate: float
+    control: str | None
+    smoothing: float | None
     seeds: list[int]
     test_accuracy: list[float]
     test_loss: list[float]
@@ -139,8 +164,17 @@ class Arm(TypedDict):
     failed: list[FailedRun]
 
 
+class Finalist(TypedDict):
+    """A point that was trained with more seeds than that of the search, which is the first; values on validation."""
+
+    alpha: float
+    temperature: float
+    seeds: list[int]
+    values: list[float]
+
+
 class Best(TypedDict):
-    """The best complete trial of the grid."""
+    """The best point of the grid, by its mean where there are finalists; number and value are of its search seed."""
 
     alpha: float
     temperature: float
@@ -187,6 +221,8 @@ class Configuration(TypedDict):
     seed: int
     seeds: int
     pruner: str
+    finalists: int
+    finalist_seeds: int
     draws: str
     epochs: int
     final_seeds: list[int]
@@ -320,6 +356,22 @@ class Manifest(TypedDict):
     starts: list[Start]
 
 
+class Export(TypedDict):
+    """A run's student as a file: ``storage.trials.ExportFacts``."""
+
+    alpha: float
+    temperature: float
+    seed: int
+    kind: str
+    bytes: int
+    latency_seconds: float
+    network_latency_seconds: float
+    same: int
+    images: int
+    test_accuracy: float | None
+    exact_test_accuracy: float | None
+
+
 class Results(TypedDict):
     """Everything a report needs of one study; lists may be incomplete while it runs.
 
@@ -327,8 +379,12 @@ class Results(TypedDict):
         format: of these results.
         grid: one entry a point, in the order of the grid.
         tpe: the trials after the grid, by whoever proposed them.
+        finalists: those that have more than one seed so far.
         best: None before a trial of the grid is complete.
-        arms: by name; an arm is there once a run of it has begun.
+        arms: by name; an arm is there once a run of it has begun. A control whose best learning rate is that of the
+            protocol has the runs of the plain arm.
+        rates: empty where no controls were asked for.
+        exports: absent where none was exported.
     """
 
     format: int
@@ -339,10 +395,13 @@ class Results(TypedDict):
     student: Student
     grid: list[Trial]
     tpe: list[Trial]
+    finalists: list[Finalist]
     best: Best | None
     arms: dict[str, Arm]
+    rates: list[Rate]
     search: Search
     manifest: Manifest
+    exports: NotRequired[list[Export]]
 
 
 def read_results(file: Path) -> Results:
@@ -386,12 +445,16 @@ def lifted(stored: dict[str, Any]) -> Results:
 
     def arm(known: dict[str, Any]) -> dict[str, Any]:
         nothing: dict[str, Any] = {key: [None] * len(known["seeds"]) for key in ("made_by", *UNKNOWN)}
+        nothing |= {"control": None, "smoothing": None}
+        nothing["learning_rate"] = stored["configuration"]["recipe"]["learning_rate"]
         return {**nothing, "calibration_error": [calibration_error(bins) for bins in known["calibration"]], **known}
 
     brought = {
         "format": 1,
+        "finalists": [],
+        "rates": [],
         **stored,
-        "configuration": {"draws": "independent", **stored["configuration"]},
+        "configuration": {"draws": "independent", "finalists": 0, "finalist_seeds": 3, **stored["configuration"]},
         "grid": trials("grid"),
         "tpe": trials("tpe"),
         "arms": {name: arm(known) for name, known in stored["arms"].items()},

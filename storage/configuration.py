@@ -13,6 +13,7 @@ TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
 PRECISIONS = ("float32", "bfloat16")
 LARGEST_SEED = 2**32 - 1  # of numpy, which Optuna's samplers seed
 SMALLEST_IMAGE, LARGEST_IMAGE = 28, 96
+MOST_SEEDS = 10_000  # of an arm; those of finalists come after
 
 Point = dict[str, float]
 
@@ -122,6 +123,8 @@ class Configuration:
         seed: of the search: of its trials and samplers.
         seeds: how many runs each arm of the comparison has.
         pruner: of the grid, ``median`` or ``none``.
+        finalists: how many of the best points are searched with more seeds before the winner is named.
+        finalist_seeds: how many seeds each of them has in all, that of the search with them.
         draws: ``shared`` where all runs see the same draws of an image, at other times; ``independent`` in studies
             begun before there were any.
         student_network: a name that the product knows, or ``module:callable``, as ``teacher_network``.
@@ -141,6 +144,8 @@ class Configuration:
     seed: int = 0
     seeds: int = 5
     pruner: Literal["median", "none"] = "median"
+    finalists: int = 0
+    finalist_seeds: int = 3
     draws: Literal["shared", "independent"] = "shared"
     student_network: str = "StudentCNN"
     image_size: int = 32
@@ -148,7 +153,9 @@ class Configuration:
 
     def __post_init__(self) -> None:
         refuse_unless(0 <= self.seed <= LARGEST_SEED, f"--seed {self.seed}: give 0 to {LARGEST_SEED}")
-        refuse_unless(self.seeds >= 1, f"--seeds {self.seeds}: give 1 or more")
+        refuse_unless(1 <= self.seeds <= MOST_SEEDS, f"--seeds {self.seeds}: give 1 to {MOST_SEEDS}")
+        refuse_unless(self.finalists >= 0, f"--finalists {self.finalists}: give 0 or more")
+        refuse_unless(self.finalist_seeds >= 2, f"--finalist-seeds {self.finalist_seeds}: give 2 or more")
         refuse_unless(self.alphas != (), "--alphas: give at least one, from 0 to 1")
         refuse_unless(self.temperatures != (), "--temperatures: give at least one, from 1 to 16")
         refuse_unless(
@@ -182,6 +189,12 @@ class Configuration:
     def final_seeds(self) -> tuple[int, ...]:
         """The seeds of the comparison: 1, 2, 3, ... without the search seed."""
         return tuple(seed for seed in range(1, self.seeds + 2) if seed != self.seed)[: self.seeds]
+
+    @property
+    def more_search_seeds(self) -> tuple[int, ...]:
+        """The seeds that finalists have beside that of the search; none is one of the comparison."""
+        seeds = range(MOST_SEEDS + 2, MOST_SEEDS + 2 + self.finalist_seeds)
+        return tuple(seed for seed in seeds if seed != self.seed)[: self.finalist_seeds - 1]
 
     @classmethod
     def from_json(cls, settings: dict[str, Any]) -> "Configuration":

@@ -7,6 +7,7 @@ from pathlib import Path
 from storage.configuration import refuse_unless
 
 COMPARISON = "-comparison"
+RATES = "-rates"
 LONGEST_NAME = 100
 
 
@@ -39,9 +40,14 @@ class RunsFolder:
         """Where the trainings of one Optuna study keep what they need to go on."""
         return self.path / "checkpoints" / optuna_name
 
-    def checkpoint(self, optuna_name: str, alpha: float, temperature: float, seed: int) -> Path:
-        """The checkpoint of one training."""
-        return self.checkpoints(optuna_name) / f"alpha{alpha!r}-T{temperature!r}-seed{seed}.pt"
+    def checkpoint(self, optuna_name: str, alpha: float, temperature: float, seed: int, control: str = "") -> Path:
+        """The checkpoint of one training.
+
+        Args:
+            control: by what it differs from a plain one of that pair and seed.
+        """
+        control = f"-{control}" if control else ""
+        return self.checkpoints(optuna_name) / f"alpha{alpha!r}-T{temperature!r}-seed{seed}{control}.pt"
 
     def report(self, study_name: str) -> Path:
         """The folder of a study's report."""
@@ -51,6 +57,11 @@ class RunsFolder:
 def comparison_name(study_name: str) -> str:
     """The name of the Optuna study that holds the final comparison of another."""
     return f"{study_name}{COMPARISON}"
+
+
+def rates_name(study_name: str) -> str:
+    """The name of the Optuna study in which the controls of another try learning rates."""
+    return f"{study_name}{RATES}"
 
 
 def check_study_name(name: str) -> str:
@@ -64,10 +75,11 @@ def check_study_name(name: str) -> str:
         f"--study {name!r}: give letters, digits, '.', '_' and '-', a letter, digit or '_' first",
     )
     refuse_unless(len(name) <= LONGEST_NAME, f"--study {name[:20]}...: give at most {LONGEST_NAME} characters")
-    refuse_unless(
-        not name.endswith(COMPARISON),
-        f"--study {name}: a name ending in {COMPARISON} is that of a study's final comparison, give another",
-    )
+    for ending, what in ((COMPARISON, "final comparison"), (RATES, "learning rates")):
+        refuse_unless(
+            not name.endswith(ending),
+            f"--study {name}: a name ending in {ending} is that of a study's {what}, give another",
+        )
     taken = {"cache", "artifacts", "checkpoints"}
     refuse_unless(
         name.lower() not in taken and not name.lower().startswith("study.db"),

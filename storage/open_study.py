@@ -11,7 +11,7 @@ from sqlalchemy.engine import make_url
 
 from storage.claims import Claims
 from storage.description import Description
-from storage.folders import comparison_name
+from storage.folders import comparison_name, rates_name
 from storage.study_storage import StorageError, is_there, open_claims, open_storage, read_storage, shown
 
 
@@ -52,6 +52,11 @@ class OpenStudy:
         return self._load(comparison_name(self.name))
 
     @property
+    def rates(self) -> optuna.Study | None:
+        """The Optuna study in which the controls try learning rates; None where none were asked for."""
+        return self._load(rates_name(self.name))
+
+    @property
     def description(self) -> Description | None:
         """What the study is; None where it was not begun."""
         return None if self.search is None else Description.of(self.search)
@@ -63,26 +68,29 @@ class OpenStudy:
         return found
 
     def names(self) -> list[str]:
-        """The studies of the storage, those of their final comparisons aside."""
+        """The studies of the storage, those of their final comparisons and learning rates aside."""
         storage = self.storage
         names = set() if storage is None else set(optuna.get_all_study_names(storage))
-        return sorted(names - {comparison_name(name) for name in names})
+        return sorted(names - {of(name) for name in names for of in (comparison_name, rates_name)})
 
     def create(self) -> tuple[optuna.Study, optuna.Study]:
         """The studies of search and comparison, made with their storage where they are missing; one at a time."""
+        return self._create(self.name), self._create(comparison_name(self.name))
+
+    def create_rates(self) -> optuna.Study:
+        """The study of the learning rates, made where it is missing; for one process at a time."""
+        return self._create(rates_name(self.name))
+
+    def _create(self, name: str) -> optuna.Study:
         if self._storage is None:
             self._storage = self._open()
-        search, comparison = (
-            optuna.create_study(
-                storage=self._storage,
-                study_name=name,
-                direction="maximize",
-                load_if_exists=True,
-                sampler=RandomSampler(),  # the search has its own, the comparison enqueues all of its trials
-            )
-            for name in (self.name, comparison_name(self.name))
+        return optuna.create_study(
+            storage=self._storage,
+            study_name=name,
+            direction="maximize",
+            load_if_exists=True,
+            sampler=RandomSampler(),  # the search has its own, the others enqueue all of their trials
         )
-        return search, comparison
 
     def begun(self) -> tuple[Description, optuna.Study, optuna.Study]:
         """What the study is, its search and its comparison.

@@ -14,8 +14,12 @@ from storage.optuna_internals import enqueued_parameters, set_user_attribute
 Beyond = Literal["tpe", "gp"]
 """Who proposes points after the grid."""
 
-Sampler = Literal["grid"] | Beyond
+Sampler = Literal["grid", "finalist"] | Beyond
+"""A finalist is a point of another sampler, trained with one more seed."""
+
+Part = Literal["validation", "test"]
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+EXPORT = "export of "
 
 
 class EpochFacts(TypedDict):
@@ -50,6 +54,31 @@ class ScoreFacts(TypedDict):
     hits: NotRequired[str]
     agreement: NotRequired[float | None]
     divergence: NotRequired[dict[str, float] | None]
+
+
+class ExportFacts(TypedDict):
+    """A run's student as a file, as it was measured where it was exported, on one thread of the CPU.
+
+    Attributes:
+        kind: the format, and to what it was quantized.
+        bytes: of the file.
+        latency_seconds, network_latency_seconds: of one image, of the file and of the network it was made of.
+        same: of so many ``images`` of the test set both predict the same class.
+        test_accuracy, exact_test_accuracy: of a quantized file and of the one before it; None of others, which say
+            what the network says.
+    """
+
+    alpha: float
+    temperature: float
+    seed: int
+    kind: str
+    bytes: int
+    latency_seconds: float
+    network_latency_seconds: float
+    same: int
+    images: int
+    test_accuracy: float | None
+    exact_test_accuracy: float | None
 
 
 @dataclass(frozen=True)
@@ -109,6 +138,8 @@ class TrialView:
     @property
     def sampler(self) -> Sampler:
         """Who proposed it: the grid's trials come first; a point tried again was enqueued with its parameters."""
+        if "seed" in self.point:
+            return "finalist"
         if self.number < self.grid_size or enqueued_parameters(self.trial) is not None:
             return "grid"
         stored: Beyond | None = self._stored("sampler")
@@ -167,7 +198,7 @@ class TrialView:
         """The scores of a run on the test images."""
         return self._scores("test")
 
-    def _scores(self, key: str) -> ScoreFacts | None:
+    def _scores(self, key: Part) -> ScoreFacts | None:
         """What was stored with the trial, and what was found later where that has nothing."""
         stored = {name: value for name, value in (self._stored(key) or {}).items() if value is not None}
         return cast(ScoreFacts | None, {**(self.later or {}), **stored} or None)
@@ -204,13 +235,9 @@ class TrialRecord:
         """Instead of a training."""
         self._set("repeats", number)
 
-    def validated(self, scores: Mapping[str, Any]) -> None:
-        """After a trial that trained to its end was scored on the validation images."""
-        self._set("validation", scores)
-
-    def tested(self, scores: Mapping[str, Any]) -> None:
-        """After a run of the comparison was scored on the test images."""
-        self._set("test", scores)
+    def scored(self, part: Part, scores: Mapping[str, Any]) -> None:
+        """After a network that was trained to its end was scored: a trial on validation, a run on test images."""
+        self._set(part, scores)
 
     def _set(self, key: str, value: Any) -> None:
         self._claims.check_held(self._trial)
@@ -234,6 +261,17 @@ def views(study: optuna.Study, grid_size: int = 0) -> list[TrialView]:
 def store_later(study: optuna.Study, number: int, scores: Mapping[str, Any]) -> None:
     """Store scores of a trial that has ended, to which Optuna lets nothing be added: with its study."""
     study.set_user_attr(_later(number), scores)
+
+
+def store_export(comparison: optuna.Study, facts: ExportFacts) -> None:
+    """Store what was exported of a run that has ended: as ``store_later``; the last of a kind stays."""
+    comparison.set_user_attr(f"{EXPORT}{facts['alpha']},{facts['temperature']},{facts['seed']},{facts['kind']}", facts)
+
+
+def exports(comparison: optuna.Study) -> list[ExportFacts]:
+    """What was exported of the runs of a comparison, by pair, seed and kind."""
+    stored = [facts for key, facts in comparison.user_attrs.items() if key.startswith(EXPORT)]
+    return sorted(stored, key=lambda facts: (facts["alpha"], facts["temperature"], facts["seed"], facts["kind"]))
 
 
 def _later(number: int) -> str:

@@ -97,8 +97,16 @@ def begin(
 def _trials_beyond(request: Request, search: optuna.Study) -> int:
     """How many trials after the grid a request asks for, with those that another sampler made before; 0 for none."""
     trials = views(search, len(request.configuration.points))
-    others = sum(trial.sampler not in ("grid", request.beyond) for trial in trials)
+    others = sum(trial.sampler not in ("grid", "finalist", request.beyond) for trial in trials)
     return request.trials_beyond and request.trials_beyond + others
+
+
+def begin_rates(opened: OpenStudy) -> optuna.Study:
+    """The study in which the controls try learning rates, of one that was begun."""
+    with hold(opened.claims, f"{opened.name}-create"):
+        rates = opened.create_rates()
+        rates.set_metric_names(["validation accuracy"])
+    return rates
 
 
 def refuse_foreign(opened: OpenStudy) -> None:
@@ -117,13 +125,13 @@ def refuse_foreign(opened: OpenStudy) -> None:
 def refuse_another(known: Description, wanted: Configuration, search: optuna.Study) -> None:
     """Refuse a configuration that differs from the one the study was begun with, naming the first setting that does.
 
-    Seeds can be added any time; TPE may prune after a grid that did not; before the first trial, the grid and its
-    pruner may be other ones.
+    Seeds and finalists can be added any time; TPE may prune after a grid that did not; before the first trial, the grid
+    and its pruner may be other ones.
 
     Raises:
         ConfigurationError: with that setting.
     """
-    may_change, trials = {"seeds"}, views(search)
+    may_change, trials = {"seeds", "finalists", "finalist_seeds"}, views(search)
     ended = [trial.point for trial in trials if trial.has_ended]
     if all(point in ended for point in wanted.points):
         may_change |= {"pruner"}

@@ -1,7 +1,11 @@
-"""The final comparison: every arm over the same seeds, on training and validation images, tested once at the end."""
+"""The final comparison: every arm over the same seeds, on training and validation images, tested once at the end.
 
-from collections.abc import Callable
+The controls try their learning rates in the same way, on the images of the search.
+"""
+
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore
@@ -10,16 +14,21 @@ from optuna.trial import Trial
 from storage.arms import Arms
 from storage.claims import Claims
 from storage.configuration import Configuration, Point
-from storage.exactly_once import TrialClaims
-from storage.trials import MadeBy, TrialRecord, run_pair, views
+from storage.controls import KNOWLEDGE, point_of_pair
+from storage.exactly_once import TrialClaims, point_of
+from storage.optuna_internals import as_stored
+from storage.trials import MadeBy, Part, TrialRecord, views
 from study.evaluation import HeldOut
 from study.progress import bar, say
 from study.record import is_worth_trying_again, store_training
 from study.sampler import suggest
+from study.teacher_logits import SmoothLabels
 from study.training import Training
 from study.work import name_of, note_epoch, work_together
 
-MakeTraining = Callable[[float, float, int, str], Training]
+LARGEST_LEARNING_RATE = 1000.0  # a bound that Optuna asks for
+
+MakeTraining = Callable[[Point, str], Training]
 
 
 @dataclass
@@ -29,38 +38,35 @@ class Comparison:
     They are the trials of an Optuna study of their own, so they are claimed and continued as those of the search.
 
     Args:
-        study: that study; its value is test accuracy.
+        study: that study; its value is the accuracy.
         claims: of its storage.
         configuration: what the study is.
-        make_training: gives the training for (alpha, temperature, seed, name), resumed where it was stopped.
-        test: the test images that each run is scored on.
+        make_training: gives the training for (point, name), resumed where it was stopped.
+        held_out: the images that each run is scored on at its end.
         artifacts: where each run's curve and weights are kept.
         made_by: this process.
+        part: what those images are.
     """
 
     study: optuna.Study
     claims: Claims
     configuration: Configuration
     make_training: MakeTraining
-    test: HeldOut
+    held_out: HeldOut
     artifacts: FileSystemArtifactStore
     made_by: MadeBy
+    part: Part = "test"
 
     def __post_init__(self) -> None:
         self.trials = TrialClaims(self.study, self.claims)
 
-    def run(self, arms: Arms) -> None:
-        """Work until every run of every arm has ended, whoever ended it.
-
-        Args:
-            arms: (alpha, T) by name; two arms of the same pair share their runs.
-        """
-        points = points_of(arms, self.configuration.final_seeds)
+    def run(self, points: list[Point]) -> None:
+        """Work until every run has ended, whoever ended it."""
         with bar(len(points), self.study.study_name, "run", initial=self._ended(points)) as progress:
             work_together(
                 self.trials,
                 ask=lambda: self.trials.ask_for(points, lambda failed: is_worth_trying_again(failed, self.made_by)),
-                suggest=_suggest,
+                suggest=self._suggest,
                 run=self._run,
                 progress=progress,
                 ended=lambda: self._ended(points),
@@ -71,34 +77,54 @@ class Comparison:
         return sum(point in done for point in points)
 
     def _run(self, trial: Trial) -> None:
-        alpha, temperature, seed = _suggest(trial)
+        point = self._suggest(trial)
         name, record = name_of(trial), TrialRecord(trial, self.trials)
-        record.began(self.configuration.recipe.as_json(), self.made_by)
-        training = self.make_training(alpha, temperature, seed, name)
+        training = self.make_training(point, name)
+        record.began(self._settings(point, training), self.made_by)
         known = len(training.curve)
         for number, _ in enumerate(training.epochs(lambda: self.trials.check_held(trial)), start=1):
             self.trials.check_held(trial)
             if number > known:
                 note_epoch(trial, number)
-        scores = self.test.score(training.network)
+        scores = self.held_out.score(training.network)
         store_training(trial, record, training, training.curve, self.artifacts, scores.accuracy)
-        record.tested(asdict(scores))
+        record.scored(self.part, asdict(scores))
         self.trials.tell(trial, scores.accuracy)
         training.forget()
-        say(f"{name}: {100 * scores.accuracy:.2f} % on test, {sum(epoch.seconds for epoch in training.curve):.0f} s")
+        seconds = sum(epoch.seconds for epoch in training.curve)
+        say(f"{name}: {100 * scores.accuracy:.2f} % on {self.part}, {seconds:.0f} s")
+
+    def _suggest(self, trial: Trial) -> Point:
+        """The parameters with which it was enqueued, given to it as such."""
+        point = point_of(as_stored(self.study, trial))
+        suggest(trial)
+        trial.suggest_int("seed", 0, 2**31 - 1)
+        for control in KNOWLEDGE:
+            if control in point:
+                trial.suggest_int(control, 0, 1)
+        if "learning_rate" in point:
+            trial.suggest_float("learning_rate", 0.0, LARGEST_LEARNING_RATE)
+        return point
+
+    def _settings(self, point: Point, training: Training) -> dict[str, Any]:
+        """What a run was trained with, beside its parameters."""
+        settings = self.configuration.recipe.as_json()
+        if "learning_rate" in point:
+            settings["learning_rate"] = point["learning_rate"]
+        if isinstance(training.logits, SmoothLabels):
+            settings["smoothing"] = training.logits.strength
+        return settings
 
 
-def _suggest(trial: Trial) -> tuple[float, float, int]:
-    return *suggest(trial), trial.suggest_int("seed", 0, 2**31 - 1)
-
-
-def points_of(arms: Arms, seeds: tuple[int, ...]) -> list[Point]:
+def points_of(arms: Arms, seeds: tuple[int, ...], controls: Mapping[str, Point] | None = None) -> list[Point]:
     """Every run as parameters, seed by seed, so that pairs are complete as early as can be.
 
     Args:
         arms: (alpha, T) by name; two arms of the same pair share their runs.
+        controls: by name, each as its runs' parameters without the seed.
     """
-    pairs = dict.fromkeys(run_pair(*pair) for pair in arms.values())
-    return [
-        {"alpha": alpha, "temperature": temperature, "seed": seed} for seed in seeds for alpha, temperature in pairs
-    ]
+    settings: list[Point] = []
+    for setting in [*map(point_of_pair, arms.values()), *(controls or {}).values()]:
+        if setting not in settings:
+            settings.append(setting)
+    return [{**setting, "seed": seed} for seed in seeds for setting in settings]

@@ -40,6 +40,8 @@ def print_plan(request: Request, work: Work, device: torch.device) -> None:
     if work.trials:
         pruning = f"pruning ({request.configuration.pruner}) may shorten them"
         say(f"search: {work.trainings} trainings of {recipe.epochs} epochs on {images.train:,} images, {pruning}")
+    if work.rates:
+        say(f"controls: {work.rates} trainings of {recipe.epochs} epochs on {images.train:,} images")
     say(f"comparison: {work.runs} runs of {recipe.epochs} epochs on {every:,} images")
     say(f"teacher logits: about {work.logits_to_ask:,} views, {work.logits_to_ask * images.classes * 2 / 1e9:.2f} GB")
     if device.type == "cuda" and request.workers > 1:
@@ -67,7 +69,7 @@ def _estimate(request: Request, work: Work, device: torch.device) -> tuple[float
         teacher = teacher_recipe.epochs * work.images.every * teacher_step
     torch.set_num_threads(threads)
     train, validation = work.images.train, work.images.validation
-    search = work.trainings * recipe.epochs * (train * step + validation * predict_student)
+    search = (work.trainings + work.rates) * recipe.epochs * (train * step + validation * predict_student)
     comparison = work.runs * recipe.epochs * (train + validation) * step
     return step, teacher + (search + comparison) / workers + work.logits_to_ask * ask
 
@@ -75,7 +77,7 @@ def _estimate(request: Request, work: Work, device: torch.device) -> tuple[float
 def at_once(workers: int, work: Work, device: torch.device) -> int:
     """How many workers train at the same time: as many as there are trainings, and cores or devices for them."""
     places = torch.cuda.device_count() if device.type == "cuda" else len(os.sched_getaffinity(0))
-    return max(1, min(workers, places, work.trainings + work.runs))
+    return max(1, min(workers, places, work.trainings + work.rates + work.runs))
 
 
 class Probe:

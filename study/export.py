@@ -17,7 +17,8 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
@@ -36,9 +37,9 @@ from storage.description import Description
 from storage.errors import PlainError, one_line_errors
 from storage.files import write_whole
 from storage.folders import RunsFolder
-from storage.open_study import OpenStudy, read_study
-from storage.study_storage import sqlite_url
-from storage.trials import TrialView, views
+from storage.open_study import OpenStudy, open_study, read_study
+from storage.study_storage import STORAGE_ERRORS, StorageError, reason_of, sqlite_url
+from storage.trials import ExportFacts, TrialView, store_export, views
 from study.device import keep_freed_memory
 from study.evaluation import BATCH_SIZE
 from study.manifest import commit, versions
@@ -109,7 +110,7 @@ class Agreement:
         largest_logit: of the network, in magnitude.
         same: images of which both predict the same class.
         images: that were compared.
-        file_seconds, network_seconds: median time of one prediction of one image.
+        file_seconds, network_seconds: median time of one prediction of one image, on one thread.
     """
 
     difference: float
@@ -122,8 +123,8 @@ class Agreement:
     def __str__(self) -> str:
         return (
             f"largest difference {self.difference:.2g} of logits up to {self.largest_logit:.3g}, same prediction for "
-            f"{self.same} of {self.images} test images; batch 1: file {1e3 * self.file_seconds:.2f} ms, network "
-            f"{1e3 * self.network_seconds:.2f} ms"
+            f"{self.same} of {self.images} test images; batch 1 on one thread: file {1e3 * self.file_seconds:.2f} ms, "
+            f"network {1e3 * self.network_seconds:.2f} ms"
         )
 
 
@@ -146,13 +147,17 @@ def export(options: argparse.Namespace) -> list[str]:
         ExportError: where packages are missing, or the file does not say what the network says.
     """
     kind, output, runs = FORMATS[options.format], options.output, RunsFolder(options.runs_dir)
+    url = options.storage or sqlite_url(runs.database)
     refuse_unless(
         options.quantize is None or options.format == "onnx",
         f"--quantize {options.quantize}: is for --format onnx, not {options.format}; leave it out",
     )
     refuse_unless(not output.exists(), f"{output}: is there already; remove it or give another --output")
+    refuse_unless(
+        options.format != "pt2" or output.suffix == ".pt2", f"{output}: torch reads it where its name ends in .pt2"
+    )
     _require(kind.packages, options.format)
-    with read_study(options.storage or sqlite_url(runs.database), options.study) as opened:
+    with read_study(url, options.study) as opened:
         description, _, _ = opened.begun()
         run = find_run(opened, options.arm, options.seed)
         network = network_of(description)
@@ -160,21 +165,40 @@ def export(options: argparse.Namespace) -> list[str]:
         images = _images(opened, runs.cache, options.data_dir)
     student = FromPixels(network, *images.channel_statistics).eval()
     manifest = manifest_of(opened.name, options.arm, description, run, network, kind.packages)
-    said = [f"{options.arm} (alpha {run.pair[0]:g}, T {run.pair[1]:g}), seed {run.point['seed']:g}: {_test(run.value)}"]
-    metadata = _metadata(manifest, images)
-    content = kind.write(student, images.test_images.new_zeros(2, *images.test_images.shape[1:]), metadata)
+    content = kind.write(student, images.test_images.new_zeros(2, *images.test_images.shape[1:]), _metadata(manifest))
     if options.quantize is not None:
         settings = description.settings
-        parts = split(images.train_labels, settings.train_images, settings.validation_images)
-        exact, trained_on = content, parts.train
-        content = quantized(exact, images.train_images[trained_on])
-        before, after = (onnx_accuracy(file, images) for file in (exact, content))
-        metadata = _metadata(manifest | {"quantized": options.quantize, "quantized_test_accuracy": after}, images)
-        content = _with_metadata(content, metadata)
-        sizes = f"{len(exact):,} bytes before, {len(content):,} after it"
-        said.append(f"{options.quantize}: {_test(before)} before, {_test(after)} after it; {sizes}")
-    agreement = write_checked(content, metadata, output, kind, student, images.test_images, options.quantize)
-    return [*said, f"{output}: {len(content):,} bytes; {agreement}"]
+        trained_on = split(images.train_labels, settings.train_images, settings.validation_images).train
+        exact, content = content, quantized(content, images.train_images[trained_on])
+        manifest |= {
+            "quantized": options.quantize,
+            "exact_test_accuracy": onnx_accuracy(exact, images),
+            "quantized_test_accuracy": onnx_accuracy(content, images),
+            "exact_bytes": len(exact),
+        }
+        content = _with_metadata(content, _metadata(manifest))
+    agreement = write_checked(
+        content, _metadata(manifest), output, kind, student, images.test_images, manifest["quantized"]
+    )
+    noted = _noted(url, opened.name, facts_of(manifest, options.format, len(content), agreement))
+    return [*_said(manifest), f"{output}: {len(content):,} bytes; {agreement}", *noted]
+
+
+def facts_of(manifest: dict[str, Any], form: str, size: int, agreement: Agreement) -> ExportFacts:
+    """What the report says of an exported file of so many bytes."""
+    return {
+        "alpha": manifest["alpha"],
+        "temperature": manifest["temperature"],
+        "seed": manifest["seed"],
+        "kind": form if manifest["quantized"] is None else f"{form}, {manifest['quantized']}",
+        "bytes": size,
+        "latency_seconds": agreement.file_seconds,
+        "network_latency_seconds": agreement.network_seconds,
+        "same": agreement.same,
+        "images": agreement.images,
+        "test_accuracy": manifest.get("quantized_test_accuracy"),
+        "exact_test_accuracy": manifest.get("exact_test_accuracy"),
+    }
 
 
 def write_checked(
@@ -189,12 +213,16 @@ def write_checked(
     """Write a file, read it back and compare it with the network; where they differ, the file does not stay.
 
     Raises:
-        ExportError: where its logits or its metadata are not what was to be written.
+        ExportError: where it cannot be read, or its logits or its metadata are not what was to be written.
         OSError: where it cannot be written.
     """
     write_whole(content, output)
     try:
-        predict, found = kind.read(output, student)
+        try:
+            predict, found = kind.read(output, student)
+        except Exception as error:  # each format has its own
+            reason = f"{type(error).__name__}: {error}".strip().split("\n")[0]
+            raise ExportError(f"{output}: removed, since it cannot be read back ({reason})") from error
         agreement = compare(predict, student, spread(test_images, COMPARED_IMAGES))
         allowed = TOLERANCE[quantize] * agreement.largest_logit
         # Not "difference > allowed", which a NaN is not.
@@ -217,10 +245,11 @@ def compare(predict: Predict, student: FromPixels, images: Tensor) -> Agreement:
     file_times, network_times = [], []
     with torch.inference_mode():
         expected, found = student(images), predict(images)
-        # By turns, so that whatever else the machine does slows both.
-        for _ in range(LATENCY_REPEATS):
-            file_times.append(_seconds(predict, images[:1]))
-            network_times.append(_seconds(student, images[:1]))
+        with _one_thread():
+            # By turns, so that whatever else the machine does slows both.
+            for _ in range(LATENCY_REPEATS):
+                file_times.append(_seconds(predict, images[:1]))
+                network_times.append(_seconds(student, images[:1]))
         alone = torch.cat([predict(image[None]) for image in images[:8]])
     both, again = torch.cat([found, alone]), torch.cat([expected, expected[: len(alone)]])
     return Agreement(
@@ -231,6 +260,17 @@ def compare(predict: Predict, student: FromPixels, images: Tensor) -> Agreement:
         file_seconds=statistics.median(file_times),
         network_seconds=statistics.median(network_times),
     )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch compute on one thread, as onnxruntime does here: threads of both wait for one another's cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _seconds(predict: Predict, images: Tensor) -> float:
@@ -279,8 +319,10 @@ def manifest_of(
         "temperature": temperature,
         "test_accuracy": run.value,
         "precision": description.settings.recipe.precision,
+        "quantized": None,
         "network": description.student["name"],
         "weights_hash": weights_hash(network),
+        "classes": description.data["classes"],
         "data": description.data["name"],
         "data_hash": description.data["hash"],
         "teacher_hash": description.teacher["hash"] if alpha else None,
@@ -371,7 +413,7 @@ def _session(file: str | bytes) -> Any:
     import onnxruntime
 
     settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = torch.get_num_threads()
+    settings.intra_op_num_threads = 1
     return onnxruntime.InferenceSession(file, settings, providers=["CPUExecutionProvider"])
 
 
@@ -456,12 +498,35 @@ def _images(opened: OpenStudy, cache: Path, data_dir: Path | None) -> ImageSet:
     return images
 
 
-def _test(accuracy: float | None) -> str:
-    return f"{100 * (accuracy or 0):.2f} % on test"
+def _noted(url: str, study: str, facts: ExportFacts) -> list[str]:
+    """Store what was measured, for the report; a line where that cannot be, since the file is good all the same."""
+    try:
+        with open_study(url, study) as opened:
+            _, _, comparison = opened.begun()
+            store_export(comparison, facts)
+    except (StorageError, *STORAGE_ERRORS) as error:
+        return [f"the report of study {study!r} will not have it: {reason_of(error)}"]
+    return []
 
 
-def _metadata(manifest: dict[str, Any], images: ImageSet) -> dict[str, str]:
-    return dict(zip(METADATA, map(json.dumps, (images.classes, manifest)), strict=True))
+def _said(manifest: dict[str, Any]) -> list[str]:
+    """The run, and what quantization did to it, in lines."""
+    point = f"alpha {manifest['alpha']:g}, T {manifest['temperature']:g}"
+    run = f"{manifest['arm']} ({point}), seed {manifest['seed']}: {100 * manifest['test_accuracy']:.2f} % on test"
+    if manifest["quantized"] is None:
+        return [run]
+    before, after = (100 * manifest[f"{which}_test_accuracy"] for which in ("exact", "quantized"))
+    return [
+        run,
+        f"{manifest['quantized']}: {before:.2f} % on test before, {after:.2f} % after; "
+        f"{manifest['exact_bytes']:,} bytes before",
+    ]
+
+
+def _metadata(manifest: dict[str, Any]) -> dict[str, str]:
+    """The class names by themselves, which is what a program that predicts needs, and the rest."""
+    rest = {key: value for key, value in manifest.items() if key != "classes"}
+    return dict(zip(METADATA, map(json.dumps, (manifest["classes"], rest)), strict=True))
 
 
 def _parser() -> argparse.ArgumentParser:

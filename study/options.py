@@ -34,6 +34,7 @@ class Request:
         beyond: who proposes points after the grid; None where nobody does.
         trials_beyond: how many trials of that sampler the study is to have.
         added_arms: (alpha, T) of arms beside the baseline and the winners.
+        controls: whether the comparison has arms from which the teacher's knowledge is taken away.
         teacher: a checkpoint to import, None for a stored or trained one.
     """
 
@@ -49,6 +50,7 @@ class Request:
     beyond: Beyond | None
     trials_beyond: int
     added_arms: tuple[tuple[float, float], ...]
+    controls: bool
     teacher: Path | None
     workers: int
     dry_run: bool
@@ -93,6 +95,7 @@ def request_of(arguments: Sequence[str], description: str | None) -> Request:
         beyond=beyond,
         trials_beyond=0 if beyond is None else options.n_trials or TRIALS_BEYOND,
         added_arms=tuple(map(_pair, options.arm)),
+        controls=options.controls,
         teacher=options.teacher or settings.weights,
         workers=options.workers,
         dry_run=options.dry_run,
@@ -109,7 +112,7 @@ def _configuration(configuration: Configuration, options: argparse.Namespace) ->
         configuration = dataclasses.replace(configuration, recipe=recipe)
     given: dict[str, Any] = {
         setting: getattr(options, setting)
-        for setting in ("train_images", "seed", "seeds", "pruner")
+        for setting in ("train_images", "seed", "seeds", "pruner", "finalists", "finalist_seeds")
         if getattr(options, setting) is not None
     }
     given |= {
@@ -136,10 +139,18 @@ def _refuse_what_has_no_effect(options: argparse.Namespace, configuration: Confi
         f"--teacher {options.teacher}: --sampler none without --arm trains the baseline alone, which has no teacher",
     )
     if options.sampler == "none":
-        for option in ("alphas", "temperatures", "pruner"):
+        refuse_unless(
+            not options.controls,
+            "--controls: stand beside the best pair of a search, which --sampler none does not make",
+        )
+        for option in ("alphas", "temperatures", "pruner", "finalists"):
             refuse_unless(
                 getattr(options, option) is None, f"--{option}: has no effect with --sampler none, leave it out"
             )
+    refuse_unless(
+        options.finalist_seeds is None or configuration.finalists > 0,
+        f"--finalist-seeds {options.finalist_seeds}: give --finalists 3 with it, or leave it out",
+    )
     refuse_unless(
         options.data_dir is None or configuration.dataset != "synthetic",
         f"--data-dir {options.data_dir}: the preset {configuration.preset} draws its images itself, leave it out",
@@ -162,7 +173,14 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     )
     group.add_argument("--n-trials", type=int, metavar="N", help=f"of tpe or gp in all (default: {TRIALS_BEYOND})")
     group.add_argument("--pruner", choices=("median", "none"), help="default: median")
+    group.add_argument("--finalists", type=int, metavar="K", help="best points that get more search seeds (default: 0)")
+    group.add_argument("--finalist-seeds", type=int, metavar="S", help="search seeds of each in all (default: 3)")
     group.add_argument("--arm", action="append", default=[], metavar="ALPHA,T", help="one more arm")
+    group.add_argument(
+        "--controls",
+        action="store_true",
+        help="arms without the teacher's knowledge, and with learning rates of their own",
+    )
     group.add_argument("--teacher", type=Path, metavar="FILE", help="a checkpoint of the teacher's network")
 
     group = parser.add_argument_group("single settings, instead of those of preset or file")

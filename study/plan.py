@@ -9,14 +9,16 @@ from optuna.trial import TrialState
 from data import VIEWS, load_images, split
 from data.cifar100 import CIFAR100_HASH
 from models import Architecture, find_teachers
-from storage.arms import Arms, choose_arms, name_of_pair
+from storage.arms import Arms, choose_arms, finalist_points, name_of_pair
 from storage.configuration import Point, refuse_unless
+from storage.controls import RATE_FACTORS, control_arms, rate_pairs, rate_points
 from storage.open_study import OpenStudy
 from storage.trials import MadeBy, TrialView, run_pair, views
 from study.comparison import points_of
 from study.options import Request
 from study.record import is_worth_trying_again, made_by
 from study.teacher_logits import count_filled, logits_folder
+from study.training import DIVERGED
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Work:
     Attributes:
         trials: of the search.
         trainings: of those, in full length; alpha = 0 once.
+        rates: learning rates that the controls have to try.
         runs: of the comparison.
         ended: trials and runs that have ended.
         logits_to_ask: (image, view) pairs that the teacher is expected to be asked for the first time.
@@ -61,6 +64,7 @@ class Work:
 
     trials: int
     trainings: int
+    rates: int
     runs: int
     ended: int
     logits_to_ask: int
@@ -73,7 +77,7 @@ class Work:
     @property
     def is_done(self) -> bool:
         """Whether nothing is left to train."""
-        return self.trials + self.runs == 0
+        return self.trials + self.rates + self.runs == 0
 
     def refuse_other_images(self, name: str, found: str) -> None:
         """Refuse images of another hash than those with which the study of that name was begun.
@@ -104,11 +108,13 @@ def plan(request: Request, opened: OpenStudy, device: torch.device) -> Work:
     filled = max(map(count_filled, folders), default=0)
     here = made_by(device, precision)
     trials, trainings = _trials_left(request, opened, here)
-    runs = _runs_left(request, opened, trials, here)
-    nothing = trials + runs == 0
+    rates = _rates_left(request, opened, trials)
+    runs = _runs_left(request, opened, trials, rates, here)
+    nothing = trials + rates + runs == 0
     return Work(
         trials=trials,
         trainings=trainings,
+        rates=rates,
         runs=runs,
         ended=count_ended(opened),
         logits_to_ask=0 if nothing or not request.needs_teacher else max(0, _logits_in_all(request, images) - filled),
@@ -173,24 +179,47 @@ def _trials_left(request: Request, opened: OpenStudy, here: MadeBy) -> tuple[int
     left = [point for point in points if point not in done]
     trained = {run_pair(point["alpha"], point["temperature"]) for point in left}
     trained -= {run_pair(point["alpha"], point["temperature"]) for point in done}
-    of_beyond = [trial for trial in trials if trial.sampler == request.beyond and trial.state.is_finished()]
-    beyond = max(0, request.trials_beyond - len(of_beyond))
-    return len(left) + beyond, len(trained) + beyond
+    of_sampler = sum(trial.sampler == request.beyond and trial.state.is_finished() for trial in trials)
+    beyond = max(0, request.trials_beyond - of_sampler)
+    configuration = request.configuration
+    if left or beyond:
+        more = configuration.finalists * (configuration.finalist_seeds - 1)
+    else:
+        more = sum(point not in done for point in finalist_points(trials, configuration))
+    return len(left) + beyond + more, len(trained) + beyond + more
 
 
-def _runs_left(request: Request, opened: OpenStudy, trials_left: int, here: MadeBy) -> int:
-    """Runs of the comparison; a winner that is not known yet is counted as an arm of its own."""
+def _rates_left(request: Request, opened: OpenStudy, trials_left: int) -> int:
+    """Learning rates that the controls have to try; those of a winner that is not known yet are its own."""
+    configuration, search, rates = request.configuration, opened.search, opened.rates
+    if not request.controls:
+        return 0
+    if trials_left or search is None:
+        return 2 * (len(RATE_FACTORS) - 1)
+    wanted = rate_points(choose_arms(search, configuration, request.added_arms), search, configuration)
+    tried = [] if rates is None else views(rates)
+    # A rate at which the loss diverges is an answer; what failed otherwise is tried again.
+    ended = [trial.point for trial in tried if trial.has_ended or (trial.reason or "").startswith(DIVERGED)]
+    return sum(point not in ended for point in wanted)
+
+
+def _runs_left(request: Request, opened: OpenStudy, trials_left: int, rates_left: int, here: MadeBy) -> int:
+    """Runs of the comparison; a winner or a learning rate that is not known yet is counted as an arm of its own."""
     configuration, search, comparison = request.configuration, opened.search, opened.comparison
     seeds, unknown = configuration.final_seeds, 0
     arms: Arms = {"baseline": (0.0, 1.0)} | {name_of_pair(pair): pair for pair in request.added_arms}
+    controls: dict[str, Point] = {}
     if trials_left:
-        unknown = len(seeds) * (2 if request.trials_beyond else 1)
+        unknown = len(seeds) * ((2 if request.trials_beyond else 1) + (4 if request.controls else 0))
     elif search is not None:
         arms = choose_arms(search, configuration, request.added_arms)
+        if request.controls:
+            controls = control_arms(arms, search, opened.rates, configuration)
+            unknown = len(seeds) * len(rate_pairs(arms)) if rates_left else 0
     done: Sequence[Point] = []
     if comparison is not None:
         done = [trial.point for trial in views(comparison) if _is_settled(trial, here)]
-    return sum(point not in done for point in points_of(arms, seeds)) + unknown
+    return sum(point not in done for point in points_of(arms, seeds, controls)) + unknown
 
 
 def _logits_in_all(request: Request, images: Images) -> int:
@@ -205,6 +234,6 @@ def _logits_in_all(request: Request, images: Images) -> int:
 
 
 def count_ended(opened: OpenStudy) -> int:
-    """How many trials and runs of a study have ended."""
-    studies = [study for study in (opened.search, opened.comparison) if study is not None]
+    """How many trials, learning rates and runs of a study have ended."""
+    studies = [study for study in (opened.search, opened.comparison, opened.rates) if study is not None]
     return sum(trial.has_ended for study in studies for trial in views(study))

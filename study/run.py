@@ -19,11 +19,12 @@ import torch
 from reports.live import kept_current
 from storage.arms import choose_arms
 from storage.artifacts import artifact_store
+from storage.controls import control_arms, rate_points
 from storage.errors import one_line_errors
 from storage.open_study import OpenStudy, open_study, read_study
 from storage.study_storage import without_password
-from study.begin import begin, going_on, refuse_unusable
-from study.comparison import Comparison
+from study.begin import begin, begin_rates, going_on, refuse_unusable
+from study.comparison import Comparison, points_of
 from study.device import pick_device
 from study.estimate import print_plan
 from study.materials import fetch
@@ -71,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def work_on(request: Request, opened: OpenStudy, work: Work, device: torch.device) -> None:
     """What one worker does, together with every other process that runs the same command.
 
-    The grid, TPE or a Gaussian process from what it found, then the comparison of what both found.
+    The grid, TPE or a Gaussian process from what it found, more seeds of the best, then the comparison.
     """
     materials = fetch(request, work, opened.claims, device)
     search_study, comparison_study = begin(opened, request, work, materials, device)
@@ -94,12 +95,29 @@ def work_on(request: Request, opened: OpenStudy, work: Work, device: torch.devic
     if request.searches:
         patiently(search.run_grid)
         patiently(lambda: search.run_beyond(request.trials_beyond))
-    patiently(lambda: comparison.run(choose_arms(search_study, configuration, request.added_arms)))
+        patiently(search.run_finalists)
+    arms, seeds = choose_arms(search_study, configuration, request.added_arms), configuration.final_seeds
+    patiently(lambda: comparison.run(points_of(arms, seeds)))
+    if request.controls:
+        rates_study = patiently(lambda: begin_rates(opened))
+        rates = Comparison(
+            rates_study,
+            opened.claims,
+            configuration,
+            trainings.of_rate,
+            materials.on_validation,
+            artifacts,
+            here,
+            "validation",
+        )
+        patiently(lambda: rates.run(rate_points(arms, search_study, configuration)))
+        controls = control_arms(arms, search_study, rates_study, configuration)
+        patiently(lambda: comparison.run(points_of(arms, seeds, controls)))
 
 
 def start_workers(request: Request, opened: OpenStudy, work: Work, device: torch.device) -> None:
     """Have several processes of this machine do the work, without a network in this one."""
-    total = work.ended + work.trials + work.runs
+    total = work.ended + work.trials + work.rates + work.runs
     run_workers(request.workers, request.arguments, device, total, lambda: count_ended(opened))
 
 

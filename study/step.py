@@ -98,6 +98,7 @@ class TrainingStep:
         temperature: float,
         epoch: int,
         progress: "tqdm[Any]",
+        rate_factor: float = 1.0,
     ) -> Tensor:
         """Take one step for each batch, in order.
 
@@ -107,6 +108,7 @@ class TrainingStep:
             alpha, temperature: of the distillation loss.
             epoch: 0 for the first.
             progress: counts images whose step was begun.
+            rate_factor: by which every learning rate of the recipe is multiplied.
 
         Returns:
             The mean loss, a scalar on the device: whoever reads it waits for the epoch to end.
@@ -117,7 +119,7 @@ class TrainingStep:
         assert teacher_logits is not None or alpha == 0, "alpha is not 0, so teacher logits are needed"
         images, batch_size = len(indices), self.recipe.batch_size
         firsts = range(0, images, batch_size)
-        rates = torch.tensor([self.recipe.learning_rate_at(epoch, first / images) for first in firsts])
+        rates = rate_factor * torch.tensor([self.recipe.learning_rate_at(epoch, first / images) for first in firsts])
         self._indices[:images].copy_(indices)
         self._views[:images].copy_(views)
         # Weighed by 0, what another training left here would still be 0 * inf.

@@ -1,16 +1,19 @@
 """Teacher logits: exact, one row for each (image, view), asked for when a view first appears and kept on disk."""
 
+import math
 import shutil
 import time
 from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
+from data.draws import generator_of
 from data.views import VIEWS, ImageBank
 from storage.claims import Claims, hold
 from storage.errors import PlainError
@@ -34,6 +37,93 @@ def logits_folder(cache: Path, data_hash: str, teacher_hash: str, device: torch.
 def count_filled(folder: Path) -> int:
     """How many views the teacher has been asked for; 0 where there is no such folder."""
     return count_rows(folder)
+
+
+class Said(Protocol):
+    """What a training is taught of its images."""
+
+    @property
+    def identity(self) -> str:
+        """What tells it apart from anything else that could be taught."""
+
+    def of(self, indices: Tensor, views: Tensor) -> Tensor:
+        """Logits of an epoch's images in their views, as ``TeacherLogits.of`` has them."""
+
+
+class ShuffledLogits:
+    """The teacher's logits of another image of the same class, in the view in which the epoch shows that one.
+
+    What an image is like within its class is gone; what its class is like, and how sure the teacher is of its images,
+    stays. The teacher is asked for nothing that it is not asked for anyway.
+
+    Args:
+        logits: of the teacher.
+        images: that are trained on, int64 of shape (images,).
+        labels: of every image of the bank, int64 of shape (bank,).
+    """
+
+    def __init__(self, logits: Said, images: Tensor, labels: Tensor) -> None:
+        self._logits, self._partner = logits, partners(images.cpu(), labels.cpu())
+        self.identity = f"{logits.identity} shuffled"
+
+    def of(self, indices: Tensor, views: Tensor) -> Tensor:
+        """As ``Said``, for a whole epoch at a time."""
+        shown = torch.zeros_like(self._partner)
+        shown[indices] = views
+        others = self._partner[indices]
+        return self._logits.of(others, shown[others])
+
+
+def partners(images: Tensor, labels: Tensor) -> Tensor:
+    """For each image of a bank another one of its class, the next in a fixed random order; itself where it is alone.
+
+    Args:
+        images: those that take part, int64 of shape (images,), on the CPU.
+        labels: of the bank, int64 of shape (bank,), on the CPU.
+
+    Returns:
+        int64 of shape (bank,): a permutation; images that do not take part stay.
+    """
+    partner = torch.arange(len(labels))
+    order = images.sort().values[torch.randperm(len(images), generator=generator_of("shuffled"))]
+    for label in labels[order].unique():
+        members = order[labels[order] == label]
+        partner[members] = members.roll(-1)
+    return partner
+
+
+class SmoothLabels:
+    """No teacher: label smoothing as logits, a virtual teacher (Yuan et al. 2020, https://arxiv.org/abs/1909.11723).
+
+    At temperature T its softened output is 1 - strength on the label and strength / classes on every class, the label
+    among them.
+
+    Args:
+        labels: of every image of the bank, int64 of shape (bank,).
+        strength: from 0 to 1.
+        device: of the result.
+    """
+
+    def __init__(self, labels: Tensor, classes: int, strength: float, temperature: float, device: torch.device) -> None:
+        self._labels, self._classes, self.strength, self._device = labels.cpu(), classes, strength, device
+        others = strength / classes
+        self._logit = temperature * math.log((1 - strength + others) / others)
+        self.identity = f"smoothing {strength!r}"
+
+    def of(self, indices: Tensor, views: Tensor) -> Tensor:
+        """As ``Said``; all views of an image are the same."""
+        return (F.one_hot(self._labels[indices], self._classes) * self._logit).half().to(self._device)
+
+
+def matching_strength(logits: Tensor, temperature: float) -> float:
+    """The strength of label smoothing that is as sure of its label as a teacher is, on average, at a temperature.
+
+    Args:
+        logits: of the teacher, of shape (images, classes).
+    """
+    classes = logits.shape[1]
+    confidence = (logits.float() / temperature).softmax(dim=1).amax(dim=1).double().mean().item()
+    return max(round((1 - confidence) * classes / (classes - 1), 6), 1e-6)
 
 
 class TeacherLogits:
@@ -72,6 +162,11 @@ class TeacherLogits:
         folder.mkdir(parents=True, exist_ok=True)
         # Hosts that share the folder see one inode; those that have each their own need not wait for one another.
         self._claim = f"logits-{folder.name}-{folder.stat().st_ino}"
+
+    @property
+    def identity(self) -> str:
+        """The data, the teacher and its arithmetic."""
+        return self.folder.name
 
     def of(self, indices: Tensor, views: Tensor) -> Tensor:
         """Teacher logits of the given views; those that no one has asked for before are computed first.

@@ -18,7 +18,7 @@ from storage.files import save_whole
 from study.evaluation import predict
 from study.progress import bar, say
 from study.step import TrainingStep
-from study.teacher_logits import TeacherLogits
+from study.teacher_logits import Said
 
 SECONDS_BETWEEN_CHECKPOINTS = 5.0
 DIVERGED = "the loss became"
@@ -68,8 +68,9 @@ class Training:
         checkpoint: the file to go on from and to write to, removed by ``forget``.
         name: shown beside the progress bar.
         validation: indices to score on after each epoch; none where None.
-        logits: what the teacher says; not needed where alpha is 0.
+        logits: what the teacher says, or what is taught instead; not needed where alpha is 0.
         alpha, temperature: of the distillation loss.
+        rate_factor: by which the learning rates of the recipe are multiplied.
         draws: that the runs of a study share; this run draws its own views where None.
         source: of a network of one's own, as ``Architecture.source``: a checkpoint of another is not gone on from.
     """
@@ -82,15 +83,16 @@ class Training:
         checkpoint: Path,
         name: str,
         validation: Tensor | None = None,
-        logits: TeacherLogits | None = None,
+        logits: Said | None = None,
         alpha: float = 0.0,
         temperature: float = 1.0,
         draws: Draws | None = None,
+        rate_factor: float = 1.0,
         source: str = "",
     ) -> None:
         assert draws is None or draws.epochs == step.recipe.epochs, "the draws are of another number of epochs"
         self.step, self.seed, self.name, self.draws = step, seed, name, draws
-        self.alpha, self.temperature, self.logits = alpha, temperature, logits
+        self.alpha, self.temperature, self.logits, self.rate_factor = alpha, temperature, logits, rate_factor
         self.checkpoint, self.source = checkpoint, source
         self.train = train.cpu()
         self.validation = None if validation is None else validation.to(step.bank.device)
@@ -139,7 +141,9 @@ class Training:
         shown = bar(len(indices), f"{self.name} epoch {epoch + 1}/{self.step.recipe.epochs}", "image")
         with shown as progress, torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator_of(f"network {self.seed} {epoch}").initial_seed())
-            mean_loss = self.step.epoch(indices, views, teacher_logits, self.alpha, self.temperature, epoch, progress)
+            mean_loss = self.step.epoch(
+                indices, views, teacher_logits, self.alpha, self.temperature, epoch, progress, self.rate_factor
+            )
             train_loss = mean_loss.item()
         if not math.isfinite(train_loss):
             raise DivergedError(f"{DIVERGED} {train_loss} in epoch {epoch + 1}")
@@ -165,10 +169,11 @@ class Training:
         shapes = [(name, tuple(value.shape)) for name, value in self.network.state_dict().items()]
         settings = (CHECKPOINT_FORMAT, self.step.recipe, self.seed, self.alpha, self.temperature, shapes)
         digest = hashlib.sha256(repr(settings).encode())
-        digest.update(b"" if self.logits is None else self.logits.folder.name.encode())
+        digest.update(b"" if self.logits is None else self.logits.identity.encode())
         for indices in (self.train, self.validation):
             digest.update(b"" if indices is None else indices.cpu().numpy().tobytes())
         digest.update(b"" if self.draws is None else repr(self.draws).encode())
+        digest.update(b"" if self.rate_factor == 1 else repr(self.rate_factor).encode())
         digest.update(self.source.encode())
         return digest.hexdigest()
 

@@ -6,11 +6,13 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from data import Draws
-from storage.configuration import Configuration
-from storage.folders import RunsFolder, comparison_name
+from data import Draws, stream
+from storage.configuration import Configuration, Point
+from storage.controls import words_of
+from storage.folders import RunsFolder, comparison_name, rates_name
 from study.materials import Materials
 from study.step import TrainingStep
+from study.teacher_logits import Said, ShuffledLogits, SmoothLabels, matching_strength
 from study.training import Training
 
 
@@ -28,41 +30,57 @@ class Trainings:
     runs: RunsFolder
     name: str
 
-    def of_trial(self, alpha: float, temperature: float, label: str) -> Training:
+    def of_trial(self, alpha: float, temperature: float, seed: int, label: str) -> Training:
         """A trial of the search: trained on the training images, scored on the validation images."""
-        parts, seed = self.materials.parts, self.configuration.seed
-        return self._training(self.name, alpha, temperature, seed, label, parts.train, parts.validation)
+        parts = self.materials.parts
+        point = {"alpha": alpha, "temperature": temperature, "seed": seed}
+        return self._training(self.name, point, label, parts.train, parts.validation)
 
-    def of_run(self, alpha: float, temperature: float, seed: int, label: str) -> Training:
+    def of_run(self, point: Point, label: str) -> Training:
         """A run of the comparison: trained on both, and scored on the test images by whoever asked for it."""
         parts = self.materials.parts
         train = torch.cat([parts.train, parts.validation]).sort().values
-        return self._training(comparison_name(self.name), alpha, temperature, seed, label, train, None)
+        return self._training(comparison_name(self.name), point, label, train, None)
+
+    def of_rate(self, point: Point, label: str) -> Training:
+        """A trial with a learning rate of its own, on the images of the search."""
+        parts = self.materials.parts
+        return self._training(rates_name(self.name), point, label, parts.train, parts.validation)
 
     def _training(
-        self,
-        optuna_name: str,
-        alpha: float,
-        temperature: float,
-        seed: int,
-        label: str,
-        train: Tensor,
-        validation: Tensor | None,
+        self, optuna_name: str, point: Point, label: str, train: Tensor, validation: Tensor | None
     ) -> Training:
+        alpha, temperature, seed = point["alpha"], point["temperature"], int(point["seed"])
+        protocol = self.configuration.recipe.learning_rate
         return Training(
             self._step,
             seed=seed,
             train=train,
             validation=validation,
-            # Nothing of the teacher is part of a training without it, its checkpoint included.
-            logits=self.materials.logits if alpha else None,
+            logits=self._taught(point, train),
             draws=self._draws,
             alpha=alpha,
             temperature=temperature,
-            checkpoint=self.runs.checkpoint(optuna_name, alpha, temperature, seed),
+            rate_factor=point.get("learning_rate", protocol) / protocol,
+            checkpoint=self.runs.checkpoint(optuna_name, alpha, temperature, seed, words_of(point)),
             name=label,
             source=self.materials.student.source,
         )
+
+    def _taught(self, point: Point, train: Tensor) -> Said | None:
+        """What a training is taught beside the labels; nothing of the teacher is part of one without it."""
+        logits, labels = self.materials.logits, self.materials.bank.labels
+        if not point["alpha"]:
+            return None
+        assert logits is not None, "alpha is not 0, so teacher logits are needed"
+        if "shuffled" in point:
+            return ShuffledLogits(logits, train, labels)
+        if "smoothing" in point:
+            # Views that the teacher is asked for anyway; the same ones for every seed.
+            said = logits.of(*stream(train, self.configuration.seed, 0, self._draws))
+            strength = matching_strength(said, point["temperature"])
+            return SmoothLabels(labels, logits.classes, strength, point["temperature"], said.device)
+        return logits
 
     @cached_property
     def _draws(self) -> Draws | None:

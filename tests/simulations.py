@@ -1,11 +1,15 @@
 """What the study's rules do where the truth is known, since it is drawn by a program: nothing is trained.
 
     python -m tests.simulations marks        how often equally good points are called worse than the best
+    python -m tests.simulations samplers     what a finer grid, TPE and a Gaussian process find, after the grid
+    python -m tests.simulations finalists    what more seeds of the best points of a grid buy
 
-Every table is the same each time: all draws come from one seed.
+Every table is the same each time: all draws come from one seed. The last two draw around a surface that is fitted to
+the trials of a published study.
 """
 
 import argparse
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -13,10 +17,15 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+import optuna
 from scipy import special, stats
 
-from reports.evidence import CONFIDENCE, difference_error, hits_of, not_told_apart
-from reports.results import Trial
+from reports.build import PUBLISHED
+from reports.evidence import CONFIDENCE, difference_error, hits_of, not_told_apart, scored, seed_deviation
+from reports.results import Results, Trial, read_results
+from storage.configuration import ALPHAS, TEMPERATURES
+from storage.trials import Beyond, run_pair
+from study.sampler import GridFirst, suggest
 
 IMAGES, TEST_IMAGES = 5_000, 10_000
 ACCURACY = 0.5
@@ -26,6 +35,16 @@ SEED_DEVIATION = 0.004
 """Of a training's true accuracy, from seed to seed."""
 ARMS, RUNS = 2, 5
 """Of a comparison, from which the spread between seeds is known."""
+
+GRID = {"alpha": list(ALPHAS), "temperature": list(TEMPERATURES)}
+FIRST = list(itertools.product(ALPHAS, TEMPERATURES))
+FINER = [
+    point
+    for point in itertools.product((0.125, 0.25, 0.375, 0.5, 0.625, 0.75, 0.875, 1.0), (1.0, 2.0, 2.8, 4.0, 5.7, 8.0))
+    if point not in FIRST
+]
+"""Cells between and beyond those of the grid."""
+BEYOND: dict[str, Beyond | None] = {"a finer grid": None, "TPE": "tpe", "Gaussian process": "gp"}
 
 
 @dataclass(frozen=True)
@@ -203,6 +222,129 @@ def show_marks(grids: int) -> None:
         print(f"| {shown.name} | {100 * shown.wrong:.1f} % | {shown.how_many:.2f} |{found}")
 
 
+@dataclass(frozen=True)
+class Surface:
+    """Accuracy over the plane, and the spread of one training around it.
+
+    Quadratic in alpha and in the logarithm of T, with T without a meaning at alpha = 0.
+    """
+
+    coefficients: npt.NDArray[np.float64]
+    noise: float
+    residual: float
+
+    @classmethod
+    def fitted(cls, results: Results) -> "Surface":
+        """To the trials of a study by least squares; the noise is that of seeds and of single images they flip."""
+        known = scored([trial for trial in results["grid"] + results["tpe"] if trial["repeats"] is None])
+        terms = np.array([_terms(trial["alpha"], trial["temperature"]) for _, trial in known])
+        values = np.array([value for value, _ in known])
+        coefficients, *_ = np.linalg.lstsq(terms, values, rcond=None)
+        left = values - terms @ coefficients
+        residual = math.sqrt(left @ left / (len(values) - terms.shape[1]))
+        spread = seed_deviation(results)
+        assert spread is not None, "the study has a comparison"
+        flips = DISAGREEMENT / 2 * (1 / results["data"]["validation_images"] - 1 / results["data"]["test_images"])
+        return cls(coefficients, math.sqrt(spread**2 + flips), residual)
+
+    def at(self, alpha: float, temperature: float) -> float:
+        """The true accuracy, a share."""
+        return float(_terms(alpha, temperature) @ self.coefficients)
+
+    def best(self) -> tuple[float, float]:
+        """The best point of the whole plane that a search can propose."""
+        plane = [(alpha, 2**power) for alpha in np.linspace(0, 1, 101) for power in np.linspace(0, 4, 81)]
+        return max(plane, key=lambda point: self.at(*point))
+
+
+def _terms(alpha: float, temperature: float) -> npt.NDArray[np.float64]:
+    power = math.log2(temperature)
+    return np.array([1, alpha, alpha**2, alpha * power, alpha * power**2, alpha**2 * power])
+
+
+def published() -> Results:
+    """The study that the surface is fitted to."""
+    return read_results(PUBLISHED / "cifar100-ten-epochs" / "results.json")
+
+
+def found_beyond(surface: Surface, beyond: Beyond | None, counts: Sequence[int], seed: int) -> list[float]:
+    """The true accuracy of the point with the highest score, after so many trials beyond the grid.
+
+    Args:
+        beyond: who proposes them; None for the cells of a finer grid, in a random order.
+    """
+    chance, sampler = np.random.default_rng(seed), GridFirst(GRID, seed, beyond or "tpe")
+    study = optuna.create_study(direction="maximize", sampler=sampler)
+    finer = iter(chance.permutation(FINER))
+    seen, found, baseline = dict[tuple[float, float], float](), [], surface.at(0, 1) + surface.noise * chance.normal()
+    for number in range(len(FIRST) + max(counts)):
+        if number - len(FIRST) in counts:
+            found.append(surface.at(*max(seen, key=lambda point: seen[point])))
+        if beyond is None and number >= len(FIRST):
+            point = tuple(map(float, next(finer)))
+            seen[point[0], point[1]] = surface.at(*point) + surface.noise * chance.normal()
+            continue
+        trial = study.ask()
+        point = suggest(trial)
+        score = surface.at(*point) + surface.noise * chance.normal()
+        if point[0] == 0:
+            score = baseline
+            if any(alpha == 0 for alpha, _ in seen):
+                trial.set_user_attr("repeats", 0)
+        seen[point] = score
+        study.tell(trial, score)
+    return [*found, surface.at(*max(seen, key=lambda point: seen[point]))]
+
+
+def show_samplers(repeats: int) -> None:
+    """Print the table of the samplers."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    surface, counts = Surface.fitted(published()), (0, 8, 16, 32)
+    alpha, temperature = surface.best()
+    best = surface.at(alpha, temperature)
+    print(
+        f"{repeats} searches each; the surface is best at alpha {alpha:.2f}, T {temperature:.1f} with "
+        f"{100 * best:.2f} %; one training lies {100 * surface.noise:.2f} points around it (residuals of the fit: "
+        f"{100 * surface.residual:.2f})\n"
+    )
+    print("| after the grid's 16 | trials | accuracy of the point chosen, % | regret, points |")
+    print("|---|--:|--:|--:|")
+    for name, beyond in BEYOND.items():
+        found = 100 * np.array([found_beyond(surface, beyond, counts, seed) for seed in range(repeats)])
+        for index, count in enumerate(counts):
+            if count or beyond is None:
+                mean, error = found[:, index].mean(), found[:, index].std(ddof=1) / math.sqrt(repeats)
+                shown = name if count else "nothing"
+                print(f"| {shown} | {count} | {mean:.2f} | {100 * best - mean:.2f} ± {error:.2f} |", flush=True)
+
+
+def show_finalists(searches: int) -> None:
+    """Print the table of what finalists buy."""
+    surface = Surface.fitted(published())
+    points = sorted({run_pair(alpha, temperature) for alpha, temperature in FIRST})
+    truth = 100 * np.array([surface.at(*point) for point in points])
+    print(
+        f"{searches} searches of the grid each; one training lies {100 * surface.noise:.2f} points around the surface; "
+        f"its best three points are {', '.join(f'{value:.2f}' for value in sorted(truth)[:-4:-1])} %\n"
+    )
+    print("| finalists | seeds of each | trainings more | truly best chosen | accuracy, % | regret, points |")
+    print("|--:|--:|--:|--:|--:|--:|")
+    for finalists, seeds in ((0, 1), *itertools.product((2, 3, 4, 6), (2, 3, 5))):
+        chance = np.random.default_rng(0)
+        first = truth + 100 * surface.noise * chance.standard_normal((searches, len(points)))
+        means = first.copy()
+        if finalists:
+            more = truth + 100 * surface.noise / math.sqrt(seeds - 1) * chance.standard_normal(first.shape)
+            stands = first >= np.sort(first)[:, [-finalists]]
+            means = np.where(stands, (first + (seeds - 1) * more) / seeds, -np.inf)
+        chosen = means.argmax(axis=1)
+        regret = truth.max() - truth[chosen]
+        print(
+            f"| {finalists} | {seeds} | {finalists * (seeds - 1)} | {100 * (regret == 0).mean():.0f} % | "
+            f"{truth[chosen].mean():.2f} | {regret.mean():.3f} ± {regret.std() / math.sqrt(searches):.3f} |"
+        )
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """Print the tables that the command line names."""
     parser = argparse.ArgumentParser(
@@ -211,8 +353,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
     commands = parser.add_subparsers(dest="table", required=True)
     marks = commands.add_parser("marks")
     marks.add_argument("--grids", type=int, default=2000, metavar="N")
+    samplers = commands.add_parser("samplers")
+    samplers.add_argument("--repeats", type=int, default=20, metavar="N")
+    finalists = commands.add_parser("finalists")
+    finalists.add_argument("--searches", type=int, default=20_000, metavar="N")
     options = parser.parse_args(arguments)
-    show_marks(options.grids)
+    if options.table == "marks":
+        show_marks(options.grids)
+    elif options.table == "samplers":
+        show_samplers(options.repeats)
+    else:
+        show_finalists(options.searches)
 
 
 if __name__ == "__main__":

@@ -100,7 +100,11 @@ def test_a_study_of_ones_own_killed_and_resumed_ends_with_the_same_numbers(
 
     command = [sys.executable, "-m", "study.run", "--config", "mine.toml", *MACHINE, "--runs-dir", "again"]
     process = subprocess.Popen(
-        command, env={**environment(), "PYTHONPATH": str(ROOT)}, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, text=True
+        command,
+        env={**environment(), "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     complete = optuna.trial.TrialState.COMPLETE
     assert interrupt(process, lambda: count(folder / "again", "pictures", complete) >= 1, signal.SIGKILL)

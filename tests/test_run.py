@@ -279,6 +279,45 @@ def test_what_diverged_is_counted_and_not_trained_again(
         assert "the loss became" in capsys.readouterr().out, "another commit may end otherwise"
 
 
+ONE_POINT = ["--alphas", "0.5", "--temperatures", "4", "--train-images", "64", "--seeds", "1", "--epochs", "1"]
+ONE_POINT += ["--controls"]
+
+
+def test_controls_killed_among_their_learning_rates_are_trained_once_each(runs_dir: Path) -> None:
+    process = subprocess.Popen(
+        command(runs_dir, *ONE_POINT), cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL, text=True
+    )
+    complete = optuna.trial.TrialState.COMPLETE
+    assert interrupt(process, lambda: count(runs_dir, "demo-rates", complete) >= 2, signal.SIGKILL)
+    final = run(runs_dir, *ONE_POINT)
+    assert final.returncode == 0, final.stderr
+    found = results(runs_dir)
+    assert set(found["arms"]) == {"baseline", "best", "shuffled", "smoothing", "rate", "best-rate"}
+    for name, control in (("best", None), ("shuffled", "shuffled"), ("smoothing", "smoothing")):
+        arm = found["arms"][name]
+        assert (arm["alpha"], arm["temperature"], arm["control"], arm["seeds"]) == (0.5, 4, control, [1])
+    # What is not on the images of the search, or with its seed, is another training.
+    assert len({arm["curves"][0][0]["train_loss"] for arm in map(found["arms"].get, CONTROLLED)}) == 4
+    assert 0 < found["arms"]["smoothing"]["smoothing"] < 1
+    for control in ("rate", "best-rate"):
+        tried = {rate["learning_rate"]: rate["value"] for rate in found["rates"] if rate["control"] == control}
+        assert sorted(tried) == [0.015, 0.03, 0.06, 0.12]
+        chosen = found["arms"][control]["learning_rate"]
+        assert tried[chosen] == max(value for value in tried.values() if value is not None)
+    points = points_tried(runs_dir, "demo-rates") + points_tried(runs_dir, "demo-comparison")
+    assert all(points.count(point) == 1 for point in points)
+    assert len(points_tried(runs_dir, "demo-rates")) == 7  # the search tried the best pair with the protocol's rate
+    assert "## Is it the teacher?" in (runs_dir / "demo" / "report.md").read_text()
+
+
+CONTROLLED = ("baseline", "best", "shuffled", "smoothing")
+
+
+def points_tried(runs_dir: Path, study: str) -> list[dict[str, float]]:
+    found = optuna.load_study(study_name=study, storage=sqlite_url(runs_dir / "study.db"))
+    return [trial.params for trial in found.get_trials(deepcopy=False)]
+
+
 def test_another_configuration_of_the_same_name_is_refused(undisturbed: Path) -> None:
     process = run(undisturbed, "--epochs", "3")
     assert process.returncode == 1

@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from reports import original
 from reports.drawing import GREY, Figure, arm_colours, blank
 from reports.results import Arm, Results
-from reports.sections.document import Document
+from reports.sections.document import Document, plain_arms
 from reports.sections.words import arm_label, count, interval, mean_and_deviation, percent, plain, table
 
 
@@ -30,7 +30,7 @@ def _models(document: Document) -> str:
     originals = {"baseline": original.BASELINE, "best": original.DISTILLED}
     teacher = f"Teacher (`{document.teacher['name']}`)"
     rows = [[teacher, percent(original.TEACHER_ACCURACY), percent(document.teacher["test_accuracy"]), "1"]]
-    for name, arm in document.arms.items():
+    for name, arm in document.plain.items():
         there = originals.get(name)
         rows.append(
             [
@@ -48,15 +48,17 @@ def _models(document: Document) -> str:
 
 
 def _runs(document: Document) -> list[str]:
-    accuracy = {name: dict(zip(arm["seeds"], arm["test_accuracy"], strict=True)) for name, arm in document.arms.items()}
+    accuracy = {
+        name: dict(zip(arm["seeds"], arm["test_accuracy"], strict=True)) for name, arm in document.plain.items()
+    }
     gains = dict(zip(document.gain.seeds, document.gain.differences, strict=True)) if document.gain is not None else {}
     rows = []
-    for seed in sorted({seed for arm in document.arms.values() for seed in arm["seeds"]}):
-        row = [str(seed), *(percent(accuracy[name].get(seed)) for name in document.arms)]
+    for seed in sorted({seed for arm in document.plain.values() for seed in arm["seeds"]}):
+        row = [str(seed), *(percent(accuracy[name].get(seed)) for name in document.plain)]
         if document.gain is not None:
             row.append(f"{100 * gains[seed]:+.2f}" if seed in gains else "-")
         rows.append(row)
-    header = ["Seed", *(arm_label(name, arm) for name, arm in document.arms.items())]
+    header = ["Seed", *(arm_label(name, arm) for name, arm in document.plain.items())]
     if document.gain is not None:
         header.append("best - baseline")
     blocks = ["Run by run:", table(header, rows)] if rows else []
@@ -72,7 +74,7 @@ def _runs(document: Document) -> list[str]:
 
 def _differences(document: Document) -> list[str]:
     rows = []
-    for name, arm in document.arms.items():
+    for name, arm in document.plain.items():
         pairs = document.paired_with_baseline(name) if name != "baseline" else None
         if pairs is None:
             continue
@@ -114,7 +116,7 @@ def _what_it_can_show(document: Document) -> list[str]:
 
 def runs_by_arm(results: Results) -> go.Figure | None:
     """Test accuracy of each arm: a line joins the points of one seed, a bar is the mean."""
-    arms = {name: arm for name, arm in results["arms"].items() if arm["test_accuracy"]}
+    arms = {name: arm for name, arm in plain_arms(results).items() if arm["test_accuracy"]}
     if not arms:
         return None
     figure = blank(height=400)

@@ -5,8 +5,16 @@ from collections.abc import Collection
 from reports import original
 from reports.drawing import Figure
 from reports.evidence import Paired, paired
-from reports.results import Results
+from reports.results import Arm, Results
 from reports.standing import Cell, grid_cells
+
+CONTROLS = ("shuffled", "smoothing", "rate", "best-rate")
+"""Arms that stand beside the best pair and the baseline, from which something is taken away."""
+
+
+def plain_arms(results: Results) -> dict[str, Arm]:
+    """The arms without the controls."""
+    return {name: arm for name, arm in results["arms"].items() if name not in CONTROLS and arm["control"] is None}
 
 
 class Document:
@@ -20,6 +28,7 @@ class Document:
         departures: from the original's protocol, in words; none where there is nothing to depart from.
         pruners: those that the trials ran with; that of the configuration before one has begun.
         grid: its cells, each with where it stands.
+        plain: its arms without the controls.
         gain: best arm minus baseline, paired by seed; None where they share no seed.
         undistilled: whether the best arm is alpha = 0, so that no distilled one was trained.
     """
@@ -28,6 +37,7 @@ class Document:
         self.results, self.figure_names = results, figure_names
         self.configuration, self.data, self.arms = results["configuration"], results["data"], results["arms"]
         self.teacher, self.student, self.best = results["teacher"], results["student"], results["best"]
+        self.plain = plain_arms(results)
         self.synthetic, self.original = self.data["synthetic"], original.is_original(results)
         self.departures = original.departures(results) if self.original else []
         self.grid = grid_cells(results)
@@ -36,6 +46,11 @@ class Document:
         self.pruners = {trial["pruner"] for trial in trained} - {None} or {self.configuration["pruner"]}
         self.gain = self.paired_with_baseline("best")
         self.undistilled = "best" in self.arms and self.arms["best"]["alpha"] == 0
+
+    @property
+    def is_searched(self) -> bool:
+        """Whether the search has begun a trial: arms may be compared without one."""
+        return any(cell.standing != "not yet" for cell in self.grid)
 
     def figure(self, figure: Figure) -> list[str]:
         """A figure with its caption; nothing where it is not there."""

@@ -16,6 +16,8 @@ PATTERNS = {"pruned": "/", "failed": "x", "running": "."}
 
 def grid(document: Document) -> list[str]:
     """What the search did, the grid's accuracies, and which of them one seed can tell apart."""
+    if not document.is_searched:
+        return ["## The search", "No search was run: the comparison has the arms that were asked for."]
     return [
         "## The search",
         _summary(document),
@@ -151,7 +153,7 @@ def heatmap(results: Results) -> go.Figure | None:
     Axes are positions with the values as labels: alpha 0 has a row of its own, and rows are evenly high.
     """
     cells = drawn_cells(results)
-    if not cells:
+    if all(trial["state"] == "MISSING" for trial in results["grid"]):
         return None
     alphas, temperatures = results["configuration"]["alphas"], results["configuration"]["temperatures"]
     figure = blank(height=400)

@@ -82,7 +82,8 @@ def trial_label(cell: Trial) -> str:
 
 def arm_label(name: str, arm: Arm) -> str:
     """An arm in words."""
+    rate = f", rate {arm['learning_rate']:.3g}" if arm["control"] == "rate" else ""
     if arm["alpha"] == 0:
-        return f"{name} (no teacher)"
-    point = f"({arm['alpha']:.3g}, {arm['temperature']:.3g})"
+        return f"{name} (no teacher{rate})"
+    point = f"({arm['alpha']:.3g}, {arm['temperature']:.3g}{rate})"
     return name if name.replace(" ", "") == point[1:-1].replace(" ", "") else f"{name} {point}"

@@ -133,6 +133,8 @@ def made_up_results(
             "seeds": len(seeds),
             "final_seeds": list(seeds),
             "pruner": "median",
+            "finalists": 0,
+            "finalist_seeds": 3,
             "alphas": ALPHAS,
             "temperatures": TEMPERATURES,
             "teacher_network": teacher_network,
@@ -181,8 +183,10 @@ def made_up_results(
         "student": {**_network("StudentCNN", 799_652), "test_accuracy": level + gain},
         "grid": grid,
         "tpe": tpe,
+        "finalists": [],
         "best": best_entry,
         "arms": arms,
+        "rates": [],
         "search": {
             "tpe_trials": tpe_trials,
             "epochs_trained": sum(cell["epochs"] for cell in trained),
@@ -238,8 +242,11 @@ def odd_cases() -> dict[str, Results]:
         "own images": own(made_up_results(), 7),
         "own images of many classes": own(made_up_results(), 100),
         "own student": made_up_results("full"),
+        "arms without a search": made_up_results("full"),
+        "the baseline alone, before a teacher": made_up_results("full"),
     }
     cases["own student"]["student"]["name"] = "mynets:TinyNet"
+    cases["with controls"] = with_controls(made_up_results("full"))
     cases["nothing finished"]["arms"] = {}
     cases["nothing finished"]["best"] = None
     for index, cell in enumerate(cases["nothing finished"]["grid"]):
@@ -264,6 +271,14 @@ def odd_cases() -> dict[str, Results]:
     cases["no pruner"]["configuration"]["pruner"] = "none"
     for cell in cases["no pruner"]["grid"]:
         cell["pruner"] = "none"
+    for case in ("arms without a search", "the baseline alone, before a teacher"):
+        without_search(cases[case])
+    arms = cases["arms without a search"]["arms"]
+    arms["0.75,4"] = arms.pop("best")
+    alone = cases["the baseline alone, before a teacher"]
+    del alone["arms"]["best"]
+    alone["student"]["test_accuracy"] = None
+    alone["teacher"].update({"hash": None, "test_accuracy": None, "test_loss": None, "calibration": []})
     return cases
 
 
@@ -276,6 +291,44 @@ def own(results: Results, classes: int) -> Results:
     for arm in results["arms"].values():
         arm["correct_by_class"] = [correct[:classes] for correct in arm["correct_by_class"]]
         arm["images_by_class"] = arm["images_by_class"][:classes]
+    return results
+
+
+def without_search(results: Results) -> None:
+    """Let no trial of the search have begun."""
+    results["best"] = None
+    for cell in results["grid"]:
+        cell.update({"state": "MISSING", "value": None, "epochs": 0, "curve": [], "number": None, "repeats": None})
+        cell.update({"pruner": None, "made_by": None, "seconds": 0.0, "reason": None})
+    results["search"].update({"epochs_trained": 0, "epochs_full": 0, "seconds": 0.0, "started": None, "finished": None})
+
+
+def with_controls(results: Results, gain: float = 0.02) -> Results:
+    """The results with controls that take back 20, 40 and 10 % of the gain."""
+    arms, epochs = results["arms"], results["configuration"]["epochs"]
+    seeds, best = tuple(arms["baseline"]["seeds"]), arms["best"]
+    pair, level = (best["alpha"], best["temperature"]), 0.54
+    arms["shuffled"] = made_up_arm(*pair, seeds, level + 0.8 * gain, epochs)
+    arms["shuffled"]["control"] = "shuffled"
+    arms["smoothing"] = made_up_arm(*pair, seeds, level + 0.6 * gain, epochs)
+    arms["smoothing"].update({"control": "smoothing", "smoothing": 0.31})
+    arms["rate"] = made_up_arm(0.0, 1.0, seeds, level + 0.1 * gain, epochs)
+    arms["rate"].update({"control": "rate", "learning_rate": 0.2})
+    arms["best-rate"] = best
+    for control, where in (("rate", (0.0, 1.0)), ("best-rate", pair)):
+        for rate in (0.05, 0.1, 0.2, 0.4):
+            diverged = control == "rate" and rate == 0.4
+            results["rates"].append(
+                {
+                    "control": control,
+                    "alpha": where[0],
+                    "temperature": where[1],
+                    "learning_rate": rate,
+                    "state": "FAIL" if diverged else "COMPLETE",
+                    "value": None if diverged else level - abs(rate - (0.2 if control == "rate" else 0.1)),
+                    "reason": "the loss became nan in epoch 3" if diverged else None,
+                }
+            )
     return results
 
 
@@ -317,6 +370,9 @@ def made_up_arm(alpha: float, temperature: float, seeds: tuple[int, ...], accura
     return {
         "alpha": alpha,
         "temperature": temperature,
+        "learning_rate": 0.1,
+        "control": None,
+        "smoothing": None,
         "seeds": list(seeds),
         "test_accuracy": test_accuracy,
         "test_loss": [2.4 - accuracy + 0.01 * seed for seed in seeds],

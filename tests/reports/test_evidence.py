@@ -23,10 +23,12 @@ from reports.evidence import (
     paired,
     pool_bins,
     range_constant,
+    replications_confirmed,
     reproduced,
     sample_deviation,
     seed_deviation,
     variance_shares,
+    win_shares,
 )
 from tests import simulations
 from tests.reports.made_up import made_up_results
@@ -257,3 +259,33 @@ def test_only_pruning_saves_epochs() -> None:
     trials += [trial | {"epochs": 0, "repeats": 0}, trial | {"state": "PRUNED", "epochs": 0, "repeats": 1}]
     assert epochs_of(trials, full) == (19, 25)
     assert epochs_of([], full) == (0, 0)
+
+
+def test_shares_of_wins_are_those_of_trainings_drawn_anew() -> None:
+    values = {"a": [0.470, 0.462, 0.466], "b": [0.468, 0.463], "c": [0.455, 0.452, 0.458]}
+    known: Any = [{"values": one} for one in values.values()]
+    shares = win_shares(known)
+    assert sum(shares) == pytest.approx(1)
+    pooled = np.sqrt(sum(np.var(one, ddof=1) * (len(one) - 1) for one in values.values()) / 5)
+    chance = np.random.default_rng(0)
+    drawn = [np.mean(one) + pooled / np.sqrt(len(one)) * chance.standard_normal(100_000) for one in values.values()]
+    assert np.bincount(np.argmax(drawn, axis=0), minlength=3) / 100_000 == pytest.approx(shares, abs=0.006)
+
+
+def test_finalists_whose_seeds_do_not_differ_share_the_win() -> None:
+    known: Any = [{"values": [0.5, 0.5]}, {"values": [0.5, 0.5]}, {"values": [0.4, 0.4]}]
+    assert win_shares(known) == [0.5, 0.5, 0.0]
+
+
+def test_how_often_an_exact_replication_is_confirmed() -> None:
+    # A known truth: with ever more runs on both sides the rule says yes, with a spread beyond a point it does not.
+    assert replications_confirmed((0.005,), 5, 5) == pytest.approx(0.54, abs=0.03)
+    assert replications_confirmed((0.005,), 100, 100) == 1
+    assert replications_confirmed((0.05,), 5, 5) < 0.05
+    assert replications_confirmed((0.005, 0.0046), 5, 5) < replications_confirmed((0.005, 0.0046), 5, 20)
+    chance, confirmed = np.random.default_rng(1), 0
+    for _ in range(1000):
+        ours, theirs = chance.normal(0, 0.005, 5), chance.normal(0, 0.005, 5)
+        low, high = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
+        confirmed += low >= -0.01 and high <= 0.01
+    assert confirmed / 1000 == pytest.approx(replications_confirmed((0.005,), 5, 5), abs=0.05)

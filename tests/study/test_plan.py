@@ -86,5 +86,5 @@ def test_no_more_workers_help_than_there_are_cores_and_trainings(
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1})
     images = Images(hash="", every=110, train=100, validation=10, classes=4, channels=3, size=32)
     student, teacher = images.architecture("StudentCNN"), images.architecture("resnet8")
-    left = Work(trainings, trainings, 0, 0, 0, images, student, teacher)
+    left = Work(trainings, trainings, 0, 0, 0, 0, images, student, teacher)
     assert at_once(workers, left, CPU) == expected

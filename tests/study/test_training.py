@@ -22,7 +22,7 @@ from storage.configuration import Recipe
 from study import training as training_module
 from study.loss import distillation_loss
 from study.step import TrainingStep
-from study.teacher_logits import TeacherLogits
+from study.teacher_logits import SmoothLabels, TeacherLogits
 from study.training import DivergedError, Epoch, Training, is_out_of_memory
 
 STEPS = Recipe(epochs=3, batch_size=20, learning_rate=0.05, step_epochs=(1, 2), step_factor=0.2)
@@ -130,11 +130,28 @@ def test_the_same_arguments_give_the_same_curve_and_weights(make: MakeTraining, 
 
 @pytest.mark.parametrize(
     "other",
-    [{"seed": 1}, {"alpha": 0.5}, {"train": TRAIN[:-1]}, {"draws": Draws(200, 3)}],
-    ids=["seed", "alpha", "images", "draws"],
+    [{"seed": 1}, {"alpha": 0.5}, {"train": TRAIN[:-1]}, {"draws": Draws(200, 3)}, {"rate_factor": 0.5}],
+    ids=["seed", "alpha", "images", "draws", "rate"],
 )
 def test_other_arguments_give_other_weights(make: MakeTraining, other: dict[str, object]) -> None:
     assert finish(make(**other))[1] != finish(make())[1]
+
+
+@pytest.mark.parametrize("recipe", [STEPS, ONE_CYCLE], ids=["steps", "one-cycle"])
+def test_a_rate_factor_is_another_learning_rate_of_the_recipe(make: MakeTraining, recipe: Recipe) -> None:
+    faster = replace(recipe, learning_rate=2 * recipe.learning_rate)
+    assert finish(make(recipe, rate_factor=2.0)) == finish(make(faster))
+
+
+@pytest.mark.parametrize("control", ["rate", "smoothing"])
+def test_a_control_does_not_go_on_from_the_checkpoint_of_a_plain_training(
+    make: MakeTraining, tiny_bank: ImageBank, control: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(training_module, "SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    smooth = SmoothLabels(tiny_bank.labels, 8, 0.3, 4.0, torch.device("cpu"))
+    arguments: dict[str, Any] = {"rate_factor": 2.0} if control == "rate" else {"logits": smooth, "alpha": 0.5}
+    list(islice(make(alpha=arguments.get("alpha", 0.0)).epochs(), 1))
+    assert make(**arguments).curve == []
 
 
 def test_it_learns(make: MakeTraining) -> None:

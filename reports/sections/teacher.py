@@ -1,0 +1,200 @@
+"""Is it the teacher? What is left of the gain when what the teacher knows is taken away."""
+
+from collections.abc import Iterator
+
+import plotly.graph_objects as go
+
+from reports.drawing import GREY, Figure, arm_colours, blank
+from reports.evidence import Paired, paired
+from reports.results import Results
+from reports.sections.document import CONTROLS, Document
+from reports.sections.words import arm_label, interval, mean, percent, points, table
+
+# What is taken from the first arm in the second, in the words of the verdict and of the table.
+TAKEN_AWAY = (
+    ("best", "shuffled", "the teacher's logits shuffled within each class", "knowledge of the single image"),
+    ("best", "smoothing", "label smoothing as sure as the teacher", "the teacher"),
+    ("best-rate", "rate", "the baseline with each side's best learning rate", "a step of untuned size, from both"),
+)
+
+
+def teacher(document: Document) -> list[str]:
+    """The controls beside the arms; nothing where neither they nor the likeness to the teacher are known."""
+    arms = document.arms
+    has_controls = any(name in arms for name in CONTROLS)
+    if not has_controls and not any(share is not None for arm in arms.values() for share in arm["agreement"]):
+        return []
+    blocks = ["## Is it the teacher?"]
+    if has_controls:
+        blocks += [_explanation(document), *_gains(document), *document.figure(GAINS)]
+        blocks += [*_left(document), *_runs(document), *_rates(document)]
+    else:
+        blocks.append("No controls were run; `--controls` adds them, over the same seeds at the best pair.")
+    return [*blocks, *_likeness(document)]
+
+
+def verdict_on_teacher(document: Document) -> str | None:
+    """What is left of the gain, in a sentence; None where no control shares a seed."""
+    found = [(words, pairs) for _, _, words, _, pairs in _pairs(document)]
+    if not found or document.undistilled:
+        return None
+    left = []
+    for words, pairs in found:
+        known = pairs.estimate
+        left.append(f"{points(pairs.mean)} over {words}" + ("" if known is None else f" ({interval(known)})"))
+    return f"Against the controls the gain is {_listed(left)}; {_conclusion(found)}."
+
+
+def _conclusion(found: list[tuple[str, Paired]]) -> str:
+    estimates = [(words, pairs.estimate) for words, pairs in found]
+    if any(known is None for _, known in estimates):
+        return "one seed gives no interval"
+    unclear = [words for words, known in estimates if known is not None and known.interval[0] <= 0]
+    if not unclear:
+        return "each is clear of zero" if len(found) > 1 else "that is clear of zero"
+    return f"the data do not tell the gain over {_listed(unclear)} from zero"
+
+
+def _listed(words: list[str]) -> str:
+    return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
+
+
+def _pairs(document: Document) -> Iterator[tuple[str, str, str, str, Paired]]:
+    """``TAKEN_AWAY`` with its paired differences, where a seed is shared."""
+    for first, second, words, taken in TAKEN_AWAY:
+        if first in document.arms and second in document.arms:
+            pairs = paired(document.arms[first], document.arms[second])
+            if pairs.seeds:
+                yield first, second, words, taken, pairs
+
+
+def _explanation(document: Document) -> str:
+    arms = document.arms
+    strength = arms["smoothing"]["smoothing"] if "smoothing" in arms else None
+    words = {
+        "shuffled": "*shuffled*: each image gets the teacher's logits of another image of its class, the same one in "
+        "every epoch, in the view in which that one is shown then: what the teacher knows of the class stays, what it "
+        "knows of the image goes",
+        "smoothing": "*smoothing*: no teacher, but label smoothing "
+        + (f"of strength {strength:.3g}, " if strength is not None else "")
+        + "as sure of its label as the softened teacher is on average (Yuan et al. 2020, arXiv 1909.11723)",
+        "rate": "*rate* and *best-rate*: the baseline and the best pair, each with its own best of four learning "
+        "rates, chosen on validation images with the search seed",
+    }
+    shown = [text for name, text in words.items() if name in arms or (name == "rate" and "best-rate" in arms)]
+    return f"Controls over the same seeds. {'; '.join(shown)}."
+
+
+def _gains(document: Document) -> list[str]:
+    rows = [
+        (arm_label(name, document.arms[name]), *_difference(pairs))
+        for name in ("best", *CONTROLS)
+        if (pairs := document.paired_with_baseline(name)) is not None
+    ]
+    return [table(["Arm", "Gain over the baseline, points", "95 % t interval", "Better in"], rows)] if rows else []
+
+
+def _left(document: Document) -> list[str]:
+    rows = [(taken, f"{first} - {second}", *_difference(pairs)) for first, second, _, taken, pairs in _pairs(document)]
+    if not rows:
+        return []
+    return [
+        "What is left of the gain when it is taken away:",
+        table(["Taken away", "Difference", "Points", "95 % t interval", "Better in"], rows),
+    ]
+
+
+def _difference(pairs: Paired) -> tuple[str, str, str]:
+    known = pairs.estimate
+    return (
+        f"{100 * pairs.mean:+.2f}",
+        "none from one seed" if known is None else interval(known),
+        f"{pairs.wins} of {len(pairs.seeds)}" + (f", {pairs.ties} equal" if pairs.ties else ""),
+    )
+
+
+def _runs(document: Document) -> list[str]:
+    arms = {name: arm for name, arm in document.arms.items() if name in CONTROLS}
+    accuracy = {name: dict(zip(arm["seeds"], arm["test_accuracy"], strict=True)) for name, arm in arms.items()}
+    seeds = sorted({seed for arm in arms.values() for seed in arm["seeds"]})
+    rows = [[str(seed), *(percent(accuracy[name].get(seed)) for name in arms)] for seed in seeds]
+    header = ["Seed", *(arm_label(name, arm) for name, arm in arms.items())]
+    return ["Test accuracy, run by run:", table(header, rows)] if rows else []
+
+
+def _rates(document: Document) -> list[str]:
+    tried = document.results["rates"]
+    if not tried:
+        return []
+    names = {"rate": "baseline", "best-rate": "best"}
+    rates = sorted({rate["learning_rate"] for rate in tried})
+    rows = []
+    for control in dict.fromkeys(rate["control"] for rate in tried):
+        cells = {rate["learning_rate"]: rate for rate in tried if rate["control"] == control}
+        words = [
+            "-" if (cell := cells.get(rate)) is None
+            else percent(cell["value"]) if cell["value"] is not None
+            else cell["reason"] or cell["state"].lower()
+            for rate in rates
+        ]  # fmt: skip
+        rows.append([names[control], *words])
+    return [
+        "Validation accuracy by learning rate, one seed:",
+        table(["Arm", *(f"{rate:.3g}" for rate in rates)], rows),
+    ]
+
+
+def _likeness(document: Document) -> list[str]:
+    rows = []
+    for name, arm in document.arms.items():
+        agreement = [share for share in arm["agreement"] if share is not None]
+        divergence = [by_temperature for by_temperature in arm["divergence"] if by_temperature is not None]
+        rows.append(
+            (
+                arm_label(name, arm),
+                mean([100 * share for share in agreement], "{:.2f} %"),
+                mean([each["1"] for each in divergence], "{:.4f}"),
+                mean([each["4"] for each in divergence], "{:.4f}"),
+                mean([100 * error for error in arm["calibration_error"]], "{:.2f} %"),
+            )
+        )
+    return [
+        "How like the teacher each arm is on the test images, and how well it knows how sure to be:",
+        table(["Arm", "Same class as the teacher", "KL at T = 1", "KL at T = 4", "Calibration error"], rows),
+        "Means over seeds; KL(teacher, student) in nats, averaged over images.",
+    ]
+
+
+def gains_by_arm(results: Results) -> go.Figure | None:
+    """Gain over the baseline of the best arm and of each control, with its 95% t interval."""
+    arms = results["arms"]
+    if not any(name in arms for name in CONTROLS) or "baseline" not in arms:
+        return None
+    shown = {name: paired(arms[name], arms["baseline"]) for name in reversed(("best", *CONTROLS)) if name in arms}
+    shown = {name: pairs for name, pairs in shown.items() if pairs.seeds}
+    if not shown:
+        return None
+    colours, estimates = arm_colours(arms), [pairs.estimate for pairs in shown.values()]
+    figure = blank(height=110 + 40 * len(shown))
+    figure.add_scatter(
+        x=[100 * pairs.mean for pairs in shown.values()],
+        y=[arm_label(name, arms[name]).replace(" (", "<br>(") for name in shown],
+        mode="markers",
+        marker={"color": [colours[name] for name in shown], "size": 10},
+        error_x={"array": [0 if known is None else 100 * known.half_width for known in estimates],
+                 "color": GREY, "thickness": 1.5, "width": 4},
+        hovertemplate="%{y}: %{x:+.2f} points<extra></extra>",
+    )  # fmt: skip
+    figure.add_vline(x=0, line={"color": GREY, "width": 1})
+    figure.update_xaxes(title_text="gain over the baseline, points")
+    figure.update_yaxes(type="category", dtick=1)
+    return figure
+
+
+GAINS = Figure(
+    name="controls",
+    caption="Gain in test accuracy over the baseline, of the best pair and of the controls, with 95 % t intervals of "
+    "the paired differences.",
+    draw=gains_by_arm,
+    panel="Gain of the best pair and of the controls",
+)

@@ -1,0 +1,81 @@
+"""The section that asks whether it is the teacher says what the controls show, and no more."""
+
+import re
+
+import pytest
+
+from reports.markdown import render
+from reports.sections.document import Document
+from reports.sections.teacher import teacher, verdict_on_teacher
+from tests.reports.made_up import drop_run, made_up_results, odd_cases, with_controls
+
+
+def section(text: str) -> str:
+    return text.split("## Is it the teacher?")[1].split("\n### ")[0]
+
+
+def test_every_control_stands_beside_the_baseline_and_against_the_best() -> None:
+    text = section(render(odd_cases()["with controls"]))
+    for label in ("best (0.75, 4)", "shuffled (0.75, 4)", "smoothing (0.75, 4)", "rate (no teacher, rate 0.2)"):
+        assert len(re.findall(rf"\| {re.escape(label)} ", text)) >= 2
+    left = {line.split("|")[2].strip(): float(line.split("|")[3]) for line in text.splitlines() if " - " in line}
+    arms = odd_cases()["with controls"]["arms"]
+    assert left.keys() == {"best - shuffled", "best - smoothing", "best-rate - rate"}
+    for difference, shown in left.items():
+        first, second = (arms[name]["test_accuracy"] for name in difference.split(" - "))
+        assert shown == pytest.approx(100 * sum(a - b for a, b in zip(first, second, strict=True)) / 5, abs=0.005)
+    assert "of strength 0.31" in text
+    assert "the loss became nan in epoch 3" in text
+
+
+def test_controls_are_not_among_the_arms_of_the_comparison() -> None:
+    text = render(odd_cases()["with controls"])
+    comparison = text.split("## The comparison")[1].split("## Is it the teacher?")[0]
+    assert "shuffled" not in comparison
+    assert "best-rate" not in comparison
+
+
+def test_agreement_divergence_and_calibration_are_there_for_every_arm() -> None:
+    results = odd_cases()["with controls"]
+    table = section(render(results)).split("How like the teacher")[1]
+    assert len([line for line in table.splitlines() if "%" in line]) == len(results["arms"])
+    baseline = next(line for line in table.splitlines() if line.startswith("| baseline"))
+    assert [cell.strip() for cell in baseline.split("|")[2:5]] == ["50.00 %", "1.2000", "0.3000"]
+
+
+def test_the_section_is_left_out_where_nothing_is_known() -> None:
+    results = made_up_results()
+    for arm in results["arms"].values():
+        arm["agreement"] = [None] * len(arm["seeds"])
+    assert teacher(Document(results, ())) == []
+    assert "No controls were run" in section(render(made_up_results()))
+
+
+def verdict(gain: float) -> str:
+    return verdict_on_teacher(Document(with_controls(made_up_results("full", gain=gain), gain), ())) or ""
+
+
+def test_the_verdict_says_what_is_left_of_the_gain() -> None:
+    assert verdict_on_teacher(Document(made_up_results("full"), ())) is None
+    text = verdict(0.1)
+    assert text.endswith("; each is clear of zero.")
+    assert text in render(with_controls(made_up_results("full", gain=0.1), 0.1)).split("## The original")[0]
+    little = verdict(0.0)
+    assert "the data do not tell the gain over" in little
+    assert "the teacher's logits shuffled within each class" in little.split(";")[1]
+
+
+def test_a_gain_over_a_control_that_is_a_loss_is_not_clear_of_zero() -> None:
+    assert verdict(-0.1).endswith("with each side's best learning rate from zero.")
+
+
+def test_one_seed_and_missing_seeds_are_said() -> None:
+    one = with_controls(made_up_results("full", seeds=(1,)))
+    assert "one seed gives no interval" in (verdict_on_teacher(Document(one, ())) or "")
+    some = with_controls(made_up_results("full"))
+    for _ in range(5):
+        drop_run(some["arms"]["shuffled"], 0)
+    text = verdict_on_teacher(Document(some, ())) or ""
+    assert "shuffled" not in text
+    assert "label smoothing" in text
+    assert "best - shuffled" not in section(render(some))
