@@ -4,6 +4,7 @@ from data.cifar100 import load_cifar100
 from data.draws import Draws
 from data.image_set import DataError, ImageSet
 from data.load import load_images
+from data.own_images import load_own_images
 from data.split import Split, split
 from data.stream import stream
 from data.synthetic import load_synthetic
@@ -19,6 +20,7 @@ __all__ = [
     "Split",
     "load_cifar100",
     "load_images",
+    "load_own_images",
     "load_synthetic",
     "split",
     "stream",

@@ -2,7 +2,9 @@
 
 import stat
 import warnings
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +16,7 @@ from data.image_set import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
 NAMED = 5
+T = TypeVar("T")
 # Pillow's words for how a pixel is stored, in ours.
 MODES = {"1": "black and white", "L": "grey", "LA": "grey", "I;16": "grey", "P": "palette", "RGBA": "transparent"}
 
@@ -74,20 +77,32 @@ def not_in_colour(root: Path) -> list[str]:
 
 
 def _read(path: Path, size: int) -> NDArray[np.uint8]:
+    def pixels(image: Image.Image) -> NDArray[np.uint8]:
+        # Its pixels are not read before: a header may promise 60000 x 60000 of them.
+        if image.size != (size, size):
+            width, height = image.size
+            raise DataError(f"{path}: {width} x {height} pixels where {size} x {size} are expected")
+        return np.asarray(image.convert("RGB"))
+
+    return use_image(path, pixels)
+
+
+def use_image(path: Path, use: Callable[[Image.Image], T]) -> T:
+    """What ``use`` makes of an opened image file.
+
+    Raises:
+        DataError: where it cannot be read, with the reason.
+    """
     try:
         # Opening a pipe would wait for whoever writes to it.
         if not stat.S_ISREG(path.stat().st_mode):
             raise DataError(f"{path}: no regular file")
         with warnings.catch_warnings(action="ignore"), Image.open(path) as image:
-            # Its pixels are not read before: a header may promise 60000 x 60000 of them.
-            if image.size != (size, size):
-                width, height = image.size
-                raise DataError(f"{path}: {width} x {height} pixels where {size} x {size} are expected")
-            return np.asarray(image.convert("RGB"))
+            return use(image)
     except DataError:
         raise
     except Image.DecompressionBombError:
-        raise DataError(f"{path}: far more than {size} x {size} pixels") from None
+        raise DataError(f"{path}: far too many pixels") from None
     except FileNotFoundError:
         raise DataError(f"{path}: a link to nowhere") from None
     except PermissionError:

@@ -11,7 +11,7 @@ from storage.errors import PlainError
 
 
 class DataError(PlainError):
-    """The images asked for are not there or are not what they should be; the message is one line."""
+    """The images asked for are not there or are not what they should be; the message has a line for each reason."""
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class ImageSet:
 
     Attributes:
         name: what reports call the data set.
-        train_images, test_images: uint8 of shape (images, 3, 32, 32), red, green, blue.
+        train_images, test_images: uint8 of shape (images, channels, size, size); three channels are red, green, blue.
         train_labels, test_labels: int64 of shape (images,), an index into ``classes``.
         classes: class names by label.
         groups: name of the group of alike classes, by label.
@@ -46,10 +46,14 @@ class ImageSet:
 
     @cached_property
     def channel_statistics(self) -> tuple[Tensor, Tensor]:
-        """Mean and standard deviation of each channel over all training images, float32 of shape (3,), scale 0 to 1."""
+        """Mean and standard deviation of each channel over all training images.
+
+        Both float32 of shape (channels,), on the scale 0 to 1.
+        """
         values = torch.arange(256, dtype=torch.float64) / 255
-        mean, deviation = torch.empty(3), torch.empty(3)
-        for channel in range(3):
+        channels = self.train_images.shape[1]
+        mean, deviation = torch.empty(channels), torch.empty(channels)
+        for channel in range(channels):
             counts = self.train_images[:, channel].flatten().bincount(minlength=256).double()
             share = counts / counts.sum()
             centre = (share * values).sum()

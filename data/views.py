@@ -5,7 +5,6 @@ from torch import Tensor
 
 from data.image_set import ImageSet
 
-SIZE = 32
 PADDING = 4
 OFFSETS = 2 * PADDING + 1
 VIEWS = OFFSETS * OFFSETS * 2
@@ -19,23 +18,24 @@ class ImageBank:
     padded by 4 black pixels, mirrored where ``v >= 81``. View 40 is the image itself.
 
     Args:
-        images: uint8 of shape (images, 3, 32, 32).
+        images: uint8 of shape (images, channels, size, size).
         labels: int64 of shape (images,).
-        mean, deviation: float32 of shape (3,), on the scale 0 to 1.
+        mean, deviation: float32 of shape (channels,), on the scale 0 to 1.
         device: where the images live and the views are made.
     """
 
     def __init__(self, images: Tensor, labels: Tensor, mean: Tensor, deviation: Tensor, device: torch.device) -> None:
         # Channels last and padded once: a view is then rows of bytes that lie together, and the result is already in
         # the memory format in which the convolutions are fastest.
-        padded = images.new_zeros(len(images), SIZE + 2 * PADDING, SIZE + 2 * PADDING, 3)
+        count, channels, size, _ = images.shape
+        padded = images.new_zeros(count, size + 2 * PADDING, size + 2 * PADDING, channels)
         padded[:, PADDING:-PADDING, PADDING:-PADDING] = images.permute(0, 2, 3, 1)
-        # Of shape (images, 9, 9, 32, 32, 3): every crop of every image, without a copy.
-        self._crops = padded.to(device).unfold(1, SIZE, 1).unfold(2, SIZE, 1).permute(0, 1, 2, 4, 5, 3)
+        # Of shape (images, 9, 9, size, size, channels): every crop of every image, without a copy.
+        self._crops = padded.to(device).unfold(1, size, 1).unfold(2, size, 1).permute(0, 1, 2, 4, 5, 3)
         self.labels = labels.to(device)
         # Repeated for every pixel: an operation on whole images is several times faster than one on triples.
         self._mean, self._deviation = (
-            statistic.to(device).expand(SIZE, SIZE, 3).contiguous() for statistic in (mean, deviation)
+            statistic.to(device).expand(size, size, channels).contiguous() for statistic in (mean, deviation)
         )
 
     @classmethod
@@ -62,8 +62,8 @@ class ImageBank:
             indices, views: int64 of shape (batch,), on the bank's device.
 
         Returns:
-            float32 of shape (batch, 3, 32, 32), in channels-last memory format; bit for bit what torchvision's crop,
-            flip, ``ToTensor`` and ``Normalize`` give.
+            float32 of shape (batch, channels, size, size), in channels-last memory format; bit for bit what
+            torchvision's crop, flip, ``ToTensor`` and ``Normalize`` give.
         """
         offsets = views % (OFFSETS * OFFSETS)
         crops = self._crops[indices, offsets // OFFSETS, offsets % OFFSETS]

@@ -1,21 +1,28 @@
 """The student, the teacher family, their checkpoints and what they cost."""
 
+from models.architecture import Architecture, NetworkError, is_own
 from models.checkpoint import CheckpointError, load_checkpoint, round_to_half, save_checkpoint, weights_hash
 from models.cost import count_parameters
+from models.network_check import check_network, check_training
 from models.resnet import build, fold_batch_norm
 from models.student import StudentCNN
 from models.teacher_card import Teacher, TeacherCard, find_teacher, find_teachers, stored_teachers, teachers_folder
 
 __all__ = [
+    "Architecture",
     "CheckpointError",
+    "NetworkError",
     "StudentCNN",
     "Teacher",
     "TeacherCard",
     "build",
+    "check_network",
+    "check_training",
     "count_parameters",
     "find_teacher",
     "find_teachers",
     "fold_batch_norm",
+    "is_own",
     "load_checkpoint",
     "round_to_half",
     "save_checkpoint",

@@ -7,6 +7,7 @@ import hashlib
 import pickle
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,7 +23,7 @@ class CheckpointError(PlainError):
 
 
 def load_checkpoint(network: nn.Module, path: Path, name: str) -> None:
-    """Load the weights of a SimKD checkpoint, or of a bare state dict, into ``network``.
+    """Load the weights of a SimKD checkpoint, a bare state dict, or a ``.safetensors`` file into ``network``.
 
     Nothing in the file is executed: it is read with ``weights_only=True``. Weights that were saved from
     ``nn.DataParallel`` may keep its ``module.`` before every name.
@@ -38,9 +39,11 @@ def load_checkpoint(network: nn.Module, path: Path, name: str) -> None:
     """
     try:
         with warnings.catch_warnings(action="ignore"):  # torch's, of forms that are refused below
-            content = torch.load(path, map_location="cpu", weights_only=True)
+            content = _safetensors(path) if path.suffix == ".safetensors" else _pickled(path)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file; give the path of a {name} checkpoint") from None
+    except CheckpointError:
+        raise
     except pickle.UnpicklingError:
         raise CheckpointError(f"{path}: refused, it holds more than plain weights or is no checkpoint at all") from None
     except Exception as error:  # what torch raises depends on which bytes are wrong
@@ -55,6 +58,20 @@ def load_checkpoint(network: nn.Module, path: Path, name: str) -> None:
     if misfit is not None:
         raise CheckpointError(f"{path}: {misfit}")
     network.load_state_dict(weights)
+
+
+def _pickled(path: Path) -> Any:
+    return torch.load(path, map_location="cpu", weights_only=True)
+
+
+def _safetensors(path: Path) -> Any:
+    try:
+        from safetensors.torch import load_file  # an optional package
+    except ImportError:
+        raise CheckpointError(
+            f"{path}: the package safetensors reads it and is not there; pip install safetensors"
+        ) from None
+    return load_file(path)
 
 
 def _first_misfit(weights: dict[str, Tensor], expected: dict[str, Tensor], name: str) -> str | None:

@@ -20,7 +20,7 @@ class Cost:
 
     Attributes:
         parameters: trained values; running statistics are not counted.
-        multiply_adds: of one 32 x 32 image, in convolutions and matrix products.
+        multiply_adds: of one image, in convolutions and matrix products.
         bytes: of all weights and buffers in float32.
         latency_seconds: median time of one prediction, by batch size.
         peak_memory_bytes: most memory that a prediction holds beside weights and input, by batch size, as
@@ -39,15 +39,19 @@ def count_parameters(network: nn.Module) -> int:
     return sum(parameter.numel() for parameter in network.parameters())
 
 
-def measure_cost(network: nn.Module, device: torch.device) -> Cost:
-    """Measure a network in evaluation mode on ``device``, in channels-last float32; takes seconds."""
+def measure_cost(network: nn.Module, device: torch.device, channels: int = 3, image_size: int = 32) -> Cost:
+    """Measure a network in evaluation mode on ``device``, in channels-last float32; takes seconds.
+
+    Args:
+        channels, image_size: of the images that it predicts.
+    """
     # Imported here: it imports triton, which only a new study has to wait for.
     from torch.utils.flop_counter import FlopCounterMode
 
     network = network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     images = {
-        size: torch.zeros(size, 3, 32, 32, device=device).to(memory_format=torch.channels_last)
-        for size in LATENCY_BATCHES
+        batch: torch.zeros(batch, channels, image_size, image_size, device=device).to(memory_format=torch.channels_last)
+        for batch in LATENCY_BATCHES
     }
     with torch.inference_mode():
         with FlopCounterMode(display=False) as counter:

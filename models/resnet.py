@@ -40,13 +40,14 @@ class ResNet(nn.Module):
         depth: number of layers.
         channels: of the stem and of the three stages.
         num_classes: how many logits ``forward`` gives.
+        in_channels: of the images.
     """
 
-    def __init__(self, depth: int, channels: tuple[int, int, int, int], num_classes: int) -> None:
+    def __init__(self, depth: int, channels: tuple[int, int, int, int], num_classes: int, in_channels: int = 3) -> None:
         super().__init__()
         blocks = (depth - 2) // 6
         stem, first, second, third = channels
-        self.conv1 = nn.Conv2d(3, stem, 3, padding=1, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, stem, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
         self.layer1 = _stage(stem, first, blocks, stride=1)
         self.layer2 = _stage(first, second, blocks, stride=2)
@@ -57,7 +58,7 @@ class ResNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits, float32 of shape (batch, num_classes), of normalised images of shape (batch, 3, 32, 32)."""
+        """Logits, float32 of shape (batch, num_classes), of normalised images (batch, channels, size, size)."""
         hidden = torch.relu_(self.bn1(self.conv1(images)))
         hidden = self.layer3(self.layer2(self.layer1(hidden)))
         logits: Tensor = self.fc(hidden.mean(dim=(2, 3)))
@@ -69,12 +70,13 @@ def _stage(channels_in: int, channels: int, blocks: int, stride: int) -> nn.Sequ
     return nn.Sequential(first, *(BasicBlock(channels, channels, 1) for _ in range(blocks - 1)))
 
 
-def build(name: str, num_classes: int = 100) -> ResNet:
+def build(name: str, num_classes: int = 100, in_channels: int = 3) -> ResNet:
     """The network called ``name``, with fresh weights from torch's global generator.
 
     Args:
         name: ``resnet`` with a depth of 6 n + 2 and, if wider, ``x2`` or ``x4``: ``resnet20``, ``resnet32x4``, ...
         num_classes: how many logits it gives.
+        in_channels: of the images, which may be of any size.
 
     Raises:
         ValueError: for a name that is none of the family.
@@ -85,15 +87,18 @@ def build(name: str, num_classes: int = 100) -> ResNet:
         raise ValueError(
             f"unknown network {name!r}: give resnet8, resnet14, resnet20, ... (6 n + 2), alone or with x2 or x4"
         )
-    return ResNet(depth, CHANNELS[match[2]], num_classes)
+    return ResNet(depth, CHANNELS[match[2]], num_classes, in_channels)
 
 
 def fold_batch_norm(network: nn.Module) -> nn.Module:
     """A copy in which every batch norm is part of the convolution before it: the same function but for rounding.
 
     Args:
-        network: in evaluation mode; left as it is.
+        network: in evaluation mode; left as it is. One that is not of this family is given back: not every network can
+            be traced.
     """
+    if not isinstance(network, ResNet):
+        return network
     from torch.fx.experimental.optimization import fuse  # Here, since only who asks a teacher has to wait for it.
 
     folded: nn.Module = fuse(network)

@@ -9,18 +9,19 @@ class StudentCNN(nn.Module):
 
     Args:
         num_classes: how many logits ``forward`` gives.
+        in_channels, image_size: of the images.
     """
 
-    def __init__(self, num_classes: int = 100) -> None:
+    def __init__(self, num_classes: int = 100, in_channels: int = 3, image_size: int = 32) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(3, 32, kernel_size=5, padding=2)
+        self.conv1 = nn.Conv2d(in_channels, 32, kernel_size=5, padding=2)
         self.conv2 = nn.Conv2d(32, 64, kernel_size=3, padding=1)
         self.conv3 = nn.Conv2d(64, 128, kernel_size=3, padding=1)
         self.conv4 = nn.Conv2d(128, 256, kernel_size=3, padding=1)
-        self.fc = nn.Linear(256 * 4 * 4, num_classes)
+        self.fc = nn.Linear(256 * (image_size // 8) ** 2, num_classes)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits, float32 of shape (batch, num_classes), of normalised images of shape (batch, 3, 32, 32)."""
+        """Logits, float32 of shape (batch, num_classes), of normalised images (batch, channels, size, size)."""
         # Both are monotonic, so pooling first gives the same as ReLU first, with a quarter of the work for ReLU.
         hidden = F.relu(F.max_pool2d(self.conv1(images), 2))
         hidden = F.relu(F.max_pool2d(self.conv2(hidden), 2))

@@ -8,8 +8,8 @@ from typing import Any, NotRequired, TypedDict, cast
 import torch
 from torch import nn
 
+from models.architecture import Architecture, file_name, source_of
 from models.checkpoint import CheckpointError, load_checkpoint, weights_hash
-from models.resnet import build
 
 SHIPPED = Path(__file__).parent / "teachers"
 
@@ -36,7 +36,11 @@ class Origin(TypedDict):
 
 
 class TeacherCard(Origin):
-    """What is known of a teacher; ``test_loss`` in nats, the others as ``study.evaluation.Scores`` has them."""
+    """What is known of a teacher; ``test_loss`` in nats, the others as ``study.evaluation.Scores`` has them.
+
+    ``channels`` and ``image_size`` are of the images, 3 and 32 where absent; ``source`` is that of ``Architecture``,
+    empty where absent.
+    """
 
     network: str
     parameters: int
@@ -51,6 +55,9 @@ class TeacherCard(Origin):
     versions: dict[str, str]
     hardware: dict[str, str | int]
     date: str
+    channels: NotRequired[int]
+    image_size: NotRequired[int]
+    source: NotRequired[str]
 
 
 # What is used, beside being shown; a card without one of them is damaged.
@@ -77,6 +84,12 @@ class Teacher:
         return self.card["test_accuracy"]
 
     @property
+    def architecture(self) -> Architecture:
+        """The network without its weights."""
+        card = self.card
+        return Architecture(self.network, card["classes"], card.get("channels", 3), card.get("image_size", 32))
+
+    @property
     def origin(self) -> str:
         """Where it comes from, in words."""
         epochs = self.card.get("epochs")
@@ -88,7 +101,7 @@ class Teacher:
         Raises:
             CheckpointError: where the weights are not those of the card.
         """
-        network = build(self.network, self.card["classes"])
+        network = self.architecture.build()
         if not self.path.exists():
             raise CheckpointError(f"{self.path}: not there, only its card is; bring it back or {self._how_to_mend}")
         load_checkpoint(network, self.path, self.network)
@@ -104,13 +117,21 @@ class Teacher:
 def stored_teachers(cache: Path, data_hash: str, network: str) -> list[Teacher]:
     """All stored teachers of that network and data, those of the cache before those of the repository.
 
+    Those of a network of one's own whose source is another one now are not among them.
+
     Raises:
         CheckpointError: where a card is damaged.
+        NetworkError: where a network of one's own cannot be imported.
     """
     folders = (teachers_folder(cache, data_hash), SHIPPED)
-    cards = [card for folder in folders for card in sorted(folder.glob(f"{network}-*.json"))]
+    cards = [card for folder in folders for card in sorted(folder.glob(f"{file_name(network)}-*.json"))]
     teachers = [Teacher(card.with_suffix(".pth"), read_card(card)) for card in cards]
-    return [teacher for teacher in teachers if (teacher.card["data_hash"], teacher.network) == (data_hash, network)]
+    wanted = (data_hash, network, source_of(network))
+    return [
+        teacher
+        for teacher in teachers
+        if (teacher.card["data_hash"], teacher.network, teacher.card.get("source", "")) == wanted
+    ]
 
 
 def find_teachers(cache: Path, data_hash: str, network: str) -> list[Teacher]:

@@ -12,6 +12,7 @@ from reports.results import Results
 TEACHER_NETWORK = "resnet32x4"  # 1.4.1
 TEACHER_PARAMETERS = 7_433_860  # 1.4.1
 TEACHER_ACCURACY = 0.7833  # table 2
+STUDENT_NETWORK = "StudentCNN"  # 1.4.2
 STUDENT_PARAMETERS = 799_652  # 1.4.2
 BEST_POINT_SECTION_2 = (0.25, 4.0)  # 2.4, point 7: "KL divergence weight"
 BEST_POINT_SECTION_3 = (0.75, 4.0)  # 3.2: "alpha"
@@ -58,6 +59,20 @@ def is_original_data(results: Results) -> bool:
     return results["configuration"]["dataset"] == "cifar100" and not results["data"]["synthetic"]
 
 
+def is_original(results: Results) -> bool:
+    """Whether images and student are the original's, and the teacher is of the family of its teacher.
+
+    Nothing of another study can be held against the original, whatever its protocol.
+    """
+    teacher = results["teacher"]["name"]
+    return (
+        is_original_data(results)
+        and results["student"]["name"] == STUDENT_NETWORK
+        and teacher.startswith("resnet")
+        and ":" not in teacher
+    )
+
+
 def is_original_teacher(results: Results) -> bool:
     """Whether the teacher is the original's network on the original's images."""
     return is_original_data(results) and results["teacher"]["name"] == TEACHER_NETWORK
@@ -66,15 +81,14 @@ def is_original_teacher(results: Results) -> bool:
 def departures(results: Results) -> list[str]:
     """In words, each way in which the protocol differs from the original's; empty where ours may be held against it.
 
-    The validation images that a full search keeps apart are no departure: the final arms train on them.
+    Asked of a study that ``is_original``. The validation images that a full search keeps apart are no departure: the
+    final arms train on them.
     """
     configuration, found = results["configuration"], []
     recipe: Mapping[str, object] = {**configuration["recipe"]}
-    if not is_original_data(results):
-        found.append("synthetic images instead of CIFAR-100")
     if results["teacher"]["name"] != TEACHER_NETWORK:
         found.append(f"teacher {results['teacher'].get('name')} instead of {TEACHER_NETWORK}")
-    if is_original_data(results) and configuration["train_images"] < 45_000:
+    if configuration["train_images"] < 45_000:
         found.append(f"{configuration['train_images']:,} training images in the search instead of 45,000 or more")
     for key, original in RECIPE.items():
         ours = recipe[key]

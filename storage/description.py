@@ -36,7 +36,7 @@ class DataFacts(TypedDict):
 
 
 class CostFacts(TypedDict):
-    """``models.cost.Cost`` of a network."""
+    """``models.cost.Cost`` of a network; of one's own, the sha256 of its ``source`` and the ``shapes`` of its state."""
 
     name: str
     parameters: int
@@ -44,6 +44,8 @@ class CostFacts(TypedDict):
     bytes: int
     latency_seconds: dict[str, float]
     peak_memory_bytes: dict[str, int | None]
+    source: NotRequired[str]
+    shapes: NotRequired[dict[str, list[int]]]
 
 
 class PrecisionEffect(TypedDict):

@@ -7,20 +7,24 @@ from typing import Any, cast
 
 import optuna
 import torch
+from torch import nn
 
 from data import ImageBank, ImageSet
 from data.samples import samples
-from models import StudentCNN, Teacher, build
+from models import Architecture, Teacher, check_network
 from models.cost import measure_cost
 from storage.claims import hold
 from storage.configuration import Configuration, ConfigurationError, refuse_unless
-from storage.description import Description, Start, TeacherFacts
+from storage.description import CostFacts, Description, Start, TeacherFacts
 from storage.open_study import OpenStudy
 from storage.trials import views
 from study.evaluation import precision_effect
 from study.manifest import commit, hardware, versions
 from study.materials import Materials
+from study.networks import check_trainable, known_by, refuse_another_source
 from study.options import Request
+from study.plan import Work
+from study.recipes import TEACHER_RECIPES
 
 
 def going_on(request: Request, opened: OpenStudy) -> Request:
@@ -38,8 +42,27 @@ def going_on(request: Request, opened: OpenStudy) -> Request:
     return dataclasses.replace(request, configuration=configuration)
 
 
+def refuse_unusable(request: Request, opened: OpenStudy, work: Work) -> None:
+    """Refuse networks of one's own that cannot be studied, or are not those with which the study was begun.
+
+    Raises:
+        NetworkError, ConfigurationError: in one line that says why.
+    """
+    if work.is_done:
+        return
+    known, images, configuration = opened.description, work.images, request.configuration
+    begun_with: list[CostFacts | None] = [None, None] if known is None else [known.student, known.teacher]
+    for architecture, facts in zip((work.student, work.teacher), begun_with, strict=True):
+        check_network(architecture)
+        if facts is not None:
+            refuse_another_source(architecture, facts)
+    check_trainable(work.student, configuration.recipe, [images.train, images.train + images.validation])
+    if work.train_teacher:
+        check_trainable(work.teacher, TEACHER_RECIPES[configuration.teacher_recipe], [images.every])
+
+
 def begin(
-    opened: OpenStudy, request: Request, materials: Materials, device: torch.device
+    opened: OpenStudy, request: Request, work: Work, materials: Materials, device: torch.device
 ) -> tuple[optuna.Study, optuna.Study]:
     """The studies of search and comparison, described where they are new, with a note of this start.
 
@@ -53,7 +76,7 @@ def begin(
         if known is None:
             search.set_metric_names(["validation accuracy"])
             comparison.set_metric_names(["test accuracy"])
-            known = _describe(request.configuration, materials, device)
+            known = _describe(request.configuration, materials, work.teacher, device)
         else:
             refuse_another(known, request.configuration, search)
             _refuse_other_hashes(request.name, known, materials)
@@ -135,8 +158,10 @@ def _refuse(name: str, key: str, old: Any, new: Any) -> None:
     )
 
 
-def _describe(configuration: Configuration, materials: Materials, device: torch.device) -> Description:
-    images, parts, classes = materials.images, materials.parts, len(materials.images.classes)
+def _describe(
+    configuration: Configuration, materials: Materials, teacher: Architecture, device: torch.device
+) -> Description:
+    images, parts = materials.images, materials.parts
     described: dict[str, Any] = {
         "configuration": configuration.as_json(),
         "data": {
@@ -155,8 +180,8 @@ def _describe(configuration: Configuration, materials: Materials, device: torch.
         },
         "teacher": _teacher(materials.teacher, configuration, materials.test)
         if materials.teacher is not None
-        else _no_teacher(configuration.teacher_network, images, device),
-        "student": {"name": "StudentCNN", **dataclasses.asdict(measure_cost(StudentCNN(classes), device))},
+        else _no_teacher(teacher, images, device),
+        "student": _network(materials.student, materials.student.build(), device),
         "starts": [],
     }
     return Description(**json.loads(json.dumps(described)))
@@ -165,22 +190,27 @@ def _describe(configuration: Configuration, materials: Materials, device: torch.
 def _teacher(teacher: Teacher, configuration: Configuration, test: ImageBank) -> TeacherFacts:
     card = {key: value for key, value in teacher.card.items() if key not in ("network", "train_loss")}
     network = teacher.load(test.device)
-    described = {"name": teacher.network, **card, **dataclasses.asdict(measure_cost(network, test.device))}
+    described = {**card, **_network(teacher.architecture, network, test.device)}
     if configuration.recipe.precision == "bfloat16":
         described["precision_effect"] = precision_effect(network, test)
     return cast(TeacherFacts, described)
 
 
-def _no_teacher(network: str, images: ImageSet, device: torch.device) -> TeacherFacts:
+def _network(architecture: Architecture, network: nn.Module, device: torch.device) -> CostFacts:
+    """What a network is and costs; of one's own, its source and shapes too, by which another is known."""
+    cost = measure_cost(network.eval(), device, architecture.channels, architecture.image_size)
+    facts = {"name": architecture.name, **dataclasses.asdict(cost), **known_by(architecture, network)}
+    return cast(CostFacts, facts)
+
+
+def _no_teacher(architecture: Architecture, images: ImageSet, device: torch.device) -> TeacherFacts:
     """The network that will teach, before there are weights: what it costs does not depend on them."""
-    classes = len(images.classes)
     nothing: dict[str, Any] = {
-        "name": network,
-        **dataclasses.asdict(measure_cost(build(network, classes).eval(), device)),
+        **_network(architecture, architecture.build(), device),
         "hash": None,
         "data": images.name,
         "data_hash": images.hash,
-        "classes": classes,
+        "classes": architecture.classes,
         "test_accuracy": None,
         "test_loss": None,
         "calibration": [],

@@ -9,13 +9,13 @@ import torch
 from tqdm import tqdm
 
 from data import VIEWS, ImageBank
-from models import StudentCNN, build, fold_batch_norm
+from models import fold_batch_norm
 from storage.configuration import Recipe
 from study.evaluation import predict
 from study.options import Request
-from study.plan import Work
-from study.presets import TEACHER_RECIPES
+from study.plan import Images, Work
 from study.progress import say
+from study.recipes import TEACHER_RECIPES
 from study.step import TrainingStep
 from study.teacher_logits import BATCH_SIZE as LOGITS_BATCH
 
@@ -29,20 +29,21 @@ def print_plan(request: Request, work: Work, device: torch.device) -> None:
     if work.is_done:
         say("all is trained: the report is made again")
         return
-    recipe, every = request.configuration.recipe, work.train_images + work.validation_images
+    images, recipe = work.images, request.configuration.recipe
+    every = images.train + images.validation
     if work.train_teacher:
         teacher = TEACHER_RECIPES[request.configuration.teacher_recipe]
         say(
             f"teacher: {request.configuration.teacher_network}, none is stored: {teacher.epochs} epochs on "
-            f"{work.teacher_images:,} images"
+            f"{images.every:,} images"
         )
     if work.trials:
         pruning = f"pruning ({request.configuration.pruner}) may shorten them"
-        say(f"search: {work.trainings} trainings of {recipe.epochs} epochs on {work.train_images:,} images, {pruning}")
+        say(f"search: {work.trainings} trainings of {recipe.epochs} epochs on {images.train:,} images, {pruning}")
     if work.rates:
-        say(f"controls: {work.rates} trainings of {recipe.epochs} epochs on {work.train_images:,} images")
+        say(f"controls: {work.rates} trainings of {recipe.epochs} epochs on {images.train:,} images")
     say(f"comparison: {work.runs} runs of {recipe.epochs} epochs on {every:,} images")
-    say(f"teacher logits: about {work.logits_to_ask:,} views, {work.logits_to_ask * work.classes * 2 / 1e9:.2f} GB")
+    say(f"teacher logits: about {work.logits_to_ask:,} views, {work.logits_to_ask * images.classes * 2 / 1e9:.2f} GB")
     if device.type == "cuda" and request.workers > 1:
         return  # The GPUs are the workers': a process that measures on one keeps memory there.
     step, seconds = _estimate(request, work, device)
@@ -55,25 +56,21 @@ def print_plan(request: Request, work: Work, device: torch.device) -> None:
 def _estimate(request: Request, work: Work, device: torch.device) -> tuple[float, float]:
     """Seconds of a student's step an image, and of all that is left."""
     configuration, recipe = request.configuration, request.configuration.recipe
-    network, threads = configuration.teacher_network, torch.get_num_threads()
+    threads = torch.get_num_threads()
     workers = at_once(request.workers, work, device)
-    probe = Probe(work.classes, device)
+    probe = Probe(work.images, device)
     torch.set_num_threads(max(1, threads // workers))
-    step, predict_student = probe.step(StudentCNN, recipe), probe.prediction(StudentCNN)
-    ask = probe.prediction(lambda classes: fold_batch_norm(build(network, classes).eval()))
+    step, predict_student = probe.step(work.student.build, recipe), probe.prediction(work.student.build)
+    ask = probe.prediction(lambda: fold_batch_norm(work.teacher.build().eval()))
     teacher = 0.0
     if work.train_teacher:
         teacher_recipe = TEACHER_RECIPES[configuration.teacher_recipe]
-        teacher_step = probe.step(lambda classes: build(network, classes), teacher_recipe)
-        teacher = teacher_recipe.epochs * work.teacher_images * teacher_step
+        teacher_step = probe.step(work.teacher.build, teacher_recipe)
+        teacher = teacher_recipe.epochs * work.images.every * teacher_step
     torch.set_num_threads(threads)
-    every = work.train_images + work.validation_images
-    search = (
-        (work.trainings + work.rates)
-        * recipe.epochs
-        * (work.train_images * step + work.validation_images * predict_student)
-    )
-    comparison = work.runs * recipe.epochs * every * step
+    train, validation = work.images.train, work.images.validation
+    search = (work.trainings + work.rates) * recipe.epochs * (train * step + validation * predict_student)
+    comparison = work.runs * recipe.epochs * (train + validation) * step
     return step, teacher + (search + comparison) / workers + work.logits_to_ask * ask
 
 
@@ -84,17 +81,18 @@ def at_once(workers: int, work: Work, device: torch.device) -> int:
 
 
 class Probe:
-    """Measures steps and predictions on random images, in seconds an image."""
+    """Measures steps and predictions on random images of the shape of a study's, in seconds an image."""
 
-    def __init__(self, classes: int, device: torch.device) -> None:
-        self.classes, self.device = classes, device
-        images = torch.randint(256, (PROBE_IMAGES, 3, 32, 32), dtype=torch.uint8)
-        labels = torch.randint(classes, (PROBE_IMAGES,))
-        self.bank = ImageBank(images, labels, torch.full((3,), 0.5), torch.full((3,), 0.25), device)
+    def __init__(self, shape: Images, device: torch.device) -> None:
+        self.classes, self.device = shape.classes, device
+        images = torch.randint(256, (PROBE_IMAGES, shape.channels, shape.size, shape.size), dtype=torch.uint8)
+        labels = torch.randint(shape.classes, (PROBE_IMAGES,))
+        mean, deviation = (torch.full((shape.channels,), value) for value in (0.5, 0.25))
+        self.bank = ImageBank(images, labels, mean, deviation, device)
 
-    def step(self, make: Callable[[int], torch.nn.Module], recipe: Recipe) -> float:
+    def step(self, make: Callable[[], torch.nn.Module], recipe: Recipe) -> float:
         """One training step with the distillation loss."""
-        step = TrainingStep(lambda: make(self.classes), recipe, self.bank, self.classes)
+        step = TrainingStep(make, recipe, self.bank, self.classes)
         # A step of a CPU is long enough to be timed alone.
         batches = 1 if self.device.type == "cpu" else max(1, PROBE_IMAGES // recipe.batch_size)
         images = torch.arange(batches * recipe.batch_size) % PROBE_IMAGES
@@ -103,15 +101,15 @@ class Probe:
             call = partial(step.epoch, images, images % VIEWS, said, 0.5, 4.0, 0, progress)
             return self._seconds(call, PROBE_STEPS) / len(images)
 
-    def prediction(self, make: Callable[[int], torch.nn.Module]) -> float:
+    def prediction(self, make: Callable[[], torch.nn.Module]) -> float:
         """One prediction."""
         network = self._put(make)
         # On a CPU 25 images at once take as long an image as 500, and nobody likes to wait for a plan.
         indices = torch.arange(25 if self.device.type == "cpu" else LOGITS_BATCH, device=self.device)
         return self._seconds(lambda: predict(network, self.bank, indices), PROBE_STEPS) / len(indices)
 
-    def _put(self, make: Callable[[int], torch.nn.Module]) -> torch.nn.Module:
-        network: torch.nn.Module = make(self.classes).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    def _put(self, make: Callable[[], torch.nn.Module]) -> torch.nn.Module:
+        network: torch.nn.Module = make().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         return network
 
     def _seconds(self, call: Callable[[], object], times: int) -> float:

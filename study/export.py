@@ -30,7 +30,7 @@ from optuna.artifacts import get_all_artifact_meta
 from torch import Tensor, nn
 
 from data import ImageSet, load_images, split
-from models import StudentCNN, load_checkpoint, weights_hash
+from models import load_checkpoint, weights_hash
 from storage.arms import choose_arms, name_of_pair
 from storage.configuration import ConfigurationError, refuse_unless
 from storage.description import Description
@@ -43,6 +43,7 @@ from storage.trials import ExportFacts, TrialView, store_export, views
 from study.device import keep_freed_memory
 from study.evaluation import BATCH_SIZE
 from study.manifest import commit, versions
+from study.networks import student_of
 
 COMPARED_IMAGES = 256
 CALIBRATION_IMAGES = 512
@@ -166,7 +167,8 @@ def export(options: argparse.Namespace) -> list[str]:
     manifest = manifest_of(opened.name, options.arm, description, run, network, kind.packages)
     content = kind.write(student, images.test_images.new_zeros(2, *images.test_images.shape[1:]), _metadata(manifest))
     if options.quantize is not None:
-        trained_on = split(images.train_labels, description.settings.train_images).train
+        settings = description.settings
+        trained_on = split(images.train_labels, settings.train_images, settings.validation_images).train
         exact, content = content, quantized(content, images.train_images[trained_on])
         manifest |= {
             "quantized": options.quantize,
@@ -279,7 +281,7 @@ def _seconds(predict: Predict, images: Tensor) -> float:
 
 def network_of(description: Description) -> nn.Module:
     """The student of a study, with random weights."""
-    return StudentCNN(len(description.data["classes"]))
+    return student_of(description).build()
 
 
 def find_run(opened: OpenStudy, arm: str, seed: int | None) -> TrialView:
@@ -483,12 +485,12 @@ def _weights(opened: OpenStudy, run: TrialView, runs: RunsFolder) -> Path:
 
 def _images(opened: OpenStudy, cache: Path, data_dir: Path | None) -> ImageSet:
     description, _, _ = opened.begun()
-    dataset, known = description.settings.dataset, description.data["hash"]
+    settings, known = description.settings, description.data["hash"]
     refuse_unless(
-        data_dir is None or dataset != "synthetic",
+        data_dir is None or settings.dataset != "synthetic",
         f"--data-dir {data_dir}: the images of study {opened.name!r} are drawn by a program, leave it out",
     )
-    images = load_images(dataset, cache, data_dir, opened.claims)
+    images = load_images(settings, cache, data_dir, opened.claims)
     refuse_unless(
         images.hash == known,
         f"study {opened.name!r} was begun with data {known[:12]}, not {images.hash[:12]}: give its images",

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from data import ImageBank, ImageSet, Split, load_images, split
-from models import Teacher, fold_batch_norm
+from models import Architecture, Teacher, fold_batch_norm
 from storage.claims import Claims
 from storage.configuration import Configuration
 from study.evaluation import HeldOut
@@ -29,6 +29,7 @@ class Materials:
 
     images: ImageSet
     parts: Split
+    student: Architecture
     teacher: Teacher | None
     bank: ImageBank
     test: ImageBank
@@ -49,7 +50,8 @@ def fetch(request: Request, work: Work, claims: Claims, device: torch.device) ->
         OSError: where the disk has no room for the logits.
     """
     configuration, cache = request.configuration, request.runs.cache
-    images = load_images(configuration.dataset, cache, request.data_dir, claims)
+    images = load_images(configuration, cache, request.data_dir, claims)
+    work.refuse_other_images(request.name, images.hash)
     bank = ImageBank.of_training_images(images, device)
     teacher = logits = None
     if request.needs_teacher:
@@ -59,7 +61,8 @@ def fetch(request: Request, work: Work, claims: Claims, device: torch.device) ->
     on_validation, on_test = held_out(bank, images, teacher, configuration)
     return Materials(
         images=images,
-        parts=split(images.train_labels, configuration.train_images),
+        parts=split(images.train_labels, configuration.train_images, configuration.validation_images),
+        student=work.student,
         teacher=teacher,
         bank=bank,
         test=on_test.bank,

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 import torch
 from optuna.trial import TrialState
 
-from data import VIEWS, Split, load_synthetic, split
+from data import VIEWS, load_images, split
 from data.cifar100 import CIFAR100_HASH
-from models import find_teachers
+from models import Architecture, find_teachers
 from storage.arms import Arms, choose_arms, finalist_points, name_of_pair
-from storage.configuration import Configuration, Point
+from storage.configuration import Point, refuse_unless
 from storage.controls import RATE_FACTORS, control_arms, rate_pairs, rate_points
 from storage.open_study import OpenStudy
 from storage.trials import MadeBy, TrialView, run_pair, views
@@ -19,6 +19,30 @@ from study.options import Request
 from study.record import is_worth_trying_again, made_by
 from study.teacher_logits import count_filled, logits_folder
 from study.training import DIVERGED
+
+
+@dataclass(frozen=True)
+class Images:
+    """What a plan needs to know of the images.
+
+    Attributes:
+        every: that the teacher is trained on.
+        train, validation: of the search.
+        classes: how many there are.
+        size: height and width in pixels.
+    """
+
+    hash: str
+    every: int
+    train: int
+    validation: int
+    classes: int
+    channels: int
+    size: int
+
+    def architecture(self, network: str) -> Architecture:
+        """The network of that name, for these images."""
+        return Architecture(network, self.classes, self.channels, self.size)
 
 
 @dataclass(frozen=True)
@@ -32,10 +56,9 @@ class Work:
         runs: of the comparison.
         ended: trials and runs that have ended.
         logits_to_ask: (image, view) pairs that the teacher is expected to be asked for the first time.
-        train_images, validation_images: of the search.
-        classes: of the data set.
+        images: that are trained on.
+        student, teacher: the networks, for these images.
         train_teacher: whether the teacher has to be trained before.
-        teacher_images: that the teacher is trained on.
         begun_with: hash of the teacher with which the study was begun; None where it was not begun.
     """
 
@@ -45,11 +68,10 @@ class Work:
     runs: int
     ended: int
     logits_to_ask: int
-    train_images: int
-    validation_images: int
-    classes: int
+    images: Images
+    student: Architecture
+    teacher: Architecture
     train_teacher: bool = False
-    teacher_images: int = 0
     begun_with: str | None = None
 
     @property
@@ -57,17 +79,32 @@ class Work:
         """Whether nothing is left to train."""
         return self.trials + self.rates + self.runs == 0
 
+    def refuse_other_images(self, name: str, found: str) -> None:
+        """Refuse images of another hash than those with which the study of that name was begun.
+
+        Raises:
+            ConfigurationError: with both hashes.
+        """
+        refuse_unless(
+            found == self.images.hash,
+            f"study {name!r} was begun with data {self.images.hash[:12]}, not {found[:12]}: "
+            "give --study NAME to begin another",
+        )
+
 
 def plan(request: Request, opened: OpenStudy, device: torch.device) -> Work:
-    """What is left to run, found without CIFAR-100 at hand."""
+    """What is left to run, found without CIFAR-100 at hand.
+
+    Raises:
+        DataError: where images of one's own cannot be used, or there are not as many as were asked for.
+    """
     configuration, description = request.configuration, opened.description
-    labels, data_hash = _labels_and_hash(configuration)
-    parts = split(labels, configuration.train_images)
+    images = _images(request, opened)
     begun_with = None if description is None else description.teacher["hash"]
-    stored = find_teachers(request.runs.cache, data_hash, configuration.teacher_network)
+    stored = find_teachers(request.runs.cache, images.hash, configuration.teacher_network)
     chosen = [teacher for teacher in stored if begun_with in (None, teacher.hash)]
     precision = configuration.recipe.precision
-    folders = [logits_folder(request.runs.cache, data_hash, teacher.hash, device, precision) for teacher in chosen]
+    folders = [logits_folder(request.runs.cache, images.hash, teacher.hash, device, precision) for teacher in chosen]
     filled = max(map(count_filled, folders), default=0)
     here = made_by(device, precision)
     trials, trainings = _trials_left(request, opened, here)
@@ -80,12 +117,11 @@ def plan(request: Request, opened: OpenStudy, device: torch.device) -> Work:
         rates=rates,
         runs=runs,
         ended=count_ended(opened),
-        logits_to_ask=0 if nothing or not request.needs_teacher else max(0, _logits_in_all(request, parts) - filled),
-        train_images=len(parts.train),
-        validation_images=len(parts.validation),
-        classes=parts.classes,
+        logits_to_ask=0 if nothing or not request.needs_teacher else max(0, _logits_in_all(request, images) - filled),
+        images=images,
+        student=images.architecture(configuration.student_network),
+        teacher=images.architecture(configuration.teacher_network),
         train_teacher=request.needs_teacher and not (stored or request.teacher is not None),
-        teacher_images=len(labels),
         begun_with=begun_with,
     )
 
@@ -95,11 +131,36 @@ def expected_views(images: int, draws: int) -> int:
     return round(images * VIEWS * (1 - (1 - 1 / VIEWS) ** draws))
 
 
-def _labels_and_hash(configuration: Configuration) -> tuple[torch.Tensor, str]:
-    if configuration.dataset == "synthetic":
-        images = load_synthetic()
-        return images.train_labels, images.hash
-    return torch.arange(100).repeat_interleave(500), CIFAR100_HASH
+def _images(request: Request, opened: OpenStudy) -> Images:
+    """From what is stored of a study that was begun, else from the images themselves, unless they are known."""
+    configuration, description = request.configuration, opened.description
+    if description is not None:
+        data = description.data
+        return Images(
+            hash=data["hash"],
+            every=data["official_train_images"],
+            train=data["train_images"],
+            validation=data["validation_images"],
+            classes=len(data["classes"]),
+            channels=data["channels"],
+            size=data["image_size"],
+        )
+    if configuration.dataset == "cifar100":
+        labels, data_hash, channels = torch.arange(100).repeat_interleave(500), CIFAR100_HASH, 3
+    else:
+        cache = None if request.dry_run else request.runs.cache
+        loaded = load_images(configuration, cache, request.data_dir, opened.claims)
+        labels, data_hash, channels = loaded.train_labels, loaded.hash, loaded.train_images.shape[1]
+    parts = split(labels, configuration.train_images, configuration.validation_images)
+    return Images(
+        hash=data_hash,
+        every=len(labels),
+        train=len(parts.train),
+        validation=len(parts.validation),
+        classes=parts.classes,
+        channels=channels,
+        size=configuration.image_size,
+    )
 
 
 def _is_settled(trial: TrialView, here: MadeBy) -> bool:
@@ -161,11 +222,11 @@ def _runs_left(request: Request, opened: OpenStudy, trials_left: int, rates_left
     return sum(point not in done for point in points_of(arms, seeds, controls)) + unknown
 
 
-def _logits_in_all(request: Request, parts: Split) -> int:
+def _logits_in_all(request: Request, images: Images) -> int:
     """(image, view) pairs of the whole study: what one run sees, or all of its runs where their draws are apart."""
     configuration = request.configuration
     epochs, seeds = configuration.recipe.epochs, configuration.seeds
-    train, validation = len(parts.train), len(parts.validation)
+    train, validation = images.train, images.validation
     if configuration.draws == "shared":
         return expected_views(train + validation, epochs)
     searches = 1 if request.searches else 0

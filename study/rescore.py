@@ -19,7 +19,7 @@ from optuna.trial import TrialState
 from torch import nn
 
 from data import ImageBank, load_images
-from models import StudentCNN, load_checkpoint
+from models import load_checkpoint
 from storage.configuration import refuse_unless
 from storage.errors import one_line_errors
 from storage.folders import RunsFolder
@@ -31,6 +31,7 @@ from study.command_line import add_machine_options
 from study.device import pick_device
 from study.evaluation import HeldOut
 from study.materials import held_out
+from study.networks import student_of
 from study.progress import say
 from study.teacher import choose_teacher
 
@@ -70,7 +71,7 @@ def rescore(
         say(f"{opened.name}: every training has its scores")
         return
     configuration = description.settings
-    images = load_images(configuration.dataset, runs.cache, data_dir, opened.claims)
+    images = load_images(configuration, runs.cache, data_dir, opened.claims)
     refuse_unless(
         images.hash == description.data["hash"],
         f"study {opened.name!r} was begun with data {description.data['hash'][:12]}, not {images.hash[:12]}: "
@@ -79,8 +80,7 @@ def rescore(
     teacher, digest = None, description.teacher["hash"]
     if digest is not None:
         teacher = choose_teacher(configuration, images, runs.cache, opened.claims, device, teacher_file, digest)
-    network: nn.Module = StudentCNN(len(images.classes))
-    network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    network = student_of(description).build().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     done = 0
     on = held_out(ImageBank.of_training_images(images, device), images, teacher, configuration)
     for study, trials, scored_on in zip((search, comparison), wanted, on, strict=True):
@@ -107,7 +107,7 @@ def _rescore(study: optuna.Study, trial: TrialView, scored_on: HeldOut, network:
     files = [runs.artifacts / meta.artifact_id for meta in listed if meta.filename.startswith("student-")]
     if not files or not files[0].exists():
         return False
-    load_checkpoint(network, files[0], "StudentCNN")
+    load_checkpoint(network, files[0], "student")
     scores = scored_on.score(network)
     store_later(study, trial.number, asdict(scores))
     if scores.accuracy != trial.value:

@@ -23,7 +23,7 @@ from storage.controls import control_arms, rate_points
 from storage.errors import one_line_errors
 from storage.open_study import OpenStudy, open_study, read_study
 from storage.study_storage import without_password
-from study.begin import begin, begin_rates, going_on
+from study.begin import begin, begin_rates, going_on, refuse_unusable
 from study.comparison import Comparison, points_of
 from study.device import pick_device
 from study.estimate import print_plan
@@ -53,6 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with (read_study if request.dry_run else open_study)(request.url, request.name) as opened:
             request = going_on(request, opened)
             work = plan(request, opened, device)
+            refuse_unusable(request, opened, work)
             if is_worker:
                 work_on(request, opened, work, device)
                 return
@@ -74,7 +75,7 @@ def work_on(request: Request, opened: OpenStudy, work: Work, device: torch.devic
     The grid, TPE or a Gaussian process from what it found, more seeds of the best, then the comparison.
     """
     materials = fetch(request, work, opened.claims, device)
-    search_study, comparison_study = begin(opened, request, materials, device)
+    search_study, comparison_study = begin(opened, request, work, materials, device)
     configuration, artifacts = request.configuration, artifact_store(request.runs.path)
     trainings = Trainings(configuration, materials, request.runs, request.name)
     here = made_by(device, configuration.recipe.precision)

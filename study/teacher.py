@@ -23,13 +23,15 @@ from torch import nn
 
 from data import ImageBank, ImageSet, load_images
 from models import (
+    Architecture,
     CheckpointError,
     Teacher,
     TeacherCard,
-    build,
+    check_network,
     count_parameters,
     find_teacher,
     find_teachers,
+    is_own,
     load_checkpoint,
     round_to_half,
     save_checkpoint,
@@ -37,6 +39,7 @@ from models import (
     teachers_folder,
     weights_hash,
 )
+from models.architecture import file_name
 from models.teacher_card import Origin
 from storage.claims import Claims
 from storage.configuration import PRECISIONS, Configuration, ConfigurationError, Recipe, refuse_unless
@@ -44,12 +47,13 @@ from storage.errors import one_line_errors
 from storage.files import write_whole
 from storage.folders import RunsFolder
 from storage.study_storage import open_claims, sqlite_url
-from study.command_line import add_machine_options
+from study.command_line import add_machine_options, add_settings_options, settings_of
 from study.device import pick_device
 from study.evaluation import Scores, predict, score
 from study.manifest import hardware, versions
-from study.presets import PRESETS, TEACHER_RECIPES
+from study.networks import check_trainable
 from study.progress import say
+from study.recipes import TEACHER_RECIPES
 from study.step import TrainingStep
 from study.training import DivergedError, Training, is_out_of_memory
 from study.work import patiently
@@ -77,7 +81,7 @@ def import_teacher(
             logits that cannot be stored.
         ConfigurationError: where it is not the teacher with which the study was begun.
     """
-    imported = build(network, len(image_set.classes))
+    imported = architecture(network, image_set).build()
     load_checkpoint(imported, file, network)
     digest = weights_hash(imported)
     refuse_unless(
@@ -87,7 +91,7 @@ def import_teacher(
     )
 
     def evaluate_and_store() -> Teacher:
-        with _only_one(claims, image_set, f"{network}-{digest[:12]}"):
+        with _only_one(claims, image_set, f"{file_name(network)}-{digest[:12]}"):
             stored = find_teacher(cache, image_set.hash, network, digest)
             if stored is not None:
                 return stored
@@ -107,7 +111,8 @@ def train_teacher(
     Raises:
         CheckpointError: where it diverges, or is no teacher in the end.
     """
-    key = f"{network}-{_short(repr((recipe, seed)))}"
+    made = architecture(network, image_set)
+    key = f"{file_name(network)}-{_short(repr((recipe, seed)) + made.source)}"
 
     def train_and_store() -> Teacher:
         with _only_one(claims, image_set, key) as claim:
@@ -115,13 +120,13 @@ def train_teacher(
                 if teacher.card.get("recipe") == recipe.as_json() and teacher.card.get("seed") == seed:
                     return teacher
             bank = ImageBank.of_training_images(image_set, device)
-            classes = len(image_set.classes)
             training = Training(
-                TrainingStep(lambda: build(network, classes), recipe, bank, classes),
+                TrainingStep(made.build, recipe, bank, made.classes),
                 seed=seed,
                 train=torch.arange(len(bank)),
                 checkpoint=teachers_folder(cache, image_set.hash) / f"{key}.training.pt",
                 name=network,
+                source=made.source,
             )
             say(f"training {network} for {recipe.epochs} epochs on {len(bank)} images ({image_set.name})")
             _train(training, claims, claim)
@@ -242,10 +247,11 @@ def _stored_one(cache: Path, data_hash: str, network: str, begun_with: str | Non
 def _store(
     network: nn.Module, name: str, image_set: ImageSet, cache: Path, device: torch.device, origin: Origin
 ) -> Teacher:
+    made = architecture(name, image_set)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     who = f"the {name} {origin['origin']}"
     scores = _score(network, who, image_set, device)
-    if scores.accuracy < 2 / len(image_set.classes):
+    if scores.accuracy < _hardly_better_than_chance(image_set):
         raise CheckpointError(
             f"{who} has {100 * scores.accuracy:.2f} % on the {image_set.name} test images and is no teacher: "
             "other class order, other normalisation or other data?"
@@ -257,7 +263,10 @@ def _store(
         "hash": digest,
         "data": image_set.name,
         "data_hash": image_set.hash,
-        "classes": len(image_set.classes),
+        "classes": made.classes,
+        "channels": made.channels,
+        "image_size": made.image_size,
+        "source": made.source,
         "test_accuracy": scores.accuracy,
         "test_loss": scores.loss,
         "calibration": scores.calibration,
@@ -267,11 +276,17 @@ def _store(
         "date": time.strftime("%Y-%m-%d"),
         **origin,
     }
-    path = teachers_folder(cache, image_set.hash) / f"{name}-{digest[:12]}.pth"
+    path = teachers_folder(cache, image_set.hash) / f"{file_name(name)}-{digest[:12]}.pth"
     save_checkpoint(network, path, scores.accuracy, origin.get("epochs", 0))
     # The card last: a teacher is there once its card is.
     write_whole((json.dumps(card, indent=1) + "\n").encode(), path.with_suffix(".json"))
     return Teacher(path, card)
+
+
+def _hardly_better_than_chance(image_set: ImageSet) -> float:
+    """Up to twice the share of the largest class, which a constant answer gets, or a tenth of the way from it to 1."""
+    chance = image_set.test_labels.bincount().max().item() / len(image_set.test_labels)
+    return chance + min(chance, (1 - chance) / 10)
 
 
 def _score(network: nn.Module, who: str, image_set: ImageSet, device: torch.device) -> Scores:
@@ -291,6 +306,12 @@ def _score(network: nn.Module, who: str, image_set: ImageSet, device: torch.devi
     return score(logits, test.labels)
 
 
+def architecture(network: str, image_set: ImageSet) -> Architecture:
+    """The network of that name, for these images."""
+    _, channels, size, _ = image_set.train_images.shape
+    return Architecture(network, len(image_set.classes), channels, size)
+
+
 def _short(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:8]
 
@@ -300,13 +321,15 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m study.teacher", description="Train a teacher, or import and evaluate a checkpoint."
     )
-    parser.add_argument("--preset", choices=PRESETS, default="full", help="gives data, network and recipe")
-    parser.add_argument("--network", help="resnet20, resnet32x4, ... (default: the preset's)")
-    parser.add_argument("--recipe", choices=TEACHER_RECIPES, help="how it is trained (default: the preset's)")
+    add_settings_options(parser)
+    parser.add_argument(
+        "--network", help="resnet20, resnet32x4, ..., module:callable (default: the preset's or file's)"
+    )
+    parser.add_argument("--recipe", choices=TEACHER_RECIPES, help="how it is trained (default: the preset's or file's)")
     parser.add_argument("--epochs", type=int, help="override the recipe; its learning-rate steps move in proportion")
     parser.add_argument("--precision", choices=PRECISIONS, help="of the forward pass (default: the recipe's)")
     parser.add_argument("--seed", type=int, help="of its weights and images (default: 0)")
-    parser.add_argument("--import", dest="file", type=Path, metavar="FILE", help="a checkpoint in SimKD's form")
+    parser.add_argument("--import", dest="file", type=Path, metavar="FILE", help="a checkpoint: a state dict")
     parser.add_argument("--storage", metavar="URL", help="whose claims are used (default: sqlite:///RUNS_DIR/study.db)")
     add_machine_options(parser)
     options = parser.parse_args(arguments)
@@ -316,24 +339,25 @@ def main(arguments: list[str] | None = None) -> None:
 
 def make_teacher(options: argparse.Namespace) -> str:
     """Train or import the teacher that the command line describes; where it is and how good, in one line."""
-    preset = PRESETS[options.preset]
-    network = options.network or preset.teacher_network
-    try:
-        build(network)
-    except ValueError as error:
-        raise ConfigurationError(f"--network: {error}") from None
+    settings = settings_of(options)
+    configuration = settings.configuration
+    network, drawn = options.network or configuration.teacher_network, configuration.dataset == "synthetic"
     refuse_unless(
-        options.data_dir is None or preset.dataset != "synthetic",
-        f"--data-dir {options.data_dir}: the images of --preset {options.preset} are drawn, leave it out",
+        options.data_dir is None or not drawn,
+        f"--data-dir {options.data_dir}: the images of {configuration.preset} are drawn, leave it out",
     )
-    recipe, seed = _recipe_and_seed(options, preset)
+    if not is_own(network):
+        Architecture(network, classes=100).build()  # or says at once that there is none
+    recipe, seed = _recipe_and_seed(options, configuration)
     device = pick_device(options.device)
     runs = RunsFolder(options.runs_dir)
     with open_claims(options.storage or sqlite_url(runs.database)) as claims:
-        image_set = load_images(preset.dataset, runs.cache, options.data_dir, claims)
+        image_set = load_images(configuration, runs.cache, options.data_dir or settings.folder, claims)
+        check_network(architecture(network, image_set))
         if options.file is not None:
             teacher = import_teacher(options.file, network, image_set, runs.cache, claims, device)
         else:
+            check_trainable(architecture(network, image_set), recipe, [len(image_set.train_labels)])
             teacher = train_teacher(network, recipe, seed, image_set, runs.cache, claims, device)
     return (
         f"{teacher.network}: {100 * teacher.test_accuracy:.2f} % on the {image_set.name} test images, "
@@ -341,12 +365,12 @@ def make_teacher(options: argparse.Namespace) -> str:
     )
 
 
-def _recipe_and_seed(options: argparse.Namespace, preset: Configuration) -> tuple[Recipe, int]:
+def _recipe_and_seed(options: argparse.Namespace, configuration: Configuration) -> tuple[Recipe, int]:
     """How it is trained; an option that says how, beside one to import, is refused."""
     if options.file is not None:
         for name in ("recipe", "epochs", "precision", "seed"):
             refuse_unless(getattr(options, name) is None, f"--import trains nothing: leave --{name} out")
-    recipe = TEACHER_RECIPES[options.recipe or preset.teacher_recipe]
+    recipe = TEACHER_RECIPES[options.recipe or configuration.teacher_recipe]
     if options.epochs is not None:
         recipe = recipe.with_epochs(options.epochs)
     if options.precision is not None:

@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from data import Draws, stream
+from data.draws import generator_of
 from storage.files import save_whole
 from study.evaluation import predict
 from study.progress import bar, say
@@ -58,7 +59,7 @@ class Training:
     """Trains one network; the same arguments give the same network on the same CPU, bit for bit.
 
     Everything random comes from ``seed``: the first weights from it alone, the order and view of the images from
-    (seed, epoch) and the draws.
+    (seed, epoch) and the draws, and what a network draws by itself, such as dropout, from (seed, epoch).
 
     Args:
         step: the network, how it is trained and on which images; one training at a time may use it.
@@ -71,6 +72,7 @@ class Training:
         alpha, temperature: of the distillation loss.
         rate_factor: by which the learning rates of the recipe are multiplied.
         draws: that the runs of a study share; this run draws its own views where None.
+        source: of a network of one's own, as ``Architecture.source``: a checkpoint of another is not gone on from.
     """
 
     def __init__(
@@ -86,11 +88,12 @@ class Training:
         temperature: float = 1.0,
         draws: Draws | None = None,
         rate_factor: float = 1.0,
+        source: str = "",
     ) -> None:
         assert draws is None or draws.epochs == step.recipe.epochs, "the draws are of another number of epochs"
         self.step, self.seed, self.name, self.draws = step, seed, name, draws
         self.alpha, self.temperature, self.logits, self.rate_factor = alpha, temperature, logits, rate_factor
-        self.checkpoint = checkpoint
+        self.checkpoint, self.source = checkpoint, source
         self.train = train.cpu()
         self.validation = None if validation is None else validation.to(step.bank.device)
         self.curve: list[Epoch] = []
@@ -135,7 +138,9 @@ class Training:
         if self.alpha != 0:
             assert self.logits is not None, "alpha is not 0, so teacher logits are needed"
             teacher_logits = self.logits.of(indices, views)
-        with bar(len(indices), f"{self.name} epoch {epoch + 1}/{self.step.recipe.epochs}", "image") as progress:
+        shown = bar(len(indices), f"{self.name} epoch {epoch + 1}/{self.step.recipe.epochs}", "image")
+        with shown as progress, torch.random.fork_rng(devices=[]):
+            torch.manual_seed(generator_of(f"network {self.seed} {epoch}").initial_seed())
             mean_loss = self.step.epoch(
                 indices, views, teacher_logits, self.alpha, self.temperature, epoch, progress, self.rate_factor
             )
@@ -169,6 +174,7 @@ class Training:
             digest.update(b"" if indices is None else indices.cpu().numpy().tobytes())
         digest.update(b"" if self.draws is None else repr(self.draws).encode())
         digest.update(b"" if self.rate_factor == 1 else repr(self.rate_factor).encode())
+        digest.update(self.source.encode())
         return digest.hexdigest()
 
     def _resume(self) -> None:

@@ -7,7 +7,6 @@ import torch
 from torch import Tensor
 
 from data import Draws, stream
-from models import StudentCNN
 from storage.configuration import Configuration, Point
 from storage.controls import words_of
 from storage.folders import RunsFolder, comparison_name, rates_name
@@ -65,6 +64,7 @@ class Trainings:
             rate_factor=point.get("learning_rate", protocol) / protocol,
             checkpoint=self.runs.checkpoint(optuna_name, alpha, temperature, seed, words_of(point)),
             name=label,
+            source=self.materials.student.source,
         )
 
     def _taught(self, point: Point, train: Tensor) -> Said | None:
@@ -93,4 +93,4 @@ class Trainings:
     def _step(self) -> TrainingStep:
         """One network and its step, reset for every training."""
         classes = len(self.materials.images.classes)
-        return TrainingStep(lambda: StudentCNN(classes), self.configuration.recipe, self.materials.bank, classes)
+        return TrainingStep(self.materials.student.build, self.configuration.recipe, self.materials.bank, classes)

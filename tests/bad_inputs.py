@@ -462,7 +462,7 @@ ROWS = [
     Row("--import with --epochs", ("--import", "x.pth", "--epochs", "3"), module="study.teacher", says="--epochs out"),
     Row("--import with --recipe", ("--import", "x.pth", "--recipe", "short"), module="study.teacher", says="--recipe"),
     Row("study.teacher --seed -1", ("--seed", "-1"), module="study.teacher", says="--seed -1"),
-    Row("study.teacher --network resnet21", ("--network", "resnet21"), module="study.teacher", says="--network"),
+    Row("study.teacher --network resnet21", ("--network", "resnet21"), module="study.teacher", says="resnet21"),
     # Options.
     option("--alphas 2", "alpha = 2"),
     option("--alphas nan", "alpha = nan"),

@@ -13,8 +13,8 @@ READINGS = (original.BEST_POINT_SECTION_2, original.BEST_POINT_SECTION_3)
 
 
 def claims(document: Document) -> list[str]:
-    """The table of claims and the two readings of the best point; nothing where the images are not the original's."""
-    if document.synthetic:
+    """The table of claims and the two readings of the best point; nothing of a study of other images."""
+    if not document.original:
         return []
     rows = [
         _teacher_claim(document),

@@ -42,7 +42,7 @@ def _models(document: Document) -> str:
         )
     beside = "Original, table 2" if not document.departures else "Original, table 2 (another protocol)"
     header = ["Model", beside, "Here", "Runs"]
-    if document.synthetic:
+    if not document.original:
         header, rows = header[:1] + header[2:], [row[:1] + row[2:] for row in rows]
     return table(header, rows)
 

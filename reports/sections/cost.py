@@ -10,7 +10,7 @@ from reports.sections.words import percent, point, table
 def cost(document: Document) -> list[str]:
     """Each quantity of teacher and student with their ratio; below the original's claims where those are there."""
     return [
-        f"{'##' if document.synthetic else '###'} Smaller and faster",
+        f"{'###' if document.original else '##'} Smaller and faster",
         table(["Quantity", "Teacher", "Student", "Teacher / student"], _rows(document)),
         "Multiply-adds are those of convolutions and matrix products for one image. Latency and memory were "
         "measured on the machine named below and hold for it alone." + _memory_words(document),

@@ -23,8 +23,9 @@ class Document:
     A section is a function of it that gives blocks of markdown, which are set apart by empty lines.
 
     Attributes:
-        departures: from the original's protocol, in words.
-        synthetic: whether the images are not CIFAR-100, so that nothing can be held against the original.
+        synthetic: whether the images are drawn by a program, so that they show no more than that everything works.
+        original: whether images and networks are the original's; nothing can be held against it where they are not.
+        departures: from the original's protocol, in words; none where there is nothing to depart from.
         pruners: those that the trials ran with; that of the configuration before one has begun.
         grid: its cells, each with where it stands.
         plain: its arms without the controls.
@@ -37,8 +38,8 @@ class Document:
         self.configuration, self.data, self.arms = results["configuration"], results["data"], results["arms"]
         self.teacher, self.student, self.best = results["teacher"], results["student"], results["best"]
         self.plain = plain_arms(results)
-        self.departures = original.departures(results)
-        self.synthetic = not original.is_original_data(results)
+        self.synthetic, self.original = self.data["synthetic"], original.is_original(results)
+        self.departures = original.departures(results) if self.original else []
         self.grid = grid_cells(results)
         self.validation_images = self.data["validation_images"]
         trained = [trial for trial in results["grid"] + results["tpe"] if trial["repeats"] is None]

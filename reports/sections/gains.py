@@ -10,13 +10,33 @@ from reports.results import Results
 from reports.sections.document import Document
 from reports.sections.words import count, interval, percent, plain, table
 
+MOST_ROWS = 20
+
 
 def gains(document: Document) -> list[str]:
     """The best arm's gain over the baseline by group and by class; nothing where the best is not distilled."""
     by_group, by_class = (_gains(document.results, document.data[key]) for key in ("groups", "classes"))
     if not by_class:
         return []
-    return [*_groups(document, by_group), *_classes(document, by_class)]
+    results = document.results
+    return [
+        f"### Which {'classes' if _ungrouped(results) else 'groups and classes'} gain",
+        *(_groups(document, by_group) if _shows_groups(results) else []),
+        *(_classes(document, by_class) if _shows_classes(results) else []),
+    ]
+
+
+def _ungrouped(results: Results) -> bool:
+    """Whether each class is a group of its own: few classes are then shown as groups are, many as classes are."""
+    return results["data"]["groups"] == results["data"]["classes"]
+
+
+def _shows_groups(results: Results) -> bool:
+    return not _ungrouped(results) or len(results["data"]["classes"]) <= MOST_ROWS
+
+
+def _shows_classes(results: Results) -> bool:
+    return not _ungrouped(results) or not _shows_groups(results)
 
 
 def _gains(results: Results, names: Sequence[str]) -> list[Gain]:
@@ -40,8 +60,16 @@ def _groups(document: Document, by_group: list[Gain]) -> list[str]:
         known = gain.paired.estimate
         rows.append([*_row(gain), "-" if known is None else interval(known)])
     return [
-        "### Which groups and classes gain",
-        table(["Group", "baseline", "best", "Gain, points", "95 % t interval"], rows),
+        table(
+            [
+                "Class" if _ungrouped(document.results) else "Group",
+                "baseline",
+                "best",
+                "Gain, points",
+                "95 % t interval",
+            ],
+            rows,
+        ),
         f"Of {len(rows)} intervals of 95 %, about {max(1, round(0.05 * len(rows)))} would leave out zero by chance "
         "even if nothing had changed.",
         *document.figure(GROUPS),
@@ -68,7 +96,7 @@ def _colour(gain: Gain) -> str:
 def group_gains(results: Results) -> go.Figure | None:
     """Gain in test accuracy of each group of classes, with the 95% t interval of its paired differences."""
     found = _gains(results, results["data"]["groups"])[::-1]
-    if not found:
+    if not found or not _shows_groups(results):
         return None
     estimates = [gain.paired.estimate for gain in found]
     figure = blank(height=70 + 24 * len(found))
@@ -91,7 +119,7 @@ def group_gains(results: Results) -> go.Figure | None:
 def class_gains(results: Results) -> go.Figure | None:
     """Gain in test accuracy of each class, sorted; the names in the hover, the outermost written out."""
     found = _gains(results, results["data"]["classes"])
-    if not found:
+    if not found or not _shows_classes(results):
         return None
     figure = blank(height=360)
     figure.add_bar(

@@ -20,7 +20,7 @@ def images(document: Document) -> list[str]:
         ("Test set", f"{data['test_images']:,}"),
         ("Images", f"{size} x {size} pixels, {count(data['channels'], 'channel')}"),
         ("Classes", len(data["classes"])),
-        ("Groups of classes", len(set(data["groups"]))),
+        *([("Groups of classes", len(set(data["groups"])))] if data["groups"] != data["classes"] else []),
         ("Search trains on", f"{data['train_images']:,}"),
         ("Search is scored on", f"{data['validation_images']:,} of the training set, kept apart"),
         ("Comparison trains on", f"{data['train_images'] + data['validation_images']:,}"),

@@ -9,7 +9,7 @@ from reports.evidence import reproduced
 from reports.results import Arm
 from reports.sections.document import Document
 from reports.sections.teacher import verdict_on_teacher
-from reports.sections.words import interval, mean_and_deviation, percent, point, points
+from reports.sections.words import interval, mean_and_deviation, percent, plain, point, points
 from reports.standing import UNFINISHED
 from storage.trials import run_pair
 
@@ -21,6 +21,8 @@ def opening(document: Document) -> list[str]:
     """Title, what kind of study it is, and what was done in it."""
     if document.synthetic:
         what = "synthetic images (not CIFAR-100)"
+    elif not document.original:
+        what = plain(document.data["name"])
     elif document.departures:
         what = "CIFAR-100, shortened or changed protocol"
     else:
@@ -41,9 +43,13 @@ def opening(document: Document) -> list[str]:
         f"teacher (`{document.teacher['name']}`, {document.teacher['parameters']:,} parameters) with the loss "
         "`(1 - alpha) * cross-entropy + alpha * T^2 * KL divergence`. Alpha weighs the teacher; at alpha = 0 there "
         "is none. A search over alpha and T is scored on validation images. Then the baseline (alpha = 0) and the "
-        "search's best are trained anew with other seeds and scored once on the test images. *The original* below "
-        'is the course project "DATASCI223 Final Project" by Faezeh Mirlohi, which this study repeats.'
+        "search's best are trained anew with other seeds and scored once on the test images."
     )
+    if document.original:
+        blocks[-1] += (
+            ' *The original* below is the course project "DATASCI223 Final Project" by Faezeh Mirlohi, which this '
+            "study repeats."
+        )
     return blocks
 
 
@@ -54,7 +60,7 @@ def verdict(document: Document) -> list[str]:
         _on_images(document),
         _verdict_on_point(document),
         _on_the_border(document),
-        _verdict_on_original(document),
+        _verdict_on_original(document) if document.original else None,
         verdict_on_teacher(document),
         document.missing_runs(),
     ]
@@ -201,8 +207,6 @@ def _verdict_on_point(document: Document) -> str:
 
 def _verdict_on_original(document: Document) -> str:
     theirs = points(original.DISTILLED.mean - original.BASELINE.mean)
-    if document.synthetic:
-        return f"The original's gain of {theirs} on CIFAR-100 is neither confirmed nor refuted by synthetic images."
     if document.departures:
         return f"The original's gain of {theirs} is neither confirmed nor refuted by this changed protocol."
     if document.undistilled:

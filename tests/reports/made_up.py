@@ -239,9 +239,13 @@ def odd_cases() -> dict[str, Results]:
         "little known of the networks": made_up_results(),
         "TPE all pruned": made_up_results(tpe_trials=3),
         "no pruner": made_up_results(pruned=(), failed=()),
+        "own images": own(made_up_results(), 7),
+        "own images of many classes": own(made_up_results(), 100),
+        "own student": made_up_results("full"),
         "arms without a search": made_up_results("full"),
         "the baseline alone, before a teacher": made_up_results("full"),
     }
+    cases["own student"]["student"]["name"] = "mynets:TinyNet"
     cases["with controls"] = with_controls(made_up_results("full"))
     cases["nothing finished"]["arms"] = {}
     cases["nothing finished"]["best"] = None
@@ -276,6 +280,18 @@ def odd_cases() -> dict[str, Results]:
     alone["student"]["test_accuracy"] = None
     alone["teacher"].update({"hash": None, "test_accuracy": None, "test_loss": None, "calibration": []})
     return cases
+
+
+def own(results: Results, classes: int) -> Results:
+    """The same of a folder of images of so many classes and of a network of one's own."""
+    names = [f"flower {label}" for label in range(classes)]
+    results["configuration"]["dataset"] = "folder"
+    results["data"].update({"name": "flowers", "classes": names, "groups": names, "image_size": 48})
+    results["student"]["name"], results["teacher"]["name"] = "mynets:TinyNet", "torchvision.models:resnet18"
+    for arm in results["arms"].values():
+        arm["correct_by_class"] = [correct[:classes] for correct in arm["correct_by_class"]]
+        arm["images_by_class"] = arm["images_by_class"][:classes]
+    return results
 
 
 def without_search(results: Results) -> None:

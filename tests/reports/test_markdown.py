@@ -29,7 +29,8 @@ def claims(results: Results) -> str:
 @pytest.mark.parametrize("case", CASES)
 def test_every_case_gives_a_whole_report(case: str) -> None:
     text = render(CASES[case])
-    claims = "Smaller and faster" if case == "synthetic" else "The original's claims, one by one"
+    other = case == "synthetic" or case.startswith("own ")
+    claims = "Smaller and faster" if other else "The original's claims, one by one"
     assert re.findall(r"^## (.*)$", text, flags=re.MULTILINE) == [
         "Verdict",
         claims,
@@ -90,7 +91,7 @@ def test_the_verdict_has_four_sentences_with_its_numbers() -> None:
         ("a failed run", "paired over 4 seeds"),
         ("all pruned", "ended without one complete trial, so it names no best"),
         ("nothing finished", "The search is not done, so it names no best"),
-        ("synthetic", "neither confirmed nor refuted by synthetic images"),
+        ("synthetic", "On these synthetic images, distillation helps this student"),
         ("finished", "neither confirmed nor refuted by this changed protocol"),
     ],
 )
@@ -117,6 +118,31 @@ def test_synthetic_images_are_named_first_and_are_not_held_against_the_original(
     assert "Which best point: (0.25, 4)" not in text
     assert "table 2" not in text
     assert re.search(r"## Smaller and faster\n\n\| Quantity .*\n.*\n\| Parameters +\| 278,324 +\| 799,652", text)
+
+
+@pytest.mark.parametrize("case", ["own images", "own images of many classes", "own student", "synthetic"])
+def test_other_images_and_networks_are_not_held_against_the_original(case: str) -> None:
+    text = render(CASES[case], figures(CASES[case]))
+    assert "original" not in re.sub(r"\(figure \d of the original\)", "", text)
+    assert ("synthetic" in text) == (case == "synthetic")
+
+
+def test_own_images_and_networks_are_named() -> None:
+    text = render(CASES["own images"])
+    assert text.startswith("# Knowledge distillation on flowers: study `quick`\n")
+    assert "A small network (`mynets:TinyNet`, 799,652 parameters)" in text
+    assert "teacher (`torchvision.models:resnet18`" in text
+    assert "48 x 48 pixels, 3 channels" in text
+
+
+def test_few_classes_of_ones_own_are_shown_with_intervals_and_many_as_the_ends_of_a_list() -> None:
+    few, many = (render(CASES[case]) for case in ("own images", "own images of many classes"))
+    assert "### Which classes gain" in few
+    assert len(re.findall(r"^\| flower \d +\|.* to ", few, flags=re.MULTILINE)) == 7
+    assert "Of 7 intervals" in few
+    assert "would leave out zero" not in many
+    assert len(re.findall(r"^\| flower \d+ +\|", many, flags=re.MULTILINE)) == 10
+    assert "Groups of classes" not in few + many
 
 
 def test_a_changed_protocol_is_named_first_and_judges_no_accuracy() -> None:

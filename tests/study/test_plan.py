@@ -13,7 +13,7 @@ from storage.open_study import open_study, read_study
 from storage.study_storage import sqlite_url
 from study.estimate import at_once
 from study.options import request_of
-from study.plan import Work, plan
+from study.plan import Images, Work, plan
 
 CPU = torch.device("cpu")
 SMALL = ["--preset", "demo", "--alphas", "0,0.5", "--temperatures", "1,4"]
@@ -84,5 +84,7 @@ def test_no_more_workers_help_than_there_are_cores_and_trainings(
     workers: int, trainings: int, expected: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1})
-    left = Work(trainings, trainings, 0, 0, 0, 0, 100, 10, 4)
+    images = Images(hash="", every=110, train=100, validation=10, classes=4, channels=3, size=32)
+    student, teacher = images.architecture("StudentCNN"), images.architecture("resnet8")
+    left = Work(trainings, trainings, 0, 0, 0, 0, images, student, teacher)
     assert at_once(workers, left, CPU) == expected

@@ -42,6 +42,11 @@ def small_network() -> nn.Module:
     )
 
 
+def dropping_network() -> nn.Module:
+    """Draws by itself which values it drops."""
+    return nn.Sequential(nn.Conv2d(3, 16, 8, stride=8), nn.ReLU(), nn.Dropout(0.5), nn.Flatten(), nn.Linear(256, 8))
+
+
 def teacher() -> nn.Module:
     with torch.random.fork_rng():
         torch.manual_seed(5)
@@ -111,8 +116,8 @@ def finish(training: Training) -> tuple[list[Epoch], str]:
 
 VARIANTS = pytest.mark.parametrize(
     "arguments",
-    [{"build": student}, {"alpha": 0.75, "draws": Draws(200, 3)}, {"recipe": ONE_CYCLE}],
-    ids=["student", "distilled", "one-cycle"],
+    [{"build": student}, {"alpha": 0.75, "draws": Draws(200, 3)}, {"recipe": ONE_CYCLE}, {"build": dropping_network}],
+    ids=["student", "distilled", "one-cycle", "dropout"],
 )
 
 
@@ -309,7 +314,13 @@ def test_a_whole_study_asks_the_teacher_for_what_one_run_sees(
 
 @pytest.mark.parametrize(
     "other",
-    [{"seed": 1}, {"train": TRAIN[:48]}, {"recipe": replace(STEPS, batch_size=32)}, {"draws": Draws(200, 3)}],
+    [
+        {"seed": 1},
+        {"train": TRAIN[:48]},
+        {"recipe": replace(STEPS, batch_size=32)},
+        {"draws": Draws(200, 3)},
+        {"source": "of another file"},
+    ],
 )
 def test_a_checkpoint_of_another_training_is_not_gone_on_from(
     make: MakeTraining, other: dict[str, Any], capsys: pytest.CaptureFixture[str]

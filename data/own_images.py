@@ -1,0 +1,161 @@
+"""Images of one's own, from class folders: any number of classes and any size, cached as tensors in one file."""
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from data.class_folders import SUFFIXES, use_image
+from data.image_set import DataError, ImageSet, in_canonical_order
+from storage.claims import Claims, hold
+from storage.files import save_whole
+
+PARTS = ("train", "test")
+GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")  # Pillow's words for how a pixel is stored
+TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
+
+Files = dict[str, list[tuple[Path, int]]]
+
+
+def load_own_images(root: Path, image_size: int, cache: Path | None, claims: Claims) -> ImageSet:
+    """Load ``root/train/<class>/*`` and ``root/test/<class>/*``, from the cache where nothing there has changed.
+
+    Where all images are stored in grey, they have one channel; where one of them is in colour, all have three. Those of
+    another size are resized so that the shorter side fits and cropped in the middle, upright as a camera says.
+
+    Args:
+        image_size: height and width in pixels.
+        cache: keeps them as one file below ``folders``; nothing is written where None.
+        claims: of all processes that share the cache: one of them fills it.
+
+    Raises:
+        DataError: where classes or images cannot be used; all of them are named, a line for each.
+    """
+    classes, files, wrong = _listed(root)
+    if cache is None or wrong:
+        return _read(root, classes, files, image_size, wrong)
+    key = _key(files, root, image_size)
+    cached = cache / "folders" / f"{key}.pt"
+    image_set = _from_cache(cached, root)
+    if image_set is not None:
+        return image_set
+    with hold(claims, f"cache-folder-{key}"):
+        image_set = _from_cache(cached, root)
+        if image_set is None:
+            image_set = _read(root, classes, files, image_size, wrong)
+            content = {name: getattr(image_set, name) for name in TENSORS}
+            save_whole({**content, "classes": list(classes), "hash": image_set.hash}, cached)
+    return image_set
+
+
+def _listed(root: Path) -> tuple[tuple[str, ...], Files, list[str]]:
+    """The classes, the image files of both parts, each with its label, and what is wrong with the folders."""
+    missing = [f"{root / part}: no such folder" for part in PARTS if not (root / part).is_dir()]
+    _refuse(missing and [*missing, f"{root}: your images lie in train/<class>/* and test/<class>/*"])
+    found = {part: {path.name for path in (root / part).iterdir() if path.is_dir()} for part in PARTS}
+    found = {part: {name for name in names if not name.startswith(".")} for part, names in found.items()}
+    classes = tuple(sorted(found["train"] | found["test"]))
+    wrong = [
+        f"{root / part}: no folder {name!r}, which is in {root / other}"
+        for part, other in (PARTS, PARTS[::-1])
+        for name in sorted(found[other] - found[part])
+    ]
+    if len(classes) < 2:
+        wrong.append(f"{root / 'train'}: {len(classes)} class folders; give two or more")
+    files: Files = {part: [] for part in PARTS}
+    others = []
+    for part in PARTS:
+        for label, name in enumerate(classes):
+            every = sorted((root / part / name).rglob("*"))
+            images = [path for path in every if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+            others += [path for path in every if path not in set(images) and path.is_file()]
+            if name in found[part] and not images:
+                wrong.append(f"{root / part / name}: holds no image")
+            files[part] += [(path, label) for path in images]
+    if others:
+        print(f"{root}: {len(others)} files are no images by their names and are left out, such as {others[0]}")
+    return classes, files, wrong
+
+
+def _read(root: Path, classes: tuple[str, ...], files: Files, size: int, wrong: list[str]) -> ImageSet:
+    """Read every image; what is wrong with any of them is said after ``wrong``."""
+    paths = [path for part in PARTS for path, _ in files[part]]
+    refused, modes = list(wrong), {}
+    for path in paths:
+        try:
+            modes[path] = use_image(path, lambda image: image.mode)
+        except DataError as error:
+            refused.append(str(error))
+    grey = all(mode in GREY for mode in modes.values())
+    pixels = np.zeros((len(paths), size, size, 1 if grey else 3), dtype=np.uint8)
+    for index, path in enumerate(paths):
+        try:
+            if path in modes:
+                pixels[index] = use_image(path, lambda image: _fitted(image, size, grey))
+        except DataError as error:
+            refused.append(str(error))
+    _refuse(refused)
+    images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
+    count = len(files["train"])
+    train, test = (
+        in_canonical_order(part.contiguous(), torch.tensor([label for _, label in files[name]]))
+        for name, part in (("train", images[:count]), ("test", images[count:]))
+    )
+    return _image_set(root, classes, dict(zip(TENSORS, (*train, *test), strict=True)))
+
+
+def _fitted(image: Image.Image, size: int, grey: bool) -> NDArray[np.uint8]:
+    if image.mode.startswith("I"):  # Pillow would cut 16 bits off at 255 instead of scaling them
+        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
+    upright = ImageOps.exif_transpose(image).convert("L" if grey else "RGB")
+    if upright.size != (size, size):
+        upright = ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC)
+    return np.asarray(upright).reshape(size, size, -1)
+
+
+def _image_set(root: Path, classes: tuple[str, ...], tensors: dict[str, Tensor]) -> ImageSet:
+    image_set = ImageSet(
+        name=root.resolve().name,
+        train_images=tensors["train_images"],
+        train_labels=tensors["train_labels"],
+        test_images=tensors["test_images"],
+        test_labels=tensors["test_labels"],
+        classes=classes,
+        groups=classes,
+    )
+    flat = bool((image_set.channel_statistics[1] == 0).any())
+    _refuse([f"{root / 'train'}: a colour channel is the same in all pixels of all images"] if flat else [])
+    return image_set
+
+
+def _key(files: Files, root: Path, size: int) -> str:
+    """Other names, sizes or times of change are another key; the images themselves are not read for it."""
+    stats = [(path.relative_to(root), path.stat()) for part in PARTS for path, _ in files[part] if path.exists()]
+    listed = [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats]
+    return hashlib.sha256("\n".join([str(size), *listed]).encode()).hexdigest()[:16]
+
+
+def _from_cache(cached: Path, root: Path) -> ImageSet | None:
+    """What the cache holds; None where it holds nothing whole."""
+    if not cached.exists():
+        return None
+    try:
+        content = torch.load(cached, weights_only=True)
+        image_set = _image_set(root, tuple(content["classes"]), {name: content[name] for name in TENSORS})
+        if image_set.hash == content["hash"]:
+            return image_set
+    except OSError:
+        raise
+    except Exception:  # what torch raises depends on which bytes are wrong
+        pass
+    print(f"{cached}: damaged; it is made again from the images")
+    return None
+
+
+def _refuse(wrong: list[str]) -> None:
+    if wrong:
+        raise DataError("\n".join(wrong))

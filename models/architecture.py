@@ -1,0 +1,128 @@
+"""Which network: a name that the product knows, or a callable of one's own, imported as ``module:callable``."""
+
+import hashlib
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from models.resnet import build
+from models.student import StudentCNN
+from storage.errors import PlainError
+
+
+class NetworkError(PlainError):
+    """A network that cannot be used; the message is one line that says why."""
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A network without weights.
+
+    Args:
+        name: ``StudentCNN``, one of the family of ``models.resnet``, or ``module:callable`` from the working folder or
+            an installed package. The callable takes ``num_classes``, and ``in_channels`` and ``image_size`` where it
+            has parameters of these names; it gives a module.
+        classes: number of logits.
+        channels: of the images, 1 where they are grey.
+        image_size: height and width of the images in pixels.
+    """
+
+    name: str
+    classes: int
+    channels: int = 3
+    image_size: int = 32
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it is not one of the product's."""
+        return is_own(self.name)
+
+    @property
+    def source(self) -> str:
+        """Of one's own: sha256 of the file in which the callable stands, in hexadecimal; empty for the product's.
+
+        Raises:
+            NetworkError: where there is no such file.
+        """
+        return source_of(self.name)
+
+    def build(self) -> nn.Module:
+        """The network with fresh weights from torch's global generator.
+
+        Raises:
+            NetworkError: where the name is none, or the callable fails.
+        """
+        if self.name == "StudentCNN":
+            return StudentCNN(self.classes, self.channels, self.image_size)
+        if not self.is_own:
+            try:
+                return build(self.name, self.classes, self.channels)
+            except ValueError as error:
+                raise NetworkError(f'{error}, StudentCNN, or "module:callable" of your own') from None
+        make = _imported(self.name)
+        given = {"num_classes": self.classes, "in_channels": self.channels, "image_size": self.image_size}
+        parameters = inspect.signature(make).parameters
+        try:
+            network = make(**{key: value for key, value in given.items() if key == "num_classes" or key in parameters})
+        except Exception as error:
+            raise NetworkError(f"network {self.name!r} cannot be made: {reason(error)}") from None
+        if not isinstance(network, nn.Module):
+            raise NetworkError(f"network {self.name!r}: gives {type(network).__name__}, not a torch.nn.Module")
+        return network
+
+
+def is_own(name: str) -> bool:
+    """Whether a network of that name is not one of the product's."""
+    return ":" in name
+
+
+def file_name(name: str) -> str:
+    """What a network is called in names of files."""
+    return name.replace(":", "-")
+
+
+def source_of(name: str) -> str:
+    """``Architecture.source`` of that name."""
+    if not is_own(name):
+        return ""
+    try:
+        file = inspect.getsourcefile(inspect.unwrap(_imported(name)))
+    except TypeError:
+        file = None
+    if file is None:
+        raise NetworkError(f"network {name!r}: no Python file defines it; give a class or a function of one")
+    return hashlib.sha256(Path(file).read_bytes()).hexdigest()
+
+
+def reason(error: Exception) -> str:
+    """An error in one line."""
+    return f"{type(error).__name__}: {error}".strip().splitlines()[0]
+
+
+def _imported(name: str) -> Callable[..., Any]:
+    module_name, _, attribute = name.partition(":")
+    folder = str(Path.cwd())
+    if folder not in sys.path and "" not in sys.path:
+        sys.path.insert(0, folder)
+    try:
+        found: Any = importlib.import_module(module_name)
+    except ModuleNotFoundError as error:
+        if error.name is None or not module_name.startswith(error.name):
+            raise NetworkError(f"network {name!r} cannot be imported: {reason(error)}") from None
+        raise NetworkError(
+            f"network {name!r}: no module {module_name!r} in the working folder {folder} or among installed packages"
+        ) from None
+    except Exception as error:  # whatever the file does
+        raise NetworkError(f"network {name!r} cannot be imported: {reason(error)}") from None
+    where = getattr(found, "__file__", None) or module_name
+    for part in attribute.split("."):
+        found = getattr(found, part, None)
+    if not callable(found):
+        raise NetworkError(f"network {name!r}: {where} has no class or function {attribute!r}")
+    return found  # type: ignore[no-any-return]

@@ -1,0 +1,139 @@
+"""Whether a network can be studied: asked of one's own before anything is trained, by training two tiny steps."""
+
+import copy
+from collections.abc import Iterable
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from models.architecture import Architecture, NetworkError, reason
+
+STEP = 0.01
+
+
+def check_network(architecture: Architecture) -> None:
+    """Check what every network must hold, on the CPU.
+
+    It gives finite logits of shape (batch, classes) for the images' shape, the same each time in evaluation mode; its
+    first weights come from torch's seed alone; and two of it share nothing.
+
+    Raises:
+        NetworkError: with the first of these that it does not hold.
+    """
+    if not architecture.is_own:
+        architecture.build()  # or says that there is none of that name; the tests have asked the product's own
+        return
+    with torch.random.fork_rng(devices=[]):
+        first, second = _made(architecture, seed=0), _made(architecture, seed=0)
+        _check_apart(architecture, first, second)
+        images = _images(architecture, 2)
+        with torch.inference_mode():
+            said, again = (_logits(architecture, first.eval(), images) for _ in range(2))
+        _refuse(not torch.equal(said, again), architecture, "gives other logits for the same images in evaluation mode")
+
+
+def check_training(
+    architecture: Architecture, precision: Literal["float32", "bfloat16"], batches: Iterable[int], size: int
+) -> None:
+    """Check that it trains, and that a stopped training goes on as if it had not been stopped, on the CPU.
+
+    Args:
+        precision: of the forward pass.
+        batches: how many images a step may have.
+        size: height and width of the images that it is trained on, in pixels.
+
+    Raises:
+        NetworkError: as ``check_network``.
+    """
+    with torch.random.fork_rng(devices=[]):
+        for batch in sorted({min(batch, 2) for batch in batches}):
+            images = _images(architecture, batch, size)
+            network, resumed = _made(architecture, seed=0), _made(architecture, seed=1)
+            _step(architecture, network, images, precision, seed=0)
+            state = copy.deepcopy(network.state_dict())
+            loss = _step(architecture, network, images, precision, seed=1)
+            resumed.load_state_dict(state)
+            again = _step(architecture, resumed, images, precision, seed=1)
+            wrong = (
+                "does not go on from a checkpoint as if it had not been stopped: it keeps state beside its state_dict"
+            )
+            _refuse(not torch.equal(loss, again), architecture, f"{wrong}, or draws from other than torch's generator")
+
+
+def _made(architecture: Architecture, seed: int) -> nn.Module:
+    torch.manual_seed(seed)
+    network = architecture.build()
+    lazy = any(is_lazy(value) for value in (*network.parameters(), *network.buffers()))
+    _refuse(lazy, architecture, "has lazy modules, whose shapes are not known when it is made: give them")
+    _refuse(next(network.parameters(), None) is None, architecture, "has no parameters")
+    return network.to(memory_format=torch.channels_last)
+
+
+def _check_apart(architecture: Architecture, first: nn.Module, second: nn.Module) -> None:
+    weights, others = first.state_dict(), second.state_dict()
+    places = {tensor.untyped_storage().data_ptr(): key for key, tensor in weights.items() if tensor.numel()}
+    for tensor in others.values():
+        shared = places.get(tensor.untyped_storage().data_ptr()) if tensor.numel() else None
+        _refuse(shared is not None, architecture, f"two of it share {shared!r}: make its layers when it is made")
+    alike = weights.keys() == others.keys() and all(torch.equal(weights[key], others[key]) for key in weights)
+    _refuse(not alike, architecture, "its first weights do not come from torch's seed alone")
+
+
+def _images(architecture: Architecture, batch: int, size: int | None = None) -> Tensor:
+    size = architecture.image_size if size is None else size
+    images = torch.randn(batch, architecture.channels, size, size, generator=torch.Generator().manual_seed(0))
+    return images.to(memory_format=torch.channels_last)
+
+
+def _logits(architecture: Architecture, network: nn.Module, images: Tensor) -> Tensor:
+    shape = tuple(images.shape)
+    try:
+        logits = network(images)
+    except Exception as error:  # whatever the network does
+        advice = "where it wants another size of image, give image_size"
+        if architecture.channels == 1:
+            advice = "grey images have one channel: give it a parameter in_channels"
+        raise _error(architecture, f"fails on images of shape {shape} ({reason(error)}); {advice}") from None
+    _refuse(
+        not isinstance(logits, Tensor),
+        architecture,
+        f"gives {type(logits).__name__} where a tensor of logits is wanted",
+    )
+    wanted = (len(images), architecture.classes)
+    _refuse(tuple(logits.shape) != wanted, architecture, f"gives logits of shape {tuple(logits.shape)}, not {wanted}")
+    _refuse(not bool(logits.isfinite().all()), architecture, "gives logits that are not finite")
+    said: Tensor = logits
+    return said.float()
+
+
+def _step(architecture: Architecture, network: nn.Module, images: Tensor, precision: str, seed: int) -> Tensor:
+    """The loss before the step."""
+    torch.manual_seed(seed)
+    network.train()
+    labels = torch.arange(len(images)) % architecture.classes
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16", cache_enabled=False):
+        logits = _logits(architecture, network, images)
+    loss = F.cross_entropy(logits, labels)
+    network.zero_grad(set_to_none=True)
+    try:
+        loss.backward()
+    except Exception as error:  # whatever the network does
+        raise _error(architecture, f"cannot be trained in {precision} ({reason(error)})") from None
+    for key, parameter in network.named_parameters():
+        if parameter.grad is None:
+            raise _error(architecture, f"parameter {key!r} gets no gradient: leave it out, or make it a buffer")
+        with torch.no_grad():
+            parameter.sub_(parameter.grad, alpha=STEP)
+    return loss.detach()
+
+
+def _refuse(wrong: bool, architecture: Architecture, why: str) -> None:
+    if wrong:
+        raise _error(architecture, why)
+
+
+def _error(architecture: Architecture, why: str) -> NetworkError:
+    return NetworkError(f"network {architecture.name!r}: {why}")

@@ -1,0 +1,65 @@
+"""The networks of a study: whether they can be trained, and whether they are those with which it was begun."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch import nn
+
+from models import Architecture, check_training
+from storage.configuration import Recipe, refuse_unless
+from storage.description import Description
+
+
+def check_trainable(architecture: Architecture, recipe: Recipe, images: Iterable[int]) -> None:
+    """Check a network of one's own with the recipe's precision, batches and sizes of images.
+
+    Args:
+        images: numbers of images that it is trained on.
+
+    Raises:
+        NetworkError: with what it does not hold.
+        ConfigurationError: where the recipe resizes to another size than that of the images.
+    """
+    sizes = [size for _, size in recipe.image_sizes] or [architecture.image_size]
+    refuse_unless(
+        sizes[-1] == architecture.image_size,
+        f"the recipe trains on images of {sizes[-1]} pixels, these have {architecture.image_size}: give another",
+    )
+    if not architecture.is_own:
+        return
+    batches = {size for count in images for size in (min(recipe.batch_size, count), count % recipe.batch_size) if size}
+    for size in sizes:
+        check_training(architecture, recipe.precision, batches, size)
+
+
+def known_by(architecture: Architecture, network: nn.Module) -> dict[str, Any]:
+    """What is stored of a network of one's own, so that another is refused; nothing of the product's."""
+    if not architecture.is_own:
+        return {}
+    shapes = {key: list(tensor.shape) for key, tensor in network.state_dict().items()}
+    return {"source": architecture.source, "shapes": shapes}
+
+
+def refuse_another_source(architecture: Architecture, stored: Mapping[str, Any]) -> None:
+    """Refuse a network of one's own that is not as it was stored.
+
+    Raises:
+        ConfigurationError: where its source or its shapes are other ones.
+    """
+    refuse_unless(
+        known_by(architecture, architecture.build()).items() <= stored.items(),
+        f"the study was begun with another source of {architecture.name}: bring that back, "
+        "or give --study NAME to begin another",
+    )
+
+
+def student_of(description: Description) -> Architecture:
+    """The student of a stored study.
+
+    Raises:
+        NetworkError, ConfigurationError: where one of one's own is not there, or not as it was.
+    """
+    data, settings = description.data, description.settings
+    student = Architecture(settings.student_network, len(data["classes"]), data["channels"], data["image_size"])
+    refuse_another_source(student, description.student)
+    return student

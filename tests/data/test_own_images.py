@@ -1,0 +1,182 @@
+"""Images of one's own: any size and number of classes, grey or in colour, and everything wrong with them named."""
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from data import DataError, ImageBank, ImageSet, load_own_images, split
+from data.samples import samples
+from data.views import IDENTITY_VIEW
+from storage.claims import FileClaims
+from tests.conftest import CPU
+
+CLASSES = ("daisy", "rose", "tulip")
+
+
+def photograph(colour: int, number: int, size: tuple[int, int], mode: str) -> Image.Image:
+    width, height = size
+    pixels = np.random.default_rng([colour, number]).integers(0, 60, (height, width, 3), dtype=np.uint8)
+    pixels[..., colour] += 150
+    return Image.fromarray(pixels).convert(mode)
+
+
+@pytest.fixture
+def flowers(tmp_path: Path) -> Path:
+    """Three classes of 10 training and 2 test images, of other sizes and formats."""
+    root = tmp_path / "flowers"
+    write(root, "RGB")
+    return root
+
+
+def write(root: Path, mode: str) -> None:
+    for part, images in (("train", 10), ("test", 2)):
+        for label, name in enumerate(CLASSES):
+            (root / part / name).mkdir(parents=True)
+            for number in range(images):
+                suffix = (".png", ".JPG", ".bmp")[number % 3]
+                image = photograph(label, number + (part == "test") * 10, (40 + number, 36), mode)
+                image.save(root / part / name / f"{number}{suffix}")
+
+
+def load(root: Path, size: int = 32, cache: Path | None = None) -> ImageSet:
+    return load_own_images(root, size, cache, FileClaims(root))
+
+
+@pytest.mark.parametrize("size", [28, 32, 96])
+def test_any_images_become_squares_in_a_canonical_order(size: int, flowers: Path) -> None:
+    found = load(flowers, size)
+    assert (found.name, found.classes, found.synthetic) == ("flowers", CLASSES, False)
+    assert found.train_images.shape == (30, 3, size, size)
+    assert found.test_labels.tolist() == [0, 0, 1, 1, 2, 2]
+    for label in range(3):
+        means = found.train_images[found.train_labels == label].float().mean(dim=(0, 2, 3))
+        assert means.argmax() == label
+    for path in (flowers / "train").rglob("*.png"):
+        path.rename(path.with_name(f"z{path.name}"))
+    assert load(flowers, size).hash == found.hash
+
+
+def test_an_image_of_the_right_size_stays_as_it_is_and_another_is_cropped_in_its_middle(flowers: Path) -> None:
+    exact = photograph(0, 99, (32, 32), "RGB")
+    exact.save(flowers / "train" / "daisy" / "0.png")
+    wide = Image.new("RGB", (96, 32), "blue")
+    wide.paste(exact, (32, 0))
+    wide.save(flowers / "train" / "daisy" / "3.png")
+    turned = exact.transpose(Image.Transpose.ROTATE_90)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright: turn by 90 degrees to the right
+    turned.save(flowers / "train" / "daisy" / "6.png", exif=exif)
+    expected = torch.from_numpy(np.asarray(exact).copy()).permute(2, 0, 1)
+    images = load(flowers).train_images
+    assert sum(torch.equal(image, expected) for image in images) == 3
+
+
+def test_grey_images_have_one_channel_until_one_is_in_colour(tmp_path: Path) -> None:
+    root = tmp_path / "grey"
+    write(root, "L")
+    deep = np.full((32, 32), 0x8000, dtype=np.uint16)
+    deep[0, 0] = 0xFFFF
+    Image.fromarray(deep).save(root / "train" / "rose" / "deep.png")
+    found = load(root)
+    assert found.train_images.shape == (31, 1, 32, 32)
+    assert any(image.flatten().tolist() == [0xFF] + [0x80] * 1023 for image in found.train_images)
+    bank = ImageBank.of_training_images(found, CPU)
+    mean, deviation = found.channel_statistics
+    shown = bank.crop(torch.tensor([4, 5]), torch.tensor([IDENTITY_VIEW, IDENTITY_VIEW + 81]))
+    plain = (found.train_images[4:6].float() / 255 - mean) / deviation
+    torch.testing.assert_close(shown, torch.stack([plain[0], plain[1].flip(2)]))
+    assert samples(found)[0]["class"] == "daisy"
+    photograph(0, 0, (32, 32), "RGB").save(root / "test" / "rose" / "colour.png")
+    assert load(root).train_images.shape == (31, 3, 32, 32)
+
+
+def test_views_of_another_size_are_shifted_by_up_to_four_pixels(flowers: Path) -> None:
+    found = load(flowers, 45)
+    bank = ImageBank.of_training_images(found, CPU)
+    shown = bank.crop(torch.tensor([3]), torch.tensor([8 * 9 + 0]))[0]
+    whole = bank.crop(torch.tensor([3]), torch.tensor([IDENTITY_VIEW]))[0]
+    assert shown.shape == (3, 45, 45)
+    assert torch.equal(shown[:, :-4, 4:], whole[:, 4:, :-4])
+
+
+def test_the_cache_is_used_until_a_file_changes_and_made_again_where_it_is_damaged(
+    flowers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cache = tmp_path / "cache"
+    found = load(flowers, cache=cache)
+    (kept,) = (cache / "folders").iterdir()
+    changed = flowers / "train" / "rose" / "2.bmp"
+    times, content = changed.stat(), changed.read_bytes()
+
+    def write(content: bytes, later: int) -> None:
+        changed.write_bytes(content)
+        os.utime(changed, ns=(times.st_atime_ns, times.st_mtime_ns + later))
+
+    write(bytes(len(content)), later=0)  # as long and as old: it is not read, or it would be refused
+    assert load(flowers, cache=cache).hash == found.hash
+    write(content[:1000] + bytes(len(content) - 1000), later=1)
+    assert load(flowers, cache=cache).hash != found.hash
+    write(content, later=0)
+    whole = kept.read_bytes()
+    for damaged in (whole[:1000], whole[:20_000] + b"damaged" + whole[20_007:]):
+        kept.write_bytes(damaged)
+        assert load(flowers, cache=cache).hash == found.hash
+        assert "damaged; it is made again" in capsys.readouterr().out
+
+
+def test_everything_wrong_is_named_at_once_a_line_each(flowers: Path) -> None:
+    (flowers / "test" / "rose").rename(flowers / "test" / "lily")
+    for path in (flowers / "test" / "daisy").iterdir():
+        path.unlink()
+    (flowers / "train" / "rose" / "2.bmp").write_bytes(b"no image")
+    with pytest.raises(DataError) as refused:
+        load(flowers)
+    assert str(refused.value).replace(str(flowers), "flowers").splitlines() == [
+        "flowers/train: no folder 'lily', which is in flowers/test",
+        "flowers/test: no folder 'rose', which is in flowers/train",
+        "flowers/test/daisy: holds no image",
+        "flowers/train/rose/2.bmp: damaged or no image",
+    ]
+
+
+def test_every_damaged_file_is_named(flowers: Path) -> None:
+    damaged = [flowers / "train" / name / "0.png" for name in CLASSES] + [flowers / "test" / "rose" / "1.JPG"]
+    damaged[0].write_bytes(b"no image")
+    for path in damaged[1:]:
+        path.write_bytes(path.read_bytes()[:600])
+    with pytest.raises(DataError) as refused:
+        load(flowers)
+    lines = str(refused.value).splitlines()
+    assert sorted(line.split(": damaged")[0] for line in lines) == sorted(map(str, damaged))
+
+
+def test_a_folder_without_both_parts_is_refused(flowers: Path) -> None:
+    (flowers / "train").rename(flowers / "Train")
+    with pytest.raises(DataError, match=r"/train: no such folder\n.*: your images lie in train/<class>"):
+        load(flowers)
+
+
+def test_files_that_are_no_images_are_left_out_and_said(flowers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (flowers / "train" / "rose" / "notes.txt").write_text("roses are red")
+    (flowers / "train" / "rose" / "._0.png").write_text("of another system")
+    assert len(load(flowers).train_images) == 30
+    assert "2 files are no images by their names and are left out, such as" in capsys.readouterr().out
+
+
+def test_validation_images_are_a_part_of_every_class() -> None:
+    labels = torch.tensor([0] * 100 + [1] * 50 + [2] * 10)
+    parts = split(labels, validation_images=33)
+    kept = labels[parts.validation].bincount().tolist()
+    assert (sum(kept), kept) == (33, [21, 10, 2])
+    assert len(parts.train) == 160 - 33
+    assert set(parts.train.tolist()).isdisjoint(parts.validation.tolist())
+    assert torch.equal(split(labels, 20, 33).validation, parts.validation)
+    for wanted in (0, -1, 160, 159):
+        with pytest.raises(DataError, match=f"validation_images {wanted}: give 1 or more"):
+            split(labels, validation_images=wanted)
+    with pytest.raises(DataError, match="a tenth of each class for validation is no image: give validation_images"):
+        split(torch.tensor([0, 0, 1, 1]))

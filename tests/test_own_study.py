@@ -1,0 +1,160 @@
+"""A study of one's own images and networks: a folder, a file of networks, a file of settings, the same commands."""
+
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from PIL import Image
+
+from study.run import main
+from study.teacher import main as teacher_main
+from tests.test_run import count, environment, interrupt, results, without_times
+
+ROOT = Path(__file__).parent.parent
+CLASSES = {"orange": "fruit", "sea": "water"}  # of CIFAR-100, and what they are called here
+NETWORKS = """
+from torch import nn
+
+class TinyNet(nn.Sequential):
+    def __init__(self, num_classes, in_channels=3):
+        super().__init__(
+            nn.Conv2d(in_channels, 8, 5, stride=3), nn.BatchNorm2d(8), nn.ReLU(), nn.Dropout(0.2),
+            nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, num_classes),
+        )
+"""
+SETTINGS = """
+name = "pictures"
+[data]
+folder = "pictures"
+image_size = 28
+validation_images = 10
+[student]
+network = "own_study_networks:TinyNet"
+[teacher]
+network = "resnet8"
+recipe = "demo"
+[training]
+epochs = 2
+batch_size = 16
+learning_rate = 0.05
+momentum = 0.9
+[search]
+alphas = [0.0, 0.5]
+temperatures = [4]
+seeds = 2
+"""
+MACHINE = ["--device", "cpu"]
+
+
+def cut(source: Path, folder: Path, mode: str) -> None:
+    """Photographs of two classes as a user has them: of another size and format."""
+    for part, images in (("train", 40), ("test", 20)):
+        for name, own in CLASSES.items():
+            (folder / part / own).mkdir(parents=True)
+            for number, file in enumerate(sorted((source / part / name).iterdir())[:images]):
+                image = Image.open(file).convert(mode).resize((64, 48 + number % 9))
+                image.save(folder / part / own / f"{number}.{('jpg', 'png')[number % 2]}")
+
+
+@pytest.fixture
+def folder(cifar100_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A working folder as a user has it."""
+    cut(cifar100_folder, tmp_path / "pictures", "RGB")
+    (tmp_path / "own_study_networks.py").write_text(NETWORKS)
+    (tmp_path / "mine.toml").write_text(SETTINGS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setenv("BROWSER_PATH", "/nowhere")
+    yield tmp_path
+    sys.modules.pop("own_study_networks", None)
+
+
+def refusal(capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    with pytest.raises(SystemExit) as ended:
+        main([*MACHINE, *options])
+    assert ended.value.code == 1
+    return capsys.readouterr().err
+
+
+def test_a_study_of_ones_own_killed_and_resumed_ends_with_the_same_numbers(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    teacher_main(["--config", "mine.toml", *MACHINE])
+    shutil.copytree("runs", "again")
+    main(["--config", "mine.toml", *MACHINE])
+    whole = results(folder / "runs", "pictures")
+    report = (folder / "runs" / "pictures" / "report.md").read_text()
+    assert report.startswith("# Knowledge distillation on pictures: study `pictures`\n")
+    assert "own_study_networks:TinyNet" in report
+    assert (whole["data"]["image_size"], whole["data"]["channels"], whole["data"]["classes"]) == (
+        28, 3, ["fruit", "water"],
+    )  # fmt: skip
+    assert (whole["data"]["train_images"], whole["data"]["validation_images"]) == (70, 10)
+
+    command = [sys.executable, "-m", "study.run", "--config", "mine.toml", *MACHINE, "--runs-dir", "again"]
+    process = subprocess.Popen(
+        command,
+        env={**environment(), "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        text=True,
+    )
+    complete = optuna.trial.TrialState.COMPLETE
+    assert interrupt(process, lambda: count(folder / "again", "pictures", complete) >= 1, signal.SIGKILL)
+    main(["--config", "mine.toml", *MACHINE, "--runs-dir", "again"])
+    assert without_times(results(folder / "again", "pictures")) == without_times(whole)
+
+    refuse_what_is_another_study(folder, capsys)
+
+
+def refuse_what_is_another_study(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """After a study of two seeds."""
+    more = ["--config", "mine.toml", "--seeds", "3"]
+    with (folder / "own_study_networks.py").open("a") as file:
+        file.write("# changed\n")
+    assert "begun with another source of own_study_networks:TinyNet: bring that back" in refusal(capsys, *more)
+    (folder / "own_study_networks.py").write_text(NETWORKS)
+    shutil.copy("pictures/train/fruit/0.jpg", "pictures/train/water/more.jpg")
+    assert "was begun with data" in refusal(capsys, *more)
+    (folder / "pictures" / "train" / "water" / "more.jpg").unlink()
+    assert "was begun with image_size 28, not 32" in refusal(capsys, *_with("image_size = 28", "", folder))
+
+
+def _with(old: str, new: str, folder: Path) -> list[str]:
+    (folder / "other.toml").write_text(SETTINGS.replace(old, new))
+    return ["--config", "other.toml"]
+
+
+def test_grey_images_a_network_of_torchvision_and_a_teacher_that_is_given(
+    cifar100_folder: Path, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree("pictures")
+    cut(cifar100_folder, folder / "pictures", "L")
+    grey = _with("own_study_networks:TinyNet", "torchvision.models:shufflenet_v2_x0_5", folder)
+    assert "grey images have one channel: give it a parameter in_channels" in refusal(capsys, *grey)
+    with (folder / "own_study_networks.py").open("a") as file:
+        file.write("""
+def Shuffle(num_classes, in_channels):
+    from torchvision.models import shufflenet_v2_x0_5
+    network = shufflenet_v2_x0_5(num_classes=num_classes)
+    network.conv1[0] = nn.Conv2d(in_channels, 24, 3, stride=2, padding=1, bias=False)
+    return network
+""")
+    teacher_main(["--config", "mine.toml", *MACHINE])
+    (weights,) = Path("runs/cache/teachers").rglob("*.pth")
+    shutil.copy(weights, "given.pth")
+    shutil.rmtree("runs")
+    content = SETTINGS.replace("TinyNet", "Shuffle").replace('recipe = "demo"', 'weights = "given.pth"')
+    (folder / "mine.toml").write_text(content.replace("epochs = 2", "epochs = 1").replace("seeds = 2", "seeds = 1"))
+    main(["--config", "mine.toml", *MACHINE])
+    found: dict[str, Any] = json.loads(Path("runs/pictures/results.json").read_text())
+    assert found["data"]["channels"] == 1
+    assert found["teacher"]["origin"] == "imported from given.pth"
+    assert {cell["state"] for cell in found["grid"]} == {"COMPLETE"}
