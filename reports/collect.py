@@ -7,7 +7,7 @@ from optuna.trial import TrialState
 
 from reports.evidence import epochs_of
 from reports.results import FORMAT, Arm, Results, Trial
-from storage.arms import choose_arms, finalists, name_of_pair, values_by_seed, winner
+from storage.arms import choose_arms, name_of_pair, values_by_seed, winner
 from storage.configuration import Configuration, Point
 from storage.description import Description
 from storage.open_study import OpenStudy
@@ -107,20 +107,20 @@ def _trial(trial: TrialView) -> Trial:
 
 
 def _finalists(trials: list[TrialView], settings: Configuration) -> list[dict[str, Any]]:
-    """The finalists that have more than the search seed, best of that seed first."""
+    """The points that have more than the search seed, whatever the last command asked for."""
     known = []
-    for pair in finalists(trials, settings):
+    for pair in dict.fromkeys(
+        trial.pair for trial in trials if trial.sampler == "finalist" and trial.value is not None
+    ):
         values = values_by_seed(pair, trials)
-        seeds = [seed for seed in (None, *settings.more_search_seeds) if seed in values]
-        if len(seeds) > 1:
-            known.append(
-                {
-                    "alpha": pair[0],
-                    "temperature": pair[1],
-                    "seeds": [settings.seed if seed is None else seed for seed in seeds],
-                    "values": [values[seed] for seed in seeds],
-                }
-            )
+        known.append(
+            {
+                "alpha": pair[0],
+                "temperature": pair[1],
+                "seeds": [settings.seed if seed is None else seed for seed in values],
+                "values": list(values.values()),
+            }
+        )
     return known
 
 

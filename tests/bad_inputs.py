@@ -487,8 +487,6 @@ ROWS = [
     option("--finalists -1", "--finalists -1"),
     option("--finalist-seeds 1", "--finalist-seeds 1"),
     option("--finalist-seeds 4", "--finalist-seeds 4"),
-    Row("--finalists without a search", ("--finalists", "2", "--sampler", "none"), before="nothing",
-        says="--finalists", quick=True),
     Row("--workers 1000 --dry-run", ("--workers", "1000", "--dry-run"), codes=ENDED, check=not_instant),
     Row("--alphas 0.5,0.5", ("--alphas", "0.5,0.5"), codes=ENDED, leaves=STUDY, check=one_point),
     Row("--train-images 200, not divisible by 16", ("--train-images", "200"), codes=ENDED, leaves=STUDY),
