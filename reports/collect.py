@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 
 from reports.evidence import calibration_error, epochs_of
 from reports.results import FORMAT, UNKNOWN, Arm, Rate, Results, Trial
-from storage.arms import Arms, choose_arms, finalists, values_by_seed, winner
+from storage.arms import Arms, choose_arms, values_by_seed, winner
 from storage.configuration import Configuration, Point
 from storage.controls import (
     RATE_FACTORS,
@@ -129,20 +129,20 @@ def _of_images(scores: ScoreFacts | None) -> dict[str, Any]:
 
 
 def _finalists(trials: list[TrialView], settings: Configuration) -> list[dict[str, Any]]:
-    """The finalists that have more than the search seed, best of that seed first."""
+    """The points that have more than the search seed, whatever the last command asked for."""
     known = []
-    for pair in finalists(trials, settings):
+    for pair in dict.fromkeys(
+        trial.pair for trial in trials if trial.sampler == "finalist" and trial.value is not None
+    ):
         values = values_by_seed(pair, trials)
-        seeds = [seed for seed in (None, *settings.more_search_seeds) if seed in values]
-        if len(seeds) > 1:
-            known.append(
-                {
-                    "alpha": pair[0],
-                    "temperature": pair[1],
-                    "seeds": [settings.seed if seed is None else seed for seed in seeds],
-                    "values": [values[seed] for seed in seeds],
-                }
-            )
+        known.append(
+            {
+                "alpha": pair[0],
+                "temperature": pair[1],
+                "seeds": [settings.seed if seed is None else seed for seed in values],
+                "values": list(values.values()),
+            }
+        )
     return known
 
 

@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial
 
 from reports.evidence import accuracy_standard_error, begun, scored
 from reports.results import FailedRun, Results, State, Trial
-from reports.sections.words import plain
+from reports.sections.words import plain, proposers
 from reports.standing import judge
 from storage.exactly_once import point_of
 
@@ -96,7 +96,7 @@ def _progress(results: Results, running: int, runs: int) -> str:
     rows = [_row("grid", grid, running - tpe["RUNNING"], len(results["grid"]))]
     wanted = results["search"]["tpe_trials"]
     if tpe or wanted:
-        rows.append(_row("TPE", tpe, tpe["RUNNING"], wanted))
+        rows.append(_row(proposers(results["tpe"]) or "TPE", tpe, tpe["RUNNING"], wanted))
     done = sum(len(arm["seeds"]) for arm in results["arms"].values())
     if done + runs == 0:
         comparison = "| comparison | - | - | begins when the search has ended |"

@@ -161,5 +161,6 @@ def _fail(trial: Trial, reason: str, trials: TrialClaims) -> None:
 def name_of(trial: Trial) -> str:
     """A trial as a person reads it: number and parameters."""
     letters = {"temperature": "T"}
-    parameters = ", ".join(f"{letters.get(name, name)} {value:.4g}" for name, value in trial.params.items())
+    numbers = {name: value if name == "seed" else f"{value:.4g}" for name, value in trial.params.items()}
+    parameters = ", ".join(f"{letters.get(name, name)} {number}" for name, number in numbers.items())
     return f"trial {trial.number} ({parameters})"

@@ -26,13 +26,12 @@ def finalists(document: Document) -> list[str]:
                 f"{100 * share:.0f} %",
             )
         )
-    asked, seeds = document.configuration["finalists"], document.configuration["finalist_seeds"]
     spread = math.sqrt(statistics.fmean(statistics.variance(finalist["values"]) for finalist in known))
     return [
         "### Finalists: the best points with more seeds",
-        f"{count(asked, 'point')} with the highest accuracy of the search seed {'is' if asked == 1 else 'are'} "
-        f"trained with {count(seeds, 'seed')} in all and scored on the validation images, before the arms of the "
-        f"comparison are named by the mean. {_missing(document)}Between seeds the accuracy of one point spreads by "
+        f"{count(len(known), 'point')} with the highest accuracy of the search seed "
+        f"{'is' if len(known) == 1 else 'are'} trained with more seeds and scored on the validation images, before the "
+        f"arms of the comparison are named by the mean. {_missing(document)}Between seeds the accuracy of one point spreads by "
         f"{100 * spread:.2f} points.",
         table(["Point", "Seeds", "Accuracy by seed, %", "Mean ± its standard error", "Would win"], rows),
         "*Would win*: how often the point would have the highest mean, were all trained anew with other seeds, if each "

@@ -59,8 +59,8 @@ def _rule(document: Document) -> str:
     among, spread = max(2, len(cells)), seed_deviation(document.results)
     notes = (
         f"≈ marks a point that cannot be told apart from the best: lower by less than {range_constant(among):.2f} "
-        f"standard errors of the difference. So far the best of {among} equally good points lies above the worst of "
-        "them in 95 % of searches. "
+        f"standard errors of the difference. In 95 % of searches the best of {among} equally good points lies no "
+        "further above the worst of them. "
     )
     if not cells or any(hits is None for hits in by_image):
         notes += (

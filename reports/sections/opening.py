@@ -154,7 +154,7 @@ def _on_the_border(document: Document) -> str | None:
         "--alphas": ",".join(f"{alpha:g}" for alpha in wider["alpha"]),
         "--temperatures": ",".join(f"{temperature:g}" for temperature in wider["T"]),
     }
-    return f"{where}, as the trials after the grid did; a wider grid: `{_command(document, options)}`."
+    return f"{where}. Trials after the grid may have gone there, a wider grid does: `{_command(document, options)}`."
 
 
 def _outside(

@@ -1,4 +1,4 @@
-"""What TPE found beyond the grid."""
+"""What TPE, or a Gaussian process, found beyond the grid."""
 
 import plotly.graph_objects as go
 
@@ -6,19 +6,21 @@ from reports.drawing import GREY, Figure, blank
 from reports.evidence import begun, paired, scored
 from reports.results import Results, Trial
 from reports.sections.document import Document
-from reports.sections.words import count, interval, percent, point, points, table, trial_label
+from reports.sections.words import SAMPLERS, count, interval, percent, point, points, proposers, table, trial_label
 from reports.standing import STATE_WORDS, are_apart, count_compared
 
 
 def tpe(document: Document) -> list[str]:
-    """The best of TPE beside the grid's, on validation and on test."""
-    title, trials = "### Beyond the grid: TPE", document.results["tpe"]
+    """The best of what came after the grid beside the grid's, on validation and on test."""
+    trials = document.results["tpe"]
     if not trials:
-        return [title, "No TPE trials were run."]
+        return ["### Beyond the grid: TPE", "No TPE trials were run."]
+    who = proposers(trials)
+    title = f"### Beyond the grid: {who}"
     ranked = sorted(scored(begun(trials)), key=lambda pair: -pair[0])
     asked, begun_now = document.results["search"]["tpe_trials"], len(trials)
     begun_of = f"{begun_now} of {count(asked, 'trial')}" if begun_now < asked else count(begun_now, "trial")
-    words = f"TPE went on from the grid for {begun_of}, {len(ranked)} of them complete."
+    words = f"{who[0].upper()}{who[1:]} went on from the grid for {begun_of}, {len(ranked)} of them complete."
     if not ranked:
         return [title, words, *document.figure(PATH)]
     rows = [
@@ -44,16 +46,18 @@ def _on_validation(document: Document, value: float, top: Trial) -> str:
 
 
 def _on_test(document: Document) -> str:
-    if "tpe" not in document.arms or "best" not in document.arms:
-        return ""
-    pairs = paired(document.arms["tpe"], document.arms["best"])
-    known = pairs.estimate
-    if known is None:
-        return ""
-    return (
-        f" On test, TPE's point minus the best arm is {points(known.mean)} (95 % interval "
-        f"{interval(known)}, {len(pairs.seeds)} seeds)."
-    )
+    words = ""
+    for sampler, name in SAMPLERS.items():
+        if sampler not in document.arms or "best" not in document.arms:
+            continue
+        pairs = paired(document.arms[sampler], document.arms["best"])
+        known = pairs.estimate
+        if known is not None:
+            words += (
+                f" On test, the point of {name} minus the best arm is {points(known.mean)} (95 % interval "
+                f"{interval(known)}, {len(pairs.seeds)} seeds)."
+            )
+    return words
 
 
 def path(results: Results) -> go.Figure | None:
@@ -95,7 +99,7 @@ def _add_scored(figure: go.Figure, grid: list[Trial], trials: list[Trial]) -> No
     """The cells and trials that have a value, on one scale of colours."""
     measured = [100 * value for value, _ in scored(grid + trials)]
     limits = {"cmin": min(measured, default=0), "cmax": max(measured, default=1)}
-    for name, cells, symbol in (("grid", grid, "square"), ("TPE", trials, "circle")):
+    for name, cells, symbol in (("grid", grid, "square"), (proposers(trials), trials, "circle")):
         shown = scored(cells)
         figure.add_scatter(
             **_places([cell for _, cell in shown]),
@@ -103,7 +107,7 @@ def _add_scored(figure: go.Figure, grid: list[Trial], trials: list[Trial]) -> No
             name=name,
             marker={"symbol": symbol, "size": 15, "color": [100 * value for value, _ in shown],
                     "colorscale": "Cividis", **limits,
-                    "line": {"color": GREY, "width": 1}, "showscale": name == "TPE",
+                    "line": {"color": GREY, "width": 1}, "showscale": cells is trials,
                     "colorbar": {"title": {"text": "%", "side": "top"}, "thickness": 12, "outlinewidth": 0}},
             customdata=[trial_label(cell) for _, cell in shown],
             hovertemplate="%{customdata}<br>%{marker.color:.2f} %<extra></extra>",
@@ -112,7 +116,7 @@ def _add_scored(figure: go.Figure, grid: list[Trial], trials: list[Trial]) -> No
 
 PATH = Figure(
     name="tpe",
-    caption="Where TPE went, in order along the dotted line, over the plane of the grid.",
+    caption="Where the trials after the grid went, in order along the dotted line, over the plane of the grid.",
     draw=path,
-    panel="Where TPE went",
+    panel="Where the trials after the grid went",
 )

@@ -6,7 +6,7 @@ from plotly.subplots import make_subplots
 from reports.drawing import BLUE, DASHES, GREEN, GREY, ORANGE, PURPLE, Figure
 from reports.results import Results, Trial
 from reports.sections.document import Document
-from reports.sections.words import plain, point, trial_label
+from reports.sections.words import SAMPLERS, plain, point, proposers, trial_label
 from reports.standing import STATE_WORDS
 
 TEMPERATURE_COLOURS = (GREEN, ORANGE, PURPLE, BLUE)
@@ -35,7 +35,7 @@ def panels(results: Results) -> list[Panel]:
         for alpha in results["configuration"]["alphas"]
     ]
     of_tpe = [cell for cell in results["tpe"] if cell["curve"]]
-    return [*found, ("TPE, any alpha and T", of_tpe)] if of_tpe else found
+    return [*found, (f"{proposers(of_tpe)}, any alpha and T", of_tpe)] if of_tpe else found
 
 
 def curves(results: Results) -> go.Figure | None:
@@ -51,7 +51,8 @@ def curves(results: Results) -> go.Figure | None:
     figure.update_layout(template="kd_study", height=80 + 210 * rows)
     figure.update_annotations(font_size=13)
     temperatures = results["configuration"]["temperatures"]
-    ranks = {name: rank for rank, name in enumerate(["no teacher", *map(_temperature_name, temperatures), "TPE"], 1)}
+    names = ["no teacher", *map(_temperature_name, temperatures), *SAMPLERS.values()]
+    ranks = {name: rank for rank, name in enumerate(names, 1)}
     grid_panels, named = len(results["configuration"]["alphas"]), set[str]()
     for index, (_, cells) in enumerate(shown):
         place = {"row": index // 2 + 1, "col": index % 2 + 1}
@@ -72,7 +73,7 @@ def _temperature_name(temperature: float) -> str:
 def _style(cell: Trial, temperatures: list[float], of_tpe: bool) -> Style:
     """Name in the legend, colour, dash and width of a curve."""
     if of_tpe:
-        return "TPE", GREY, "solid", 1.2
+        return SAMPLERS[cell["sampler"]], GREY, "solid", 1.2
     if cell["alpha"] == 0:
         return "no teacher", GREY, "solid", 2
     index = temperatures.index(cell["temperature"]) % 4

@@ -10,6 +10,14 @@ from reports.evidence import Estimate, sample_deviation
 from reports.results import Arm, Trial
 from reports.standing import Cell
 
+SAMPLERS = {"tpe": "TPE", "gp": "a Gaussian process"}
+
+
+def proposers(trials: Iterable[Trial]) -> str:
+    """Who proposed trials after the grid."""
+    found = {trial["sampler"] for trial in trials}
+    return " and ".join(name for sampler, name in SAMPLERS.items() if sampler in found)
+
 
 def percent(share: float | None) -> str:
     """A share as a percentage, ``-`` where there is none."""

@@ -395,3 +395,15 @@ def test_the_commands_of_the_border_are_taken_by_the_command_line() -> None:
         assert command is not None
         request = request_of(command[1].split(), None)
         assert (0.875 in request.configuration.alphas) == bool(tried)
+
+
+def test_who_went_on_from_the_grid_is_named() -> None:
+    results = made_up_results(tpe_trials=4)
+    assert "### Beyond the grid: TPE\n\nTPE went on from the grid for 4 trials" in render(results)
+    results["tpe"][3]["sampler"] = "gp"
+    assert "### Beyond the grid: TPE and a Gaussian process\n" in render(results)
+    for trial in results["tpe"]:
+        trial["sampler"] = "gp"
+    results["arms"]["gp"] = results["arms"]["best"]
+    assert "A Gaussian process went on from the grid" in render(results)
+    assert "the point of a Gaussian process minus the best arm is +0.00 points" in render(results)

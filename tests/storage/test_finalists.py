@@ -8,11 +8,15 @@ import time
 from pathlib import Path
 
 import optuna
+import pytest
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
 from storage.arms import finalist_points, finalists, values_by_seed, winner
+from storage.configuration import ConfigurationError
 from storage.trials import TrialView, views
+from study.options import request_of
+from study.presets import PRESETS
 from tests.storage.toy import Toy
 
 
@@ -65,3 +69,17 @@ def test_the_mean_of_a_finalist_overrules_one_better_score() -> None:
     trials = views(study, 3)
     assert winner(trials, "grid") == trials[1]
     assert values_by_seed((0.5, 4.0), trials) == {None: 0.48, 10002: 0.47, 10003: 0.48}
+
+
+def test_finalists_without_a_search_are_refused() -> None:
+    assert request_of(["--finalists", "2"], None).configuration.finalists == 2
+    with pytest.raises(ConfigurationError, match="--finalists"):
+        request_of(["--finalists", "2", "--sampler", "none"], None)
+
+
+def test_no_seed_of_a_finalist_is_one_of_the_search_or_of_the_comparison() -> None:
+    most = dataclasses.replace(PRESETS["demo"], seed=10_002, seeds=10_000, finalist_seeds=3)
+    assert most.more_search_seeds == (10_003, 10_004)
+    assert not {*most.more_search_seeds} & {*most.final_seeds, most.seed}
+    with pytest.raises(ConfigurationError, match="--seeds 10001"):
+        dataclasses.replace(most, seeds=10_001)
