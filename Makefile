@@ -7,11 +7,18 @@ BIN := .venv/bin
 demo: .venv/installed
 	$(BIN)/python -m study.run --preset demo --workers 2
 
-# The full protocol, for a CUDA GPU: the teacher, all 16 points to the end, TPE from there, every arm over five seeds.
-# It may be stopped anywhere and goes on.
+# The full protocol on whatever the machine has, in the order of what it is worth: a teacher where none is stored, both
+# points that the original calls its best, the grid to its end, TPE from there. Days on two cores, and each step says how
+# many; it may be stopped anywhere and goes on.
+FULL := study.run --study full --precision bfloat16
+ARMS := --arm 0.25,4 --arm 0.75,4
 full: .venv/installed
-	$(BIN)/python -m study.teacher --network resnet32x4 --recipe large-batch --device cuda
-	$(BIN)/python -m study.run --sampler tpe --n-trials 32 --pruner none --arm 0.25,4 --arm 0.75,4 --device cuda
+	[ -n "$$(ls models/teachers/resnet32x4-*.json runs/cache/teachers/*/resnet32x4-*.json 2>/dev/null)" ] || \
+		$(BIN)/python -m study.teacher --network resnet32x4 --recipe \
+		$$($(BIN)/python -c "import torch; print('large-batch' if torch.cuda.is_available() else 'two-cores')")
+	$(BIN)/python -m $(FULL) --sampler none $(ARMS)
+	$(BIN)/python -m $(FULL) --sampler grid --pruner none $(ARMS)
+	$(BIN)/python -m $(FULL) --sampler tpe --n-trials 16 $(ARMS)
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest

@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 
 from reports.evidence import calibration_error, epochs_of
 from reports.results import FORMAT, UNKNOWN, Arm, Rate, Results, Trial
-from storage.arms import Arms, choose_arms, winner
+from storage.arms import Arms, choose_arms, finalists, values_by_seed, winner
 from storage.configuration import Configuration, Point
 from storage.controls import (
     RATE_FACTORS,
@@ -21,7 +21,7 @@ from storage.controls import (
 )
 from storage.description import Description
 from storage.open_study import OpenStudy
-from storage.trials import ScoreFacts, TrialView, views
+from storage.trials import ScoreFacts, TrialView, exports, views
 
 
 def collect(opened: OpenStudy) -> Results:
@@ -38,7 +38,7 @@ def collect(opened: OpenStudy) -> Results:
     settings = description.settings
     trials = views(search, len(settings.points))
     grid = [_cell(point, trials) for point in settings.points]
-    tpe = [_trial(trial) for trial in trials if trial.sampler == "tpe" and trial.point]
+    tpe = [_trial(trial) for trial in trials if trial.sampler in ("tpe", "gp") and trial.point]
     best = winner(trials, "grid")
     plain = choose_arms(search, settings)
     named = {name: point_of_pair(pair) for name, pair in plain.items()}
@@ -51,6 +51,8 @@ def collect(opened: OpenStudy) -> Results:
         "configuration": {
             **description.configuration,
             "draws": settings.draws,
+            "finalists": settings.finalists,
+            "finalist_seeds": settings.finalist_seeds,
             "epochs": settings.recipe.epochs,
             "train_images": description.data["train_images"],
             "final_seeds": list(settings.final_seeds),
@@ -63,6 +65,7 @@ def collect(opened: OpenStudy) -> Results:
         },
         "grid": grid,
         "tpe": tpe,
+        "finalists": _finalists(trials, settings),
         "best": best and {**best.trial.params, "number": best.number, "value": best.value, "sampler": "grid"},
         "arms": arms,
         "rates": [] if opened.rates is None else _rates(plain, search, opened.rates, settings),
@@ -72,6 +75,8 @@ def collect(opened: OpenStudy) -> Results:
         },
         "manifest": _manifest(description),
     }
+    if exported := exports(comparison):
+        results["exports"] = exported
     return cast(Results, results)
 
 
@@ -91,7 +96,7 @@ def _cell(point: Point, trials: list[TrialView]) -> Trial:
     of_point = [trial for trial in trials if trial.point == point]
     if not of_point:
         missing: dict[str, Any] = {
-            **point, "number": None, "state": "MISSING", "value": None, "epochs": 0,
+            **point, "sampler": "grid", "number": None, "state": "MISSING", "value": None, "epochs": 0,
             "repeats": None, "seconds": 0.0, "reason": None, "pruner": None, "curve": [],
             "made_by": None, **UNKNOWN,
         }  # fmt: skip
@@ -102,6 +107,7 @@ def _cell(point: Point, trials: list[TrialView]) -> Trial:
 def _trial(trial: TrialView) -> Trial:
     collected = {
         **trial.point,
+        "sampler": trial.sampler,
         "number": trial.number,
         "state": trial.state.name,
         "value": trial.value,
@@ -120,6 +126,24 @@ def _trial(trial: TrialView) -> Trial:
 def _of_images(scores: ScoreFacts | None) -> dict[str, Any]:
     """Which images were hits, and how far the student is like its teacher, where that is stored."""
     return {key: None if scores is None else scores.get(key) for key in UNKNOWN}
+
+
+def _finalists(trials: list[TrialView], settings: Configuration) -> list[dict[str, Any]]:
+    """The finalists that have more than the search seed, best of that seed first."""
+    known = []
+    for pair in finalists(trials, settings):
+        values = values_by_seed(pair, trials)
+        seeds = [seed for seed in (None, *settings.more_search_seeds) if seed in values]
+        if len(seeds) > 1:
+            known.append(
+                {
+                    "alpha": pair[0],
+                    "temperature": pair[1],
+                    "seeds": [settings.seed if seed is None else seed for seed in seeds],
+                    "values": [values[seed] for seed in seeds],
+                }
+            )
+    return known
 
 
 def _arms(named: dict[str, Point], runs: list[TrialView], learning_rate: float) -> dict[str, Arm]:

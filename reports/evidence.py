@@ -1,17 +1,22 @@
 """What a few repeats and one grid can show. Accuracies are shares 0 to 1 throughout."""
 
+import functools
 import math
+import operator
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
 
+import numpy as np
+import numpy.typing as npt
 from scipy import special
 
-from reports.results import Arm, Bins, Results, Trial
+from reports.results import Arm, Bins, Finalist, Results, Trial
 
 CONFIDENCE = 0.95
 TOLERANCE = 0.01
+REPLICATIONS = 4000
 Verdict = Literal["yes", "no", "cannot tell"]
 
 
@@ -78,6 +83,28 @@ def reproduced(ours: Estimate | None, theirs: Estimate) -> Verdict:
     if low >= -TOLERANCE and high <= TOLERANCE:
         return "yes"
     return "no" if low > TOLERANCE or high < -TOLERANCE else "cannot tell"
+
+
+@functools.cache
+def replications_confirmed(deviations: tuple[float, ...], count: int, runs: int) -> float:
+    """How often ``reproduced`` says *yes* where ours is an exact replication of theirs.
+
+    Args:
+        deviations: standard deviation of an arm; of two arms where it is their difference, ours paired by seed.
+        count: their runs of each arm.
+        runs: ours.
+    """
+    chance = np.random.default_rng(0)
+
+    def drawn(deviation: float, number: int) -> list[Estimate | None]:
+        values = deviation * chance.standard_normal((REPLICATIONS, number))
+        return [estimate(values.mean(), values.std(ddof=1), number) for values in values]
+
+    ours = drawn(math.hypot(*deviations), runs)
+    theirs = zip(*(drawn(deviation, count) for deviation in deviations), strict=True)
+    # Both are normal around the same truth, zero.
+    differences = (functools.reduce(operator.sub, arms) for arms in theirs)
+    return sum(reproduced(one, other) == "yes" for one, other in zip(ours, differences, strict=True)) / REPLICATIONS
 
 
 @dataclass(frozen=True)
@@ -172,16 +199,97 @@ def epochs_of(trials: Iterable[Trial], full: int) -> tuple[int, int]:
     return sum(epochs), sum(full if whole else own for whole, own in zip(ended, epochs, strict=True))
 
 
-def not_told_apart(value: float, best: float, images: int) -> bool:
-    """Whether a validation accuracy is too near to the best to be called worse.
+def hits_of(trial: Trial, images: int) -> npt.NDArray[np.bool_] | None:
+    """Which of the validation images a trial classified correctly, in their order; None where that is not stored."""
+    stored: str | None = cast(Mapping[str, Any], trial).get("hits")
+    if stored is None:
+        return None
+    return np.unpackbits(np.frombuffer(bytes.fromhex(stored), np.uint8), count=images).astype(bool)
 
-    The rule: lower by less than 1.96 standard errors of the difference of two independent accuracies on ``images``
-    images. Both are in fact scored on the same images, which makes the rule too careful; it knows nothing of the
-    spread between training seeds, which makes it not careful enough. McNemar's test would use the images one by one;
-    only accuracies are stored.
+
+def seed_deviation(results: Results) -> float | None:
+    """The standard deviation between training seeds, pooled over the arms; None before an arm has two runs."""
+    runs = {(arm["alpha"], arm["temperature"]): arm["test_accuracy"] for arm in results["arms"].values()}
+    several = [accuracy for accuracy in runs.values() if len(accuracy) > 1]
+    if not several:
+        return None
+    squares = math.fsum(statistics.variance(accuracy) * (len(accuracy) - 1) for accuracy in several)
+    return math.sqrt(squares / sum(len(accuracy) - 1 for accuracy in several))
+
+
+def difference_error(first: Trial, second: Trial, images: int, between_seeds: float | None) -> float:
+    """The standard error of the difference of two accuracies on the same images.
+
+    Where hits are stored: of the images McNemar's, from those that one trial has right and the other wrong, and of the
+    training seeds what is known. Seeds that differ flip single images too, so part of that is counted twice, which
+    makes up for how few runs it is known from. Where only accuracies are stored: as if each trial had images of its
+    own, which is larger than both of these together as long as seeds are less than half a point apart.
+    ``python -m tests.simulations marks`` shows what that does.
+
+    Args:
+        between_seeds: standard deviation of one accuracy; None where it is not known.
     """
-    error = math.hypot(accuracy_standard_error(value, images), accuracy_standard_error(best, images))
-    return bool(best - value < special.ndtri((1 + CONFIDENCE) / 2) * error)
+    of_seeds = math.sqrt(2) * (between_seeds or 0.0)
+    hits = hits_of(first, images), hits_of(second, images)
+    if hits[0] is not None and hits[1] is not None:
+        return math.hypot(math.sqrt(np.count_nonzero(hits[0] != hits[1])) / images, of_seeds)
+    values = [trial["value"] for trial in (first, second)]
+    of_images = math.hypot(*(accuracy_standard_error(value, images) for value in values if value is not None))
+    return max(of_images, of_seeds)
+
+
+@functools.cache
+def range_constant(count: int) -> float:
+    """How many standard errors of a difference the best of so many equals may lie above the worst, in 95 % of cases.
+
+    Tukey's: the 95% quantile of the range of ``count`` normal values, by the square root of two; 1.96 for two. Whoever
+    is compared with the best is compared with the one that luck has chosen, so the range counts; the constants of
+    Dunnett and Hsu promise less: that the truly best is not called worse.
+    """
+    nodes, density = _normal()
+    low, high = 0.0, 10.0
+    while high - low > 1e-9:
+        middle = (low + high) / 2
+        within = (special.ndtr(nodes) - special.ndtr(nodes - middle)) ** (count - 1)
+        low, high = (middle, high) if count * density @ within < CONFIDENCE else (low, middle)
+    return high / math.sqrt(2)
+
+
+def win_shares(finalists: Sequence[Finalist]) -> list[float]:
+    """How often each finalist would have the highest mean, were all trained anew with as many other seeds.
+
+    Each mean is taken as normal around the one that was found, with the spread between seeds pooled over all finalists.
+    """
+    degrees = sum(len(finalist["values"]) - 1 for finalist in finalists)
+    squares = math.fsum(statistics.variance(one["values"]) * (len(one["values"]) - 1) for one in finalists)
+    errors = np.sqrt(squares / degrees / np.array([len(one["values"]) for one in finalists]))
+    means = np.array([statistics.fmean(one["values"]) for one in finalists])
+    if not errors.any():
+        return [float(mean == means.max()) / np.count_nonzero(means == means.max()) for mean in means]
+    nodes, density = _normal()
+    # Of each finalist at each of its possible means, the chance that every other is below.
+    at = means[:, None] + errors[:, None] * nodes
+    below = special.ndtr((at[:, None, :] - means[None, :, None]) / errors[None, :, None])
+    for one in range(len(finalists)):
+        below[one, one] = 1.0
+    return [float(share) for share in below.prod(axis=1) @ density]
+
+
+def _normal() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+    """Points from -8 to 8, and what each weighs in a sum over the standard normal distribution."""
+    nodes = np.linspace(-8.0, 8.0, 1601)
+    return nodes, np.exp(-(nodes**2) / 2) / math.sqrt(2 * math.pi) * (nodes[1] - nodes[0])
+
+
+def not_told_apart(first: Trial, second: Trial, images: int, between_seeds: float | None, among: int) -> bool:
+    """Whether two accuracies are too near to call one worse.
+
+    Args:
+        among: how many points the better one is the best of; 2 where both were named before they were looked at.
+    """
+    values = [trial["value"] for trial in (first, second) if trial["value"] is not None]
+    error = difference_error(first, second, images, between_seeds)
+    return max(values) - min(values) <= range_constant(max(2, among)) * error
 
 
 @dataclass(frozen=True)

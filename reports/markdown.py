@@ -9,6 +9,7 @@ from reports.sections.comparison import comparison
 from reports.sections.cost import cost
 from reports.sections.document import Document
 from reports.sections.effects import effects
+from reports.sections.finalists import finalists
 from reports.sections.gains import gains
 from reports.sections.grid import grid
 from reports.sections.images import images
@@ -20,9 +21,8 @@ from reports.sections.tpe import tpe
 from reports.sections.trials import trials
 from reports.sections.trust import trust
 
-OF_SEARCH = (grid, trials, pruning, effects, tpe)
+OF_SEARCH = (grid, trials, pruning, effects, tpe, finalists)
 OF_COMPARISON = (comparison, teacher, losses, gains, calibration)
-SECTIONS = (opening, verdict, claims, cost, *OF_SEARCH, *OF_COMPARISON, images, trust)
 
 
 def render(results: Results, figure_names: Collection[str] = ()) -> str:
@@ -32,4 +32,6 @@ def render(results: Results, figure_names: Collection[str] = ()) -> str:
         figure_names: the figures that lie beside it as ``figures/NAME.png``; the text is whole without them.
     """
     document = Document(results, figure_names)
-    return "\n\n".join(block for section in SECTIONS for block in section(document)) + "\n"
+    of_search = OF_SEARCH if document.is_searched else (grid,)
+    sections = (opening, verdict, claims, cost, *of_search, *OF_COMPARISON, images, trust)
+    return "\n\n".join(block for section in sections for block in section(document)) + "\n"

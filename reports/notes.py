@@ -35,7 +35,7 @@ def study_note(results: Results, running: Sequence[FrozenTrial], runs: Sequence[
     blocks = [
         f"## Study `{name}`{begun}",
         _progress(results, len(running), len(runs)),
-        *_list("Runs now", [*map(_running, running), *map(_running, runs)]),
+        *_list("Runs now", [*map(_running, running), *(_running(run, "comparison, run") for run in runs)]),
         "### Best so far",
         _best(results),
         *_list("Failed", _failures(results)),
@@ -61,7 +61,7 @@ def comparison_note(results: Results, runs: Sequence[FrozenTrial]) -> str:
         "Each run is trained on training and validation images and scored on the test images "
         "once, after its last epoch. Its weights and its curve are the trial's artifacts.",
         "\n".join([header, *rows]) if rows else "No run has begun.",
-        *_list("Runs now", map(_running, runs)),
+        *_list("Runs now", (_running(run, "comparison, run") for run in runs)),
         *_list("Failed", _failed_runs(results)),
         "A mean of few seeds is no verdict: the report pairs the seeds and gives the interval of the difference.",
     ]
@@ -134,7 +134,7 @@ def _best(results: Results) -> str:
     value, best = max(scored(trials), key=lambda pair: pair[0], default=(None, None))
     if value is None or best is None:
         return "No trial is complete."
-    cells = judge(trials, best, images)
+    cells = judge(trials, best["number"], results)
     rivals = [cell for cell in cells if cell.standing == "near best" and cell.repeats is None]
     error = 100 * accuracy_standard_error(value, images)
     others = f"{len(rivals)} other trial{'s' if len(rivals) != 1 else ''} cannot be told apart from it"
@@ -161,15 +161,13 @@ def _reason(failed: FailedRun | Trial) -> str:
     return plain(failed["reason"] or "no reason is stored")
 
 
-def _running(trial: FrozenTrial) -> str:
+def _running(trial: FrozenTrial, what: str = "trial") -> str:
     point = point_of(trial)
     where = f" ({_point(point)})" if "alpha" in point and "temperature" in point else ""
-    what = f"trial {trial.number}{where}"
-    if "seed" in point:
-        what = f"comparison, run {trial.number}{where}, seed {point['seed']:g}"
+    seed = f", seed {point['seed']:g}" if "seed" in point else ""
     since = f", since {_date(trial.datetime_start)}" if trial.datetime_start else ""
     epochs = f", {len(trial.intermediate_values)} epochs done" if trial.intermediate_values else ""
-    return f"{what}{since}{epochs}"
+    return f"{what} {trial.number}{where}{seed}{since}{epochs}"
 
 
 def _point(point: Any) -> str:

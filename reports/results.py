@@ -76,6 +76,7 @@ class Trial(ImageScores):
     """One trial of the search, or a point of the grid without one.
 
     Attributes:
+        sampler: ``grid``, ``tpe`` or ``gp``, who proposed it.
         number: None where the state is MISSING.
         value: validation accuracy; None unless the state is COMPLETE.
         epochs: that it trained; 0 where it repeats another.
@@ -89,6 +90,7 @@ class Trial(ImageScores):
 
     alpha: float
     temperature: float
+    sampler: str
     number: int | None
     state: State
     value: float | None
@@ -162,8 +164,17 @@ class Arm(TypedDict):
     failed: list[FailedRun]
 
 
+class Finalist(TypedDict):
+    """A point that was trained with more seeds than that of the search, which is the first; values on validation."""
+
+    alpha: float
+    temperature: float
+    seeds: list[int]
+    values: list[float]
+
+
 class Best(TypedDict):
-    """The best complete trial of the grid."""
+    """The best point of the grid, by its mean where there are finalists; number and value are of its search seed."""
 
     alpha: float
     temperature: float
@@ -210,6 +221,8 @@ class Configuration(TypedDict):
     seed: int
     seeds: int
     pruner: str
+    finalists: int
+    finalist_seeds: int
     draws: str
     epochs: int
     final_seeds: list[int]
@@ -308,7 +321,7 @@ class Search(TypedDict):
     """What the search took.
 
     Attributes:
-        tpe_trials: asked for.
+        tpe_trials: asked for, after the grid.
         epochs_full: that the trials of ``epochs_trained`` would have trained without a pruner.
         started, finished: of the first and the last trial, as ISO dates; None where there is none.
         workers: how many trials ran at the same time at most; None in results of format 1.
@@ -343,16 +356,35 @@ class Manifest(TypedDict):
     starts: list[Start]
 
 
+class Export(TypedDict):
+    """A run's student as a file: ``storage.trials.ExportFacts``."""
+
+    alpha: float
+    temperature: float
+    seed: int
+    kind: str
+    bytes: int
+    latency_seconds: float
+    network_latency_seconds: float
+    same: int
+    images: int
+    test_accuracy: float | None
+    exact_test_accuracy: float | None
+
+
 class Results(TypedDict):
     """Everything a report needs of one study; lists may be incomplete while it runs.
 
     Attributes:
         format: of these results.
         grid: one entry a point, in the order of the grid.
+        tpe: the trials after the grid, by whoever proposed them.
+        finalists: those that have more than one seed so far.
         best: None before a trial of the grid is complete.
         arms: by name; an arm is there once a run of it has begun. A control whose best learning rate is that of the
             protocol has the runs of the plain arm.
         rates: empty where no controls were asked for.
+        exports: absent where none was exported.
     """
 
     format: int
@@ -363,11 +395,13 @@ class Results(TypedDict):
     student: Student
     grid: list[Trial]
     tpe: list[Trial]
+    finalists: list[Finalist]
     best: Best | None
     arms: dict[str, Arm]
     rates: list[Rate]
     search: Search
     manifest: Manifest
+    exports: NotRequired[list[Export]]
 
 
 def read_results(file: Path) -> Results:
@@ -399,7 +433,13 @@ def lifted(stored: dict[str, Any]) -> Results:
     def trials(part: str) -> list[dict[str, Any]]:
         known = stored[part]
         return [
-            {"pruner": None if trial["repeats"] is not None else pruner, "made_by": None, **UNKNOWN, **trial}
+            {
+                "sampler": part,
+                "pruner": None if trial["repeats"] is not None else pruner,
+                "made_by": None,
+                **UNKNOWN,
+                **trial,
+            }
             for trial in known
         ]
 
@@ -411,9 +451,10 @@ def lifted(stored: dict[str, Any]) -> Results:
 
     brought = {
         "format": 1,
+        "finalists": [],
         "rates": [],
         **stored,
-        "configuration": {"draws": "independent", **stored["configuration"]},
+        "configuration": {"draws": "independent", "finalists": 0, "finalist_seeds": 3, **stored["configuration"]},
         "grid": trials("grid"),
         "tpe": trials("tpe"),
         "arms": {name: arm(known) for name, known in stored["arms"].items()},

@@ -1,11 +1,11 @@
 """Where a trial stands against the best: decided here, once, for table, heatmap, claims, verdict and notes alike."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from reports.evidence import is_measured, not_told_apart
-from reports.results import Best, Results, State, Trial
+from reports.evidence import is_measured, not_told_apart, seed_deviation
+from reports.results import Results, State, Trial
 
 Standing = Literal["best", "near best", "measured", "pruned", "failed", "running", "waiting", "not yet"]
 """``near best`` cannot be told apart from the best, ``measured`` can, or there is no best."""
@@ -47,22 +47,39 @@ class Cell:
         return self.standing == "best" and self.repeats is None
 
 
-def judge(trials: Iterable[Trial], best: Best | Trial | None, images: int) -> list[Cell]:
-    """The trials in their order, each held against the best.
+def judge(trials: Sequence[Trial], best: int | None, results: Results) -> list[Cell]:
+    """The trials in their order, each held against the best of them.
 
     Args:
-        best: None where nothing is complete.
-        images: on which each accuracy was measured.
+        best: its number; None where nothing is complete.
+        results: that the trials are of.
     """
-    return [Cell(trial, _standing(trial, best, images)) for trial in trials]
+    winner = next((trial for trial in trials if best is not None and trial["number"] == best), None)
+    among = count_compared(trials)
+    return [Cell(trial, _standing(trial, winner, results, among)) for trial in trials]
 
 
 def grid_cells(results: Results) -> list[Cell]:
     """The grid, held against its best."""
-    return judge(results["grid"], results["best"], results["data"]["validation_images"])
+    return judge(results["grid"], results["best"] and results["best"]["number"], results)
 
 
-def _standing(trial: Trial, best: Best | Trial | None, images: int) -> Standing:
+def count_compared(trials: Iterable[Trial]) -> int:
+    """How many trainings have a value, so that the best is the best of so many."""
+    return sum(is_measured(trial) and trial["repeats"] is None for trial in trials)
+
+
+def are_apart(first: Trial, second: Trial, results: Results, among: int) -> bool:
+    """Whether one of two trials can be called better than the other.
+
+    Args:
+        among: how many the better one is the best of; 2 where both were named before they were looked at.
+    """
+    images = results["data"]["validation_images"]
+    return not not_told_apart(first, second, images, seed_deviation(results), among)
+
+
+def _standing(trial: Trial, best: Trial | None, results: Results, among: int) -> Standing:
     if trial["value"] is None or not is_measured(trial):
         return STATE_WORDS[trial["state"]]
     if best is None or best["value"] is None:
@@ -70,4 +87,4 @@ def _standing(trial: Trial, best: Best | Trial | None, images: int) -> Standing:
     # At alpha = 0 the temperature means nothing: all of that row is one point.
     if trial["alpha"] == best["alpha"] and (trial["alpha"] == 0 or trial["temperature"] == best["temperature"]):
         return "best"
-    return "near best" if not_told_apart(trial["value"], best["value"], images) else "measured"
+    return "measured" if trial["value"] < best["value"] and are_apart(trial, best, results, among) else "near best"

@@ -1,26 +1,65 @@
 """Which configurations the final comparison has, read from the search."""
 
-from collections.abc import Iterable
+import statistics
+from collections.abc import Iterable, Sequence
 
 import optuna
 
-from storage.configuration import Configuration
+from storage.configuration import Configuration, Point
 from storage.trials import Sampler, TrialView, run_pair, views
 
 Arms = dict[str, tuple[float, float]]
 
 
-def winner(trials: Iterable[TrialView], sampler: Sampler) -> TrialView | None:
-    """The COMPLETE trial of a sampler with the highest validation accuracy; the first of equals; None without one."""
+def winner(trials: Sequence[TrialView], sampler: Sampler) -> TrialView | None:
+    """The COMPLETE trial of a sampler at the point with the highest validation accuracy; None without one.
+
+    A point that was trained with several seeds counts by its mean, and before all that have fewer: it is a finalist.
+    The first of equals.
+    """
     candidates = [trial for trial in trials if trial.value is not None and trial.sampler == sampler]
-    return max(candidates, key=lambda trial: (trial.value, -trial.number), default=None)
+
+    def rank(trial: TrialView) -> tuple[int, float, int]:
+        values = values_by_seed(trial.pair, trials).values()
+        return len(values), statistics.fmean(values), -trial.number
+
+    return max(candidates, key=rank, default=None)
+
+
+def values_by_seed(pair: tuple[float, float], trials: Iterable[TrialView]) -> dict[float | None, float]:
+    """The validation accuracies of the trainings of a point; that of the search seed under None."""
+    return {
+        trial.point.get("seed"): trial.value
+        for trial in trials
+        if trial.value is not None and trial.repeats is None and trial.pair == pair
+    }
+
+
+def finalists(trials: Iterable[TrialView], configuration: Configuration) -> list[tuple[float, float]]:
+    """(alpha, T) of the best points that ran to their end with the search seed, whoever proposed them, best first."""
+    complete = [(trial.value, trial) for trial in trials if trial.value is not None and trial.repeats is None]
+    ranked = sorted(
+        ((value, trial) for value, trial in complete if trial.sampler != "finalist"),
+        key=lambda ended: (-ended[0], ended[1].number),
+    )
+    return [trial.pair for _, trial in ranked[: configuration.finalists]]
+
+
+def finalist_points(trials: Iterable[TrialView], configuration: Configuration) -> list[Point]:
+    """What the finalists are trained with beside the search seed, seed by seed, once the rest of the search is done."""
+    pairs = finalists(trials, configuration)
+    return [
+        {"alpha": alpha, "temperature": temperature, "seed": seed}
+        for seed in configuration.more_search_seeds
+        for alpha, temperature in pairs
+    ]
 
 
 def choose_arms(search: optuna.Study, configuration: Configuration, added: Iterable[tuple[float, float]] = ()) -> Arms:
-    """(alpha, T) by name: no distillation, the grid's winner, TPE's winner if any, and those asked for."""
+    """(alpha, T) by name: no distillation, the winner of the grid and of each other sampler, and those asked for."""
     arms: Arms = {"baseline": (0.0, 1.0)}
     trials = views(search, len(configuration.points))
-    winners: tuple[tuple[str, Sampler], ...] = (("best", "grid"), ("tpe", "tpe"))
+    winners: tuple[tuple[str, Sampler], ...] = (("best", "grid"), ("tpe", "tpe"), ("gp", "gp"))
     for name, sampler in winners:
         trial = winner(trials, sampler)
         if trial is not None:

@@ -12,6 +12,8 @@ ALPHAS = (0.0, 0.25, 0.5, 0.75)
 TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
 PRECISIONS = ("float32", "bfloat16")
 LARGEST_SEED = 2**32 - 1  # of numpy, which Optuna's samplers seed
+SMALLEST_IMAGE, LARGEST_IMAGE = 28, 96
+MOST_SEEDS = 10_000  # of an arm; those of finalists come after
 
 Point = dict[str, float]
 
@@ -57,6 +59,10 @@ class Recipe:
         refuse_unless(self.epochs >= 1, f"--epochs {self.epochs}: give 1 or more")
         refuse_unless(self.batch_size >= 1, f"batch size {self.batch_size}: give 1 or more")
         refuse_unless(self.learning_rate > 0, f"learning rate {self.learning_rate}: give more than 0")
+        refuse_unless(0 <= self.momentum < 1, f"momentum {self.momentum}: give 0 or more, less than 1")
+        refuse_unless(self.momentum > 0 or not self.nesterov, "nesterov: has no effect without momentum, give false")
+        refuse_unless(self.weight_decay >= 0, f"weight decay {self.weight_decay}: give 0 or more")
+        refuse_unless(self.step_factor > 0, f"step factor {self.step_factor}: give more than 0")
 
     def learning_rate_at(self, epoch: int, share_of_epoch: float) -> float:
         """The learning rate after ``epoch`` whole epochs and a share (0 to 1) of the next."""
@@ -109,7 +115,7 @@ class Configuration:
 
     Attributes:
         preset: the named settings that it began from.
-        dataset: ``cifar100`` or ``synthetic``.
+        dataset: ``cifar100``, ``synthetic``, or ``folder``: images of one's own, which their hash identifies.
         train_images: images the search trains on; all but the validation images where None.
         teacher_network, teacher_recipe: the teacher that is trained where none is stored.
         recipe: how the student is trained, in search and comparison alike.
@@ -117,12 +123,18 @@ class Configuration:
         seed: of the search: of its trials and samplers.
         seeds: how many runs each arm of the comparison has.
         pruner: of the grid, ``median`` or ``none``.
+        finalists: how many of the best points are searched with more seeds before the winner is named.
+        finalist_seeds: how many seeds each of them has in all, that of the search with them.
         draws: ``shared`` where all runs see the same draws of an image, at other times; ``independent`` in studies
             begun before there were any.
+        student_network: a name that the product knows, or ``module:callable``, as ``teacher_network``.
+        image_size: height and width in pixels.
+        validation_images: kept apart of the training images, as even over classes as these; a tenth of each class
+            where None.
     """
 
     preset: str
-    dataset: Literal["cifar100", "synthetic"]
+    dataset: Literal["cifar100", "synthetic", "folder"]
     teacher_network: str
     teacher_recipe: str
     recipe: Recipe
@@ -132,13 +144,28 @@ class Configuration:
     seed: int = 0
     seeds: int = 5
     pruner: Literal["median", "none"] = "median"
+    finalists: int = 0
+    finalist_seeds: int = 3
     draws: Literal["shared", "independent"] = "shared"
+    student_network: str = "StudentCNN"
+    image_size: int = 32
+    validation_images: int | None = None
 
     def __post_init__(self) -> None:
         refuse_unless(0 <= self.seed <= LARGEST_SEED, f"--seed {self.seed}: give 0 to {LARGEST_SEED}")
-        refuse_unless(self.seeds >= 1, f"--seeds {self.seeds}: give 1 or more")
+        refuse_unless(1 <= self.seeds <= MOST_SEEDS, f"--seeds {self.seeds}: give 1 to {MOST_SEEDS}")
+        refuse_unless(self.finalists >= 0, f"--finalists {self.finalists}: give 0 or more")
+        refuse_unless(self.finalist_seeds >= 2, f"--finalist-seeds {self.finalist_seeds}: give 2 or more")
         refuse_unless(self.alphas != (), "--alphas: give at least one, from 0 to 1")
         refuse_unless(self.temperatures != (), "--temperatures: give at least one, from 1 to 16")
+        refuse_unless(
+            SMALLEST_IMAGE <= self.image_size <= LARGEST_IMAGE,
+            f"image_size {self.image_size}: give {SMALLEST_IMAGE} to {LARGEST_IMAGE} pixels",
+        )
+        refuse_unless(
+            self.image_size == 32 or self.dataset == "folder",
+            f"image_size {self.image_size}: the images of {self.dataset} are 32 x 32, leave it out",
+        )
         for alpha in self.alphas:
             refuse_unless(0 <= alpha <= 1, f"alpha = {alpha:g}: it weighs the teacher, give 0 to 1")
         for temperature in self.temperatures:
@@ -163,6 +190,12 @@ class Configuration:
         """The seeds of the comparison: 1, 2, 3, ... without the search seed."""
         return tuple(seed for seed in range(1, self.seeds + 2) if seed != self.seed)[: self.seeds]
 
+    @property
+    def more_search_seeds(self) -> tuple[int, ...]:
+        """The seeds that finalists have beside that of the search; none is one of the comparison."""
+        seeds = range(MOST_SEEDS + 2, MOST_SEEDS + 2 + self.finalist_seeds)
+        return tuple(seed for seed in seeds if seed != self.seed)[: self.finalist_seeds - 1]
+
     @classmethod
     def from_json(cls, settings: dict[str, Any]) -> "Configuration":
         """The configuration whose ``as_json`` this is; what an older version did not know is as it was then."""
@@ -172,7 +205,24 @@ class Configuration:
     def as_json(self) -> dict[str, Any]:
         """All settings as JSON gives them back: lists for tuples."""
         settings: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        for name, default in STORED_WHERE_OTHER.items():
+            # What was stored before there were these settings is still the same configuration.
+            if settings[name] == default:
+                del settings[name]
         return {**settings, "recipe": self.recipe.as_json()}
+
+    def every_setting(self) -> dict[str, Any]:
+        """All settings by name, those of the recipe among them, as ``as_json`` writes values."""
+        settings: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(self)))
+        recipe = settings.pop("recipe")
+        return {**settings, **recipe}
+
+
+STORED_WHERE_OTHER = {
+    field.name: field.default
+    for field in dataclasses.fields(Configuration)
+    if field.name in ("student_network", "image_size", "validation_images")
+}
 
 
 def _with_tuples(settings: dict[str, Any]) -> dict[str, Any]:

@@ -94,7 +94,7 @@ class Description:
 
     Attributes:
         configuration: as JSON, as it was stored.
-        tpe_trials: how many TPE trials the search is to have.
+        tpe_trials: how many trials the search is to have after the grid, of TPE or another sampler.
     """
 
     configuration: dict[str, Any]

@@ -1,8 +1,8 @@
 """An open study: what a command opened for it, once, and closes with it."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+import copy
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 
 import optuna
 from optuna.samplers import RandomSampler
@@ -15,21 +15,26 @@ from storage.folders import comparison_name, rates_name
 from storage.study_storage import StorageError, is_there, open_claims, open_storage, read_storage, shown
 
 
-@dataclass(frozen=True)
 class OpenStudy:
     """One study in one storage.
 
-    Attributes:
+    Args:
         url: of the storage.
         name: of the study; ``comparison_name(name)`` is that of its final comparison.
         claims: of the storage.
-        storage: None where there is none, which only a reader meets.
+        open_it: opens the storage, where it is there.
     """
 
-    url: str
-    name: str
-    claims: Claims
-    storage: RDBStorage | None
+    def __init__(self, url: str, name: str, claims: Claims, open_it: Callable[[], RDBStorage]) -> None:
+        self.url, self.name, self.claims, self._open = url, name, claims, open_it
+        self._storage: RDBStorage | None = None
+
+    @property
+    def storage(self) -> RDBStorage | None:
+        """The storage; None as long as there is none. It is opened once."""
+        if self._storage is None and is_there(self.url):
+            self._storage = self._open()
+        return self._storage
 
     @property
     def address(self) -> str:
@@ -58,15 +63,18 @@ class OpenStudy:
 
     def sibling(self, name: str) -> "OpenStudy":
         """Another study of the same storage, closed with this one."""
-        return replace(self, name=name)
+        found = copy.copy(self)
+        found.name = name
+        return found
 
     def names(self) -> list[str]:
         """The studies of the storage, those of their final comparisons and learning rates aside."""
-        names = set() if self.storage is None else set(optuna.get_all_study_names(self.storage))
+        storage = self.storage
+        names = set() if storage is None else set(optuna.get_all_study_names(storage))
         return sorted(names - {of(name) for name in names for of in (comparison_name, rates_name)})
 
     def create(self) -> tuple[optuna.Study, optuna.Study]:
-        """The studies of search and comparison, made where they are missing; for one process at a time."""
+        """The studies of search and comparison, made with their storage where they are missing; one at a time."""
         return self._create(self.name), self._create(comparison_name(self.name))
 
     def create_rates(self) -> optuna.Study:
@@ -74,9 +82,10 @@ class OpenStudy:
         return self._create(rates_name(self.name))
 
     def _create(self, name: str) -> optuna.Study:
-        assert self.storage is not None, "a study that is only read"
+        if self._storage is None:
+            self._storage = self._open()
         return optuna.create_study(
-            storage=self.storage,
+            storage=self._storage,
             study_name=name,
             direction="maximize",
             load_if_exists=True,
@@ -104,22 +113,29 @@ class OpenStudy:
 
     def _load(self, name: str) -> optuna.Study | None:
         # Asked each time, as another process may have made it.
-        if self.storage is None or name not in optuna.get_all_study_names(self.storage):
+        storage = self.storage
+        if storage is None or name not in optuna.get_all_study_names(storage):
             return None
-        return optuna.load_study(study_name=name, storage=self.storage, sampler=RandomSampler())
+        return optuna.load_study(study_name=name, storage=storage, sampler=RandomSampler())
+
+    def close(self) -> None:
+        """Give claims back and end connections."""
+        if self._storage is not None:
+            self._storage.remove_session()
+            self._storage.engine.dispose()
+        self.claims.close()
 
 
 @contextmanager
 def open_study(url: str, name: str) -> Iterator[OpenStudy]:
-    """A study to work on; the storage is made where it is missing.
+    """A study to work on; a storage that is missing is made with the study, not before.
 
     Raises:
         StorageError: where the storage cannot be opened or has no way to claim a trial safely.
     """
-    with _closing(OpenStudy(url, name, open_claims(url), None)) as opened:
-        storage = open_storage(url, opened.claims)
-        with _disposed(storage):
-            yield replace(opened, storage=storage)
+    claims = open_claims(url)
+    with closing(OpenStudy(url, name, claims, lambda: open_storage(url, claims))) as opened:
+        yield opened
 
 
 @contextmanager
@@ -129,27 +145,5 @@ def read_study(url: str, name: str = "") -> Iterator[OpenStudy]:
     Raises:
         StorageError: where the storage is there and cannot be read.
     """
-    with _closing(OpenStudy(url, name, open_claims(url), None)) as opened:
-        if not is_there(url):
-            yield opened
-            return
-        storage = read_storage(url)
-        with _disposed(storage):
-            yield replace(opened, storage=storage)
-
-
-@contextmanager
-def _closing(opened: OpenStudy) -> Iterator[OpenStudy]:
-    try:
+    with closing(OpenStudy(url, name, open_claims(url), lambda: read_storage(url))) as opened:
         yield opened
-    finally:
-        opened.claims.close()
-
-
-@contextmanager
-def _disposed(storage: RDBStorage) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        storage.remove_session()
-        storage.engine.dispose()

@@ -1,5 +1,7 @@
 """What the product needs of Optuna and Optuna does not publish, in one place: a new version shows here first."""
 
+import copy
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,22 @@ def as_stored(study: optuna.Study, trial: Trial | FrozenTrial) -> FrozenTrial:
 def continued(study: optuna.Study, left: FrozenTrial) -> Trial:
     """A RUNNING trial that another process began, as the one that goes on with it has it."""
     return Trial(study, left._trial_id)
+
+
+def showing(study: optuna.Study, keep: Callable[[FrozenTrial], bool]) -> optuna.Study:
+    """The study as a sampler sees it that is to learn from some of its trials alone."""
+    shown = copy.copy(study)
+
+    def get_trials(*arguments: Any, **named: Any) -> list[FrozenTrial]:
+        return [trial for trial in study._get_trials(*arguments, **named) if keep(trial)]
+
+    shown._get_trials = get_trials  # type: ignore[method-assign]
+    return shown
+
+
+def set_user_attribute(study: optuna.Study, trial: FrozenTrial, key: str, value: Any) -> None:
+    """Store a user attribute of a trial that a sampler has in hand."""
+    study._storage.set_trial_user_attr(trial._trial_id, key, value)
 
 
 def enqueued_parameters(trial: FrozenTrial) -> dict[str, Any] | None:

@@ -9,11 +9,17 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from storage.configuration import Point
 from storage.exactly_once import TrialClaims, point_of
-from storage.optuna_internals import enqueued_parameters
+from storage.optuna_internals import enqueued_parameters, set_user_attribute
 
-Sampler = Literal["grid", "tpe"]
+Beyond = Literal["tpe", "gp"]
+"""Who proposes points after the grid."""
+
+Sampler = Literal["grid", "finalist"] | Beyond
+"""A finalist is a point of another sampler, trained with one more seed."""
+
 Part = Literal["validation", "test"]
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+EXPORT = "export of "
 
 
 class EpochFacts(TypedDict):
@@ -50,17 +56,44 @@ class ScoreFacts(TypedDict):
     divergence: NotRequired[dict[str, float] | None]
 
 
+class ExportFacts(TypedDict):
+    """A run's student as a file, as it was measured where it was exported, on one thread of the CPU.
+
+    Attributes:
+        kind: the format, and to what it was quantized.
+        bytes: of the file.
+        latency_seconds, network_latency_seconds: of one image, of the file and of the network it was made of.
+        same: of so many ``images`` of the test set both predict the same class.
+        test_accuracy, exact_test_accuracy: of a quantized file and of the one before it; None of others, which say
+            what the network says.
+    """
+
+    alpha: float
+    temperature: float
+    seed: int
+    kind: str
+    bytes: int
+    latency_seconds: float
+    network_latency_seconds: float
+    same: int
+    images: int
+    test_accuracy: float | None
+    exact_test_accuracy: float | None
+
+
 @dataclass(frozen=True)
 class TrialView:
     """One trial of search or comparison at one moment.
 
     Attributes:
         grid_size: how many points the grid has, which are the first trials of a search.
+        beyond: who proposes those after them, where that is not stored.
         later: scores that were found after it had ended.
     """
 
     trial: FrozenTrial
     grid_size: int = 0
+    beyond: Beyond = "tpe"
     later: Mapping[str, Any] | None = None
 
     @property
@@ -105,8 +138,12 @@ class TrialView:
     @property
     def sampler(self) -> Sampler:
         """Who proposed it: the grid's trials come first; a point tried again was enqueued with its parameters."""
-        tried_again = enqueued_parameters(self.trial) is not None
-        return "grid" if self.number < self.grid_size or tried_again else "tpe"
+        if "seed" in self.point:
+            return "finalist"
+        if self.number < self.grid_size or enqueued_parameters(self.trial) is not None:
+            return "grid"
+        stored: Beyond | None = self._stored("sampler")
+        return stored or self.beyond
 
     @property
     def epochs(self) -> int:
@@ -179,12 +216,10 @@ class TrialRecord:
     def __init__(self, trial: Trial, claims: TrialClaims) -> None:
         self._trial, self._claims = trial, claims
 
-    def began(self, settings: dict[str, Any], made_by: MadeBy, sampler: Sampler | None = None) -> None:
+    def began(self, settings: dict[str, Any], made_by: MadeBy) -> None:
         """Before its training; again where it goes on, maybe elsewhere."""
         self._set("configuration", settings)
         self._set("made_by", made_by)
-        if sampler is not None:
-            self._set("sampler", sampler)
 
     def reached(self, accuracy: float, epoch: int) -> None:
         """After an epoch, counted from 1, of a trial of the search."""
@@ -196,9 +231,8 @@ class TrialRecord:
         self._set("curve", list(curve))
         self._set("seconds", seconds)
 
-    def repeated(self, number: int, sampler: Sampler) -> None:
+    def repeated(self, number: int) -> None:
         """Instead of a training."""
-        self._set("sampler", sampler)
         self._set("repeats", number)
 
     def scored(self, part: Part, scores: Mapping[str, Any]) -> None:
@@ -210,15 +244,34 @@ class TrialRecord:
         self._trial.set_user_attr(key, value)
 
 
+def note_sampler(study: optuna.Study, trial: FrozenTrial, sampler: Sampler) -> None:
+    """Store who proposes a trial, where it is asked for; one that goes on keeps what was stored."""
+    if "sampler" not in trial.user_attrs:
+        set_user_attribute(study, trial, "sampler", sampler)
+
+
 def views(study: optuna.Study, grid_size: int = 0) -> list[TrialView]:
     """All trials of a study as they are now."""
     later = study.user_attrs
-    return [TrialView(trial, grid_size, later.get(_later(trial.number))) for trial in study.get_trials(deepcopy=False)]
+    return [
+        TrialView(trial, grid_size, later=later.get(_later(trial.number))) for trial in study.get_trials(deepcopy=False)
+    ]
 
 
 def store_later(study: optuna.Study, number: int, scores: Mapping[str, Any]) -> None:
     """Store scores of a trial that has ended, to which Optuna lets nothing be added: with its study."""
     study.set_user_attr(_later(number), scores)
+
+
+def store_export(comparison: optuna.Study, facts: ExportFacts) -> None:
+    """Store what was exported of a run that has ended: as ``store_later``; the last of a kind stays."""
+    comparison.set_user_attr(f"{EXPORT}{facts['alpha']},{facts['temperature']},{facts['seed']},{facts['kind']}", facts)
+
+
+def exports(comparison: optuna.Study) -> list[ExportFacts]:
+    """What was exported of the runs of a comparison, by pair, seed and kind."""
+    stored = [facts for key, facts in comparison.user_attrs.items() if key.startswith(EXPORT)]
+    return sorted(stored, key=lambda facts: (facts["alpha"], facts["temperature"], facts["seed"], facts["kind"]))
 
 
 def _later(number: int) -> str:

@@ -66,9 +66,16 @@ def begin(
             known,
             configuration=changed,
             starts=_with_start(known.starts, request.command, device),
-            tpe_trials=request.tpe_trials or known.tpe_trials,
+            tpe_trials=_trials_beyond(request, search) or known.tpe_trials,
         ).store(search)
     return search, comparison
+
+
+def _trials_beyond(request: Request, search: optuna.Study) -> int:
+    """How many trials after the grid a request asks for, with those that another sampler made before; 0 for none."""
+    trials = views(search, len(request.configuration.points))
+    others = sum(trial.sampler not in ("grid", "finalist", request.beyond) for trial in trials)
+    return request.trials_beyond and request.trials_beyond + others
 
 
 def begin_rates(opened: OpenStudy) -> optuna.Study:
@@ -95,24 +102,22 @@ def refuse_foreign(opened: OpenStudy) -> None:
 def refuse_another(known: Description, wanted: Configuration, search: optuna.Study) -> None:
     """Refuse a configuration that differs from the one the study was begun with, naming the first setting that does.
 
-    Seeds can be added any time; TPE may prune after a grid that did not; before the first trial, the grid and its
-    pruner may be other ones.
+    Seeds and finalists can be added any time; TPE may prune after a grid that did not; before the first trial, the grid
+    and its pruner may be other ones.
 
     Raises:
         ConfigurationError: with that setting.
     """
-    may_change, trials = {"seeds"}, views(search)
+    may_change, trials = {"seeds", "finalists", "finalist_seeds"}, views(search)
     ended = [trial.point for trial in trials if trial.has_ended]
     if all(point in ended for point in wanted.points):
         may_change |= {"pruner"}
     if not trials:
         may_change |= {"pruner", "alphas", "temperatures"}
-    old, new = known.settings.as_json(), wanted.as_json()
-    old |= {f"recipe {key}": value for key, value in old.pop("recipe").items()}
-    new |= {f"recipe {key}": value for key, value in new.pop("recipe").items()}
+    old, new = known.settings.every_setting(), wanted.every_setting()
     for key in new:
-        if key not in may_change and old.get(key) != new[key]:
-            _refuse(search.study_name, key.removeprefix("recipe "), old.get(key), new[key])
+        if key not in may_change and old[key] != new[key]:
+            _refuse(search.study_name, key, old[key], new[key])
 
 
 def _refuse_other_hashes(name: str, known: Description, materials: Materials) -> None:

@@ -1,9 +1,32 @@
-"""What the commands share: the options about machine and folders."""
+"""What the commands share: where their settings come from, and the options about machine and folders."""
 
 import argparse
 from pathlib import Path
 
+from storage.configuration import refuse_unless
 from study.device import DEVICES
+from study.presets import PRESETS
+from study.settings import Settings, read_settings
+
+
+def add_settings_options(parser: argparse.ArgumentParser) -> None:
+    """Add --preset and --config."""
+    parser.add_argument("--preset", choices=PRESETS, help="named settings (default: full)")
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="your settings in TOML; --print-config of study.run shows one"
+    )
+
+
+def settings_of(options: argparse.Namespace) -> Settings:
+    """The settings that the command line names.
+
+    Raises:
+        ConfigurationError: where the file cannot be used.
+    """
+    if options.config is None:
+        return Settings(PRESETS[options.preset or "full"])
+    refuse_unless(options.preset is None, f"--preset {options.preset}: --config {options.config} is another, give one")
+    return read_settings(options.config)
 
 
 def add_machine_options(parser: argparse.ArgumentParser) -> None:
@@ -13,7 +36,8 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
         "--data-dir",
         type=Path,
         metavar="DIR",
-        help="CIFAR-100 as train/<class>/*.png and test/<class>/*.png, or as torchvision's archive (default: download)",
+        help="images as train/<class>/* and test/<class>/*, or CIFAR-100 as torchvision's archive (default: the "
+        "folder of --config, or a download)",
     )
     group.add_argument(
         "--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="where everything is written (default: runs)"

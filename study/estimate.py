@@ -56,7 +56,7 @@ def _estimate(request: Request, work: Work, device: torch.device) -> tuple[float
     """Seconds of a student's step an image, and of all that is left."""
     configuration, recipe = request.configuration, request.configuration.recipe
     network, threads = configuration.teacher_network, torch.get_num_threads()
-    workers = _at_once(request.workers, work, device)
+    workers = at_once(request.workers, work, device)
     probe = Probe(work.classes, device)
     torch.set_num_threads(max(1, threads // workers))
     step, predict_student = probe.step(StudentCNN, recipe), probe.prediction(StudentCNN)
@@ -77,7 +77,7 @@ def _estimate(request: Request, work: Work, device: torch.device) -> tuple[float
     return step, teacher + (search + comparison) / workers + work.logits_to_ask * ask
 
 
-def _at_once(workers: int, work: Work, device: torch.device) -> int:
+def at_once(workers: int, work: Work, device: torch.device) -> int:
     """How many workers train at the same time: as many as there are trainings, and cores or devices for them."""
     places = torch.cuda.device_count() if device.type == "cuda" else len(os.sched_getaffinity(0))
     return max(1, min(workers, places, work.trainings + work.rates + work.runs))

@@ -15,7 +15,7 @@ import pandas as pd
 from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 
-from storage.arms import choose_arms, winner
+from storage.arms import choose_arms, finalist_points, winner
 from storage.configuration import refuse_unless
 from storage.description import Description
 from storage.errors import one_line_errors
@@ -69,7 +69,7 @@ def row_of(opened: OpenStudy) -> tuple[str, ...]:
         return opened.name, "not of study.run", "-", "-", "-", "-"
     settings = known.settings
     trials, runs = views(search, len(settings.points)), views(comparison)
-    planned = len(settings.points) + known.tpe_trials
+    planned = len(settings.points) + known.tpe_trials + len(finalist_points(trials, settings))
     ended = sum(trial.has_ended for trial in trials)
     wanted = points_of(choose_arms(search, settings), settings.final_seeds)
     wanted += [run.point for run in runs if run.point and run.point not in wanted]

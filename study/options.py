@@ -6,16 +6,17 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from storage.configuration import PRECISIONS, Configuration, ConfigurationError, refuse_unless
 from storage.folders import RunsFolder, check_study_name
 from storage.study_storage import sqlite_url, without_password
-from study.command_line import add_machine_options
-from study.presets import PRESETS
+from storage.trials import Beyond
+from study.command_line import add_machine_options, add_settings_options, settings_of
+from study.settings import as_toml
 
-SAMPLERS = ("grid", "tpe", "none")
-TPE_TRIALS = 32
+SAMPLERS = ("grid", "tpe", "gp", "none")
+TRIALS_BEYOND = 32
 WORKER = "--worker"  # given to each of several that a command starts
 
 
@@ -30,7 +31,8 @@ class Request:
         url: of the storage.
         device: its name as it was typed.
         searches: whether the grid is searched; only the arms that were asked for are compared where not.
-        tpe_trials: how many TPE trials the study is to have.
+        beyond: who proposes points after the grid; None where nobody does.
+        trials_beyond: how many trials of that sampler the study is to have.
         added_arms: (alpha, T) of arms beside the baseline and the winners.
         controls: whether the comparison has arms from which the teacher's knowledge is taken away.
         teacher: a checkpoint to import, None for a stored or trained one.
@@ -45,7 +47,8 @@ class Request:
     data_dir: Path | None
     device: str
     searches: bool
-    tpe_trials: int
+    beyond: Beyond | None
+    trials_beyond: int
     added_arms: tuple[tuple[float, float], ...]
     controls: bool
     teacher: Path | None
@@ -71,9 +74,14 @@ def request_of(arguments: Sequence[str], description: str | None) -> Request:
     """
     options = _parser(description).parse_args(arguments)
     typed = [argument for argument in arguments if argument != WORKER]
-    configuration = _configuration(options)
+    settings = settings_of(options)
+    configuration = _configuration(settings.configuration, options)
     _refuse_what_has_no_effect(options, configuration)
+    if options.print_config:
+        print(as_toml(dataclasses.replace(settings, configuration=configuration)), end="")
+        raise SystemExit(0)
     runs = RunsFolder(options.runs_dir)
+    beyond = options.sampler if options.sampler in get_args(Beyond) else None
     return Request(
         arguments=tuple(typed),
         command="python -m study.run " + shlex.join(without_password(typed)),
@@ -81,21 +89,21 @@ def request_of(arguments: Sequence[str], description: str | None) -> Request:
         name=check_study_name(configuration.preset if options.study is None else options.study),
         url=options.storage or sqlite_url(runs.database),
         runs=runs,
-        data_dir=options.data_dir,
+        data_dir=options.data_dir or settings.folder,
         device=options.device,
         searches=options.sampler != "none",
-        tpe_trials=(options.n_trials or TPE_TRIALS) if options.sampler == "tpe" else 0,
+        beyond=beyond,
+        trials_beyond=0 if beyond is None else options.n_trials or TRIALS_BEYOND,
         added_arms=tuple(map(_pair, options.arm)),
         controls=options.controls,
-        teacher=options.teacher,
+        teacher=options.teacher or settings.weights,
         workers=options.workers,
         dry_run=options.dry_run,
     )
 
 
-def _configuration(options: argparse.Namespace) -> Configuration:
-    """The preset with the single settings given on the command line."""
-    configuration = PRESETS[options.preset]
+def _configuration(configuration: Configuration, options: argparse.Namespace) -> Configuration:
+    """The configuration with the single settings given on the command line."""
     if options.epochs is not None:
         recipe = configuration.recipe.with_epochs(options.epochs)
         configuration = dataclasses.replace(configuration, recipe=recipe)
@@ -104,7 +112,7 @@ def _configuration(options: argparse.Namespace) -> Configuration:
         configuration = dataclasses.replace(configuration, recipe=recipe)
     given: dict[str, Any] = {
         setting: getattr(options, setting)
-        for setting in ("train_images", "seed", "seeds", "pruner")
+        for setting in ("train_images", "seed", "seeds", "pruner", "finalists", "finalist_seeds")
         if getattr(options, setting) is not None
     }
     given |= {
@@ -123,8 +131,8 @@ def _refuse_what_has_no_effect(options: argparse.Namespace, configuration: Confi
     )
     refuse_unless(options.n_trials is None or options.n_trials >= 1, f"--n-trials {options.n_trials}: give 1 or more")
     refuse_unless(
-        options.n_trials is None or options.sampler == "tpe",
-        f"--n-trials {options.n_trials}: counts TPE trials, give --sampler tpe with it or leave it out",
+        options.n_trials is None or options.sampler in get_args(Beyond),
+        f"--n-trials {options.n_trials}: counts trials after the grid, give --sampler tpe with it or leave it out",
     )
     refuse_unless(
         options.sampler != "none" or bool(options.arm) or options.teacher is None,
@@ -135,10 +143,14 @@ def _refuse_what_has_no_effect(options: argparse.Namespace, configuration: Confi
             not options.controls,
             "--controls: stand beside the best pair of a search, which --sampler none does not make",
         )
-        for option in ("alphas", "temperatures", "pruner"):
+        for option in ("alphas", "temperatures", "pruner", "finalists"):
             refuse_unless(
                 getattr(options, option) is None, f"--{option}: has no effect with --sampler none, leave it out"
             )
+    refuse_unless(
+        options.finalist_seeds is None or configuration.finalists > 0,
+        f"--finalist-seeds {options.finalist_seeds}: give --finalists 3 with it, or leave it out",
+    )
     refuse_unless(
         options.data_dir is None or configuration.dataset != "synthetic",
         f"--data-dir {options.data_dir}: the preset {configuration.preset} draws its images itself, leave it out",
@@ -149,26 +161,29 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m study.run", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--preset", choices=PRESETS, default="full", help="named settings (default: full)")
+    add_settings_options(parser)
 
     group = parser.add_argument_group("search and comparison")
     group.add_argument(
         "--sampler",
         choices=SAMPLERS,
         default="grid",
-        help="tpe runs after the grid, from it; none compares the baseline and each --arm, without a search",
+        help="tpe and gp (a Gaussian process) run after the grid, from it; none compares the baseline and each --arm, "
+        "without a search",
     )
-    group.add_argument("--n-trials", type=int, metavar="N", help=f"TPE trials in all (default: {TPE_TRIALS})")
+    group.add_argument("--n-trials", type=int, metavar="N", help=f"of tpe or gp in all (default: {TRIALS_BEYOND})")
     group.add_argument("--pruner", choices=("median", "none"), help="default: median")
+    group.add_argument("--finalists", type=int, metavar="K", help="best points that get more search seeds (default: 0)")
+    group.add_argument("--finalist-seeds", type=int, metavar="S", help="search seeds of each in all (default: 3)")
     group.add_argument("--arm", action="append", default=[], metavar="ALPHA,T", help="one more arm")
     group.add_argument(
         "--controls",
         action="store_true",
         help="arms without the teacher's knowledge, and with learning rates of their own",
     )
-    group.add_argument("--teacher", type=Path, metavar="FILE", help="a checkpoint of the preset's network")
+    group.add_argument("--teacher", type=Path, metavar="FILE", help="a checkpoint of the teacher's network")
 
-    group = parser.add_argument_group("single settings, instead of the preset's")
+    group = parser.add_argument_group("single settings, instead of those of preset or file")
     group.add_argument("--epochs", type=int, metavar="N", help="learning-rate steps move in proportion")
     group.add_argument("--precision", choices=PRECISIONS, help="of every forward pass; weights stay float32")
     group.add_argument("--train-images", type=int, metavar="N", help="images that the search trains on")
@@ -180,9 +195,10 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     add_machine_options(parser)
     parser.add_argument(WORKER, action="store_true", help=argparse.SUPPRESS)
     group = parser.add_argument_group("study")
-    group.add_argument("--study", metavar="NAME", help="default: the preset's name")
+    group.add_argument("--study", metavar="NAME", help="default: the name in preset or file")
     group.add_argument("--storage", metavar="URL", help="default: sqlite:///RUNS_DIR/study.db")
     group.add_argument("--workers", type=int, default=1, metavar="N", help="processes that share the work")
+    group.add_argument("--print-config", action="store_true", help="print the settings as a file for --config")
     group.add_argument("--dry-run", action="store_true", help="say what would run and how long it should take here")
     return parser
 

@@ -4,17 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
+from optuna.trial import TrialState
 
 from data import VIEWS, Split, load_synthetic, split
 from data.cifar100 import CIFAR100_HASH
 from models import find_teachers
-from storage.arms import Arms, choose_arms, name_of_pair
+from storage.arms import Arms, choose_arms, finalist_points, name_of_pair
 from storage.configuration import Configuration, Point
 from storage.controls import RATE_FACTORS, control_arms, rate_pairs, rate_points
 from storage.open_study import OpenStudy
-from storage.trials import run_pair, views
+from storage.trials import MadeBy, TrialView, run_pair, views
 from study.comparison import points_of
 from study.options import Request
+from study.record import is_worth_trying_again, made_by
 from study.teacher_logits import count_filled, logits_folder
 from study.training import DIVERGED
 
@@ -67,9 +69,10 @@ def plan(request: Request, opened: OpenStudy, device: torch.device) -> Work:
     precision = configuration.recipe.precision
     folders = [logits_folder(request.runs.cache, data_hash, teacher.hash, device, precision) for teacher in chosen]
     filled = max(map(count_filled, folders), default=0)
-    trials, trainings = _trials_left(request, opened)
+    here = made_by(device, precision)
+    trials, trainings = _trials_left(request, opened, here)
     rates = _rates_left(request, opened, trials)
-    runs = _runs_left(request, opened, trials, rates)
+    runs = _runs_left(request, opened, trials, rates, here)
     nothing = trials + rates + runs == 0
     return Work(
         trials=trials,
@@ -99,18 +102,30 @@ def _labels_and_hash(configuration: Configuration) -> tuple[torch.Tensor, str]:
     return torch.arange(100).repeat_interleave(500), CIFAR100_HASH
 
 
-def _trials_left(request: Request, opened: OpenStudy) -> tuple[int, int]:
+def _is_settled(trial: TrialView, here: MadeBy) -> bool:
+    """Whether a trial has ended, or failed in a way in which it would fail again."""
+    failed = trial.state == TrialState.FAIL and not is_worth_trying_again(trial.trial, here)
+    return trial.has_ended or failed
+
+
+def _trials_left(request: Request, opened: OpenStudy, here: MadeBy) -> tuple[int, int]:
     """Trials of the search, and how many of them are trained."""
     if not request.searches:
         return 0, 0
     points, search = request.configuration.points, opened.search
-    ended = [] if search is None else [trial for trial in views(search, len(points)) if trial.has_ended]
-    done = [trial.point for trial in ended]
+    trials = [] if search is None else views(search, len(points))
+    done = [trial.point for trial in trials if _is_settled(trial, here)]
     left = [point for point in points if point not in done]
     trained = {run_pair(point["alpha"], point["temperature"]) for point in left}
     trained -= {run_pair(point["alpha"], point["temperature"]) for point in done}
-    tpe = max(0, request.tpe_trials - sum(trial.sampler == "tpe" for trial in ended))
-    return len(left) + tpe, len(trained) + tpe
+    of_sampler = sum(trial.sampler == request.beyond and trial.state.is_finished() for trial in trials)
+    beyond = max(0, request.trials_beyond - of_sampler)
+    configuration = request.configuration
+    if left or beyond:
+        more = configuration.finalists * (configuration.finalist_seeds - 1)
+    else:
+        more = sum(point not in done for point in finalist_points(trials, configuration))
+    return len(left) + beyond + more, len(trained) + beyond + more
 
 
 def _rates_left(request: Request, opened: OpenStudy, trials_left: int) -> int:
@@ -127,14 +142,14 @@ def _rates_left(request: Request, opened: OpenStudy, trials_left: int) -> int:
     return sum(point not in ended for point in wanted)
 
 
-def _runs_left(request: Request, opened: OpenStudy, trials_left: int, rates_left: int) -> int:
+def _runs_left(request: Request, opened: OpenStudy, trials_left: int, rates_left: int, here: MadeBy) -> int:
     """Runs of the comparison; a winner or a learning rate that is not known yet is counted as an arm of its own."""
     configuration, search, comparison = request.configuration, opened.search, opened.comparison
     seeds, unknown = configuration.final_seeds, 0
     arms: Arms = {"baseline": (0.0, 1.0)} | {name_of_pair(pair): pair for pair in request.added_arms}
     controls: dict[str, Point] = {}
     if trials_left:
-        unknown = len(seeds) * ((2 if request.tpe_trials else 1) + (4 if request.controls else 0))
+        unknown = len(seeds) * ((2 if request.trials_beyond else 1) + (4 if request.controls else 0))
     elif search is not None:
         arms = choose_arms(search, configuration, request.added_arms)
         if request.controls:
@@ -142,7 +157,7 @@ def _runs_left(request: Request, opened: OpenStudy, trials_left: int, rates_left
             unknown = len(seeds) * len(rate_pairs(arms)) if rates_left else 0
     done: Sequence[Point] = []
     if comparison is not None:
-        done = [trial.point for trial in views(comparison) if trial.has_ended]
+        done = [trial.point for trial in views(comparison) if _is_settled(trial, here)]
     return sum(point not in done for point in points_of(arms, seeds, controls)) + unknown
 
 

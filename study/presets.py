@@ -1,70 +1,9 @@
-"""The named settings: how a student and a teacher are trained, and the studies that start from a name."""
+"""The studies that start from a name, each a file beside this one; and what the tests ask of them."""
 
-import dataclasses
+from study.recipes import TEACHER_RECIPES
+from study.settings import PRESET_FILES, read_settings
 
-from storage.configuration import Configuration, Recipe
+PRESETS = {name: read_settings(file).configuration for name, file in PRESET_FILES.items()}
+STUDENT_RECIPE = PRESETS["full"].recipe
 
-TEACHER_RECIPES = {
-    # https://github.com/DefangChen/SimKD, train_teacher.py: the published teachers.
-    "simkd": Recipe(
-        epochs=240,
-        batch_size=64,
-        learning_rate=0.05,
-        momentum=0.9,
-        step_epochs=(150, 180, 210),
-        step_factor=0.1,
-    ),
-    # For an accelerator: SimKD's learning rate, scaled with the batch (Goyal et al. 2017, https://arxiv.org/abs/1706.02677).
-    # No label smoothing: it makes a better network and a worse teacher (Mueller et al. 2019, https://arxiv.org/abs/1906.02629).
-    "large-batch": Recipe(
-        epochs=100,
-        batch_size=512,
-        learning_rate=0.4,
-        momentum=0.9,
-        nesterov=True,
-        schedule="one-cycle",
-        precision="bfloat16",
-    ),
-    # A fifteenth of the epochs, for a machine without GPU; one-cycle after Smith and Topin 2017, https://arxiv.org/abs/1708.07120.
-    "short": Recipe(epochs=16, batch_size=128, learning_rate=0.3, momentum=0.9, nesterov=True, schedule="one-cycle"),
-    # For two CPU cores: small images first, so that an early epoch costs a fraction of a late one.
-    "two-cores": Recipe(
-        epochs=40,
-        batch_size=128,
-        learning_rate=0.3,
-        momentum=0.9,
-        nesterov=True,
-        schedule="one-cycle",
-        precision="bfloat16",
-        image_sizes=((0, 16), (10, 24), (26, 32)),
-    ),
-    "demo": Recipe(epochs=8, batch_size=64, learning_rate=0.2, momentum=0.9, nesterov=True, schedule="one-cycle"),
-}
-
-STUDENT_RECIPE = Recipe(epochs=100, batch_size=128, learning_rate=0.1, step_epochs=(30, 60, 90), step_factor=0.2)
-
-PRESETS = {
-    "full": Configuration(
-        preset="full",
-        dataset="cifar100",
-        teacher_network="resnet32x4",
-        teacher_recipe="simkd",
-        recipe=STUDENT_RECIPE,
-    ),
-    "quick": Configuration(
-        preset="quick",
-        dataset="cifar100",
-        teacher_network="resnet20",
-        teacher_recipe="short",
-        recipe=dataclasses.replace(STUDENT_RECIPE.with_epochs(10), batch_size=64),
-        train_images=12_000,
-    ),
-    "demo": Configuration(
-        preset="demo",
-        dataset="synthetic",
-        teacher_network="resnet8",
-        teacher_recipe="demo",
-        # Small batches for enough steps in few epochs; at the learning rate of 0.1 they diverge at T = 4 and 8.
-        recipe=dataclasses.replace(STUDENT_RECIPE, epochs=5, batch_size=16, learning_rate=0.03, step_epochs=(4,)),
-    ),
-}
+__all__ = ["PRESETS", "STUDENT_RECIPE", "TEACHER_RECIPES"]

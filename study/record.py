@@ -1,5 +1,6 @@
 """What a training leaves: its curve, also as a CSV file to download, its weights, and where it was made."""
 
+import csv
 import dataclasses
 import os
 import platform
@@ -61,14 +62,15 @@ def store_training(
         ClaimLostError: where another process may have gone on with the trial.
         OSError: where the artifact folder cannot be written or the disk is full.
     """
-    import pandas as pd  # Here, since the first step need not wait for it.
-
     epochs = [dataclasses.asdict(epoch) for epoch in curve]
     record.trained(epochs, round(sum(epoch.seconds for epoch in curve), 3))
     name = f"alpha{training.alpha:.4g}-T{training.temperature:.4g}-seed{training.seed}"
     with tempfile.TemporaryDirectory() as folder, naming(Path(folder)):
         table, weights = Path(folder) / f"curve-{name}.csv", Path(folder) / f"student-{name}.pth"
-        pd.DataFrame(epochs, index=range(1, len(epochs) + 1)).to_csv(table, index_label="epoch", lineterminator="\n")
+        with table.open("w", newline="") as file:
+            rows = csv.DictWriter(file, ["epoch", *epochs[0]], lineterminator="\n")
+            rows.writeheader()
+            rows.writerows({"epoch": number, **epoch} for number, epoch in enumerate(epochs, start=1))
         offer(trial, artifacts, table)
         if accuracy is not None:
             save_checkpoint(training.network, weights, accuracy, len(curve))

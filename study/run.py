@@ -71,7 +71,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def work_on(request: Request, opened: OpenStudy, work: Work, device: torch.device) -> None:
     """What one worker does, together with every other process that runs the same command.
 
-    The grid, TPE from what it found, then the comparison of what both found.
+    The grid, TPE or a Gaussian process from what it found, more seeds of the best, then the comparison.
     """
     materials = fetch(request, work, opened.claims, device)
     search_study, comparison_study = begin(opened, request, materials, device)
@@ -79,22 +79,36 @@ def work_on(request: Request, opened: OpenStudy, work: Work, device: torch.devic
     trainings = Trainings(configuration, materials, request.runs, request.name)
     here = made_by(device, configuration.recipe.precision)
     search = Search(
-        search_study, configuration, opened.claims, trainings.of_trial, materials.on_validation, artifacts, here
+        search_study,
+        configuration,
+        opened.claims,
+        trainings.of_trial,
+        materials.on_validation,
+        artifacts,
+        here,
+        request.beyond or "tpe",
     )
     comparison = Comparison(
         comparison_study, opened.claims, configuration, trainings.of_run, materials.on_test, artifacts, here
     )
     if request.searches:
         patiently(search.run_grid)
-        patiently(lambda: search.run_tpe(request.tpe_trials))
+        patiently(lambda: search.run_beyond(request.trials_beyond))
+        patiently(search.run_finalists)
     arms, seeds = choose_arms(search_study, configuration, request.added_arms), configuration.final_seeds
     patiently(lambda: comparison.run(points_of(arms, seeds)))
     if request.controls:
         rates_study = patiently(lambda: begin_rates(opened))
         rates = Comparison(
-            rates_study, opened.claims, configuration, trainings.of_rate, materials.on_validation, artifacts, here,
+            rates_study,
+            opened.claims,
+            configuration,
+            trainings.of_rate,
+            materials.on_validation,
+            artifacts,
+            here,
             "validation",
-        )  # fmt: skip
+        )
         patiently(lambda: rates.run(rate_points(arms, search_study, configuration)))
         controls = control_arms(arms, search_study, rates_study, configuration)
         patiently(lambda: comparison.run(points_of(arms, seeds, controls)))

@@ -1,4 +1,4 @@
-"""The search: every grid point once, then TPE from what the grid found."""
+"""The search: every grid point once, TPE or a Gaussian process from what the grid found, more seeds of the best."""
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -8,20 +8,23 @@ import optuna
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.trial import FrozenTrial, Trial, TrialState
 
+from storage.arms import finalist_points
 from storage.claims import Claims
-from storage.configuration import Configuration
+from storage.configuration import LARGEST_SEED, Configuration
 from storage.exactly_once import TrialClaims
 from storage.optuna_internals import as_stored
 from storage.pruner import make_pruner
-from storage.trials import MadeBy, Sampler, TrialRecord, TrialView, views
+from storage.trials import Beyond, MadeBy, Sampler, TrialRecord, TrialView, views
 from study.evaluation import HeldOut
 from study.progress import bar, say
 from study.record import is_worth_trying_again, store_training
-from study.sampler import GridThenTPE, suggest
+from study.sampler import GridFirst, suggest
 from study.training import Epoch, Training
 from study.work import name_of, note_epoch, work_together
 
-MakeTraining = Callable[[float, float, str], Training]
+MakeTraining = Callable[[float, float, int, str], Training]
+
+ORDER: dict[Sampler, int] = {"grid": 0, "tpe": 1, "gp": 1, "finalist": 2}
 
 
 @dataclass
@@ -32,10 +35,11 @@ class Search:
         study: the Optuna study.
         configuration: what the study is.
         claims: of its storage.
-        make_training: gives the training for (alpha, temperature, name), resumed where it was stopped.
+        make_training: gives the training for (alpha, temperature, seed, name), resumed where it was stopped.
         validation: the images that a trial which completes is scored on once more, for which of them it got right.
         artifacts: where each trial's curve is kept, and its weights if it completes.
         made_by: this process.
+        beyond: who proposes points after the grid.
     """
 
     study: optuna.Study
@@ -45,9 +49,10 @@ class Search:
     validation: HeldOut
     artifacts: FileSystemArtifactStore
     made_by: MadeBy
+    beyond: Beyond = "tpe"
 
     def __post_init__(self) -> None:
-        self.study.sampler = GridThenTPE(self.configuration.grid, self.configuration.seed)
+        self.study.sampler = GridFirst(self.configuration.grid, self.configuration.seed, self.beyond)
         self.study.pruner = make_pruner(self.configuration.pruner, self.configuration.recipe.epochs)
         self.trials = TrialClaims(self.study, self.claims)
         self.points = self.configuration.points
@@ -56,39 +61,48 @@ class Search:
         """Work until every grid point has ended, whoever ended it."""
         self._work(self._ask_grid, len(self.points), "grid")
 
-    def run_tpe(self, trials: int) -> None:
-        """Work until the study has that many TPE trials, whoever ended them."""
+    def run_beyond(self, trials: int) -> None:
+        """Work until the study has that many trials of the sampler beyond the grid, whoever ended them."""
         # A grid point that failed may be tried again by a worker that came later, and left by it.
-        self._work(lambda: self._ask_grid() or self._ask_tpe(trials), trials, "tpe")
+        self._work(lambda: self._ask_grid() or self._ask_beyond(trials), trials, self.beyond)
+
+    def run_finalists(self) -> None:
+        """Work until every finalist has every seed, whoever trained it; once the rest of the search has ended."""
+        points = finalist_points(self._views(), self.configuration)
+        if points:
+            self._work(lambda: self.trials.ask_for(points, self._is_worth_trying_again), len(points), "finalist")
 
     def _ask_grid(self) -> Trial | None:
         # GridSampler gives trial number n the n-th point of its shuffled list: asked one at a time, the first 16
         # trials are the 16 points. It counts a failed point as visited, so what has to be tried again is named.
         if len(self.study.get_trials(deepcopy=False)) < len(self.points):
             return self.study.ask()
-        return self.trials.ask_for(self.points, lambda failed: is_worth_trying_again(failed, self.made_by))
+        return self.trials.ask_for(self.points, self._is_worth_trying_again)
 
-    def _ask_tpe(self, trials: int) -> Trial | None:
-        if sum(trial.sampler == "tpe" for trial in self._views()) >= trials:
+    def _is_worth_trying_again(self, failed: FrozenTrial) -> bool:
+        return is_worth_trying_again(failed, self.made_by)
+
+    def _ask_beyond(self, trials: int) -> Trial | None:
+        if sum(trial.sampler == self.beyond for trial in self._views()) >= trials:
             return None
         return self.study.ask()
 
-    def _work(self, ask: Callable[[], Trial | None], total: int, sampler: str) -> None:
+    def _work(self, ask: Callable[[], Trial | None], total: int, sampler: Sampler) -> None:
         with bar(total, f"{self.study.study_name} {sampler}", "trial", initial=self._ended(sampler)) as progress:
             work_together(
                 self.trials,
                 ask,
-                suggest,
+                self._suggest,
                 self._run,
                 progress,
                 ended=lambda: self._ended(sampler),
                 ready=self._ready,
-                # A worker that has nothing left of the grid takes part in TPE, which another may have begun. The
-                # comparison begins when nothing of the search is left.
-                awaited=lambda trial: sampler == "tpe" or self._view(trial).sampler == "grid",
+                # A worker that has nothing left of the grid takes part in what comes after it, which another may have
+                # begun; so on with the finalists. The comparison begins when nothing of the search is left.
+                awaited=lambda trial: ORDER[self._view(trial).sampler] <= ORDER[sampler],
             )
 
-    def _ended(self, sampler: str) -> int:
+    def _ended(self, sampler: Sampler) -> int:
         return sum(trial.has_ended and trial.sampler == sampler for trial in self._views())
 
     def _ready(self, left: FrozenTrial) -> bool:
@@ -98,20 +112,20 @@ class Search:
 
     def _repeated(self, trial: FrozenTrial) -> FrozenTrial | None:
         """The trial that this one repeats: at alpha = 0 every T means the same, so only the first is trained."""
-        if trial.params.get("alpha") != 0:
+        if trial.params.get("alpha") != 0 or "seed" in trial.params:
             return None
         for other in self.study.get_trials(deepcopy=False):
-            if other.number < trial.number and other.params.get("alpha") == 0 and other.state != TrialState.FAIL:
+            same = other.params.get("alpha") == 0 and "seed" not in other.params
+            if same and other.number < trial.number and other.state != TrialState.FAIL:
                 return other
         return None
 
     def _run(self, trial: Trial) -> None:
-        frozen = self._frozen(trial)
-        source, sampler = self._repeated(frozen), self._view(frozen).sampler
+        source = self._repeated(self._frozen(trial))
         if source is None:
-            self._train(trial, sampler)
+            self._train(trial)
         elif source.state != TrialState.RUNNING:
-            TrialRecord(trial, self.trials).repeated(source.number, sampler)
+            TrialRecord(trial, self.trials).repeated(source.number)
             self._tell_as(trial, source)
 
     def _tell_as(self, trial: Trial, source: FrozenTrial) -> None:
@@ -122,10 +136,11 @@ class Search:
         state = source.state.name.lower()
         say(f"{name_of(trial)}: {state}, repeats trial {source.number} (alpha = 0: T means nothing)")
 
-    def _train(self, trial: Trial, sampler: Sampler) -> None:
+    def _train(self, trial: Trial) -> None:
         record = TrialRecord(trial, self.trials)
-        record.began(self._settings(), self.made_by, sampler)
-        training = self.make_training(*suggest(trial), name_of(trial))
+        alpha, temperature, seed = self._suggest(trial)
+        record.began(self._settings(trial, seed), self.made_by)
+        training = self.make_training(alpha, temperature, seed, name_of(trial))
         state, curve = self._follow(trial, training, record)
         accuracy = curve[-1].validation_accuracy if state == TrialState.COMPLETE else None
         store_training(trial, record, training, curve, self.artifacts, accuracy)
@@ -142,28 +157,37 @@ class Search:
     def _follow(self, trial: Trial, training: Training, record: TrialRecord) -> tuple[TrialState, list[Epoch]]:
         """Train to the end or until pruned, reporting each epoch that the storage does not know yet."""
         known = self._view(self._frozen(trial)).last_epoch
-        epochs = self.configuration.recipe.epochs
+        epochs, is_finalist = self.configuration.recipe.epochs, self._is_finalist(trial)
         for number, epoch in enumerate(training.epochs(lambda: self.trials.check_held(trial)), start=1):
             assert epoch.validation_accuracy is not None
             if number > known:
                 record.reached(epoch.validation_accuracy, number)
                 note_epoch(trial, number)
             # The pruner judges the last epoch reported, so it is asked again only from there on.
-            if known <= number < epochs and trial.should_prune():
+            if known <= number < epochs and not is_finalist and trial.should_prune():
                 return TrialState.PRUNED, training.curve[:number]
         return TrialState.COMPLETE, training.curve
 
-    def _settings(self) -> dict[str, Any]:
+    def _suggest(self, trial: Trial) -> tuple[float, float, int]:
+        """(alpha, T, seed) of a trial; a finalist was enqueued with a seed of its own."""
+        seed = self.configuration.seed
+        return *suggest(trial), trial.suggest_int("seed", 0, LARGEST_SEED) if self._is_finalist(trial) else seed
+
+    def _is_finalist(self, trial: Trial) -> bool:
+        return self._view(self._frozen(trial)).sampler == "finalist"
+
+    def _settings(self, trial: Trial, seed: int) -> dict[str, Any]:
         """What a trial was trained with, beside its pair."""
         recipe = self.configuration.recipe.as_json()
         threads = self.made_by["threads"]  # sums of floats depend on their number
-        return {"seed": self.configuration.seed, "pruner": self.configuration.pruner, "threads": threads, **recipe}
+        pruner = "none" if self._is_finalist(trial) else self.configuration.pruner
+        return {"seed": seed, "pruner": pruner, "threads": threads, **recipe}
 
     def _views(self) -> list[TrialView]:
         return views(self.study, len(self.points))
 
     def _view(self, trial: FrozenTrial) -> TrialView:
-        return TrialView(trial, len(self.points))
+        return TrialView(trial, len(self.points), self.beyond)
 
     def _frozen(self, trial: Trial) -> FrozenTrial:
         return as_stored(self.study, trial)

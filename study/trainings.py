@@ -31,9 +31,9 @@ class Trainings:
     runs: RunsFolder
     name: str
 
-    def of_trial(self, alpha: float, temperature: float, label: str) -> Training:
+    def of_trial(self, alpha: float, temperature: float, seed: int, label: str) -> Training:
         """A trial of the search: trained on the training images, scored on the validation images."""
-        parts, seed = self.materials.parts, self.configuration.seed
+        parts = self.materials.parts
         point = {"alpha": alpha, "temperature": temperature, "seed": seed}
         return self._training(self.name, point, label, parts.train, parts.validation)
 

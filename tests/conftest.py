@@ -15,10 +15,16 @@ import torch
 
 from data import ImageBank, ImageSet, load_cifar100
 from storage.claims import FileClaims, hold
+from storage.study_storage import sqlite_url
+from study.run import main as study_main
+from study.teacher import main as teacher_main
+from tests.reports.stored import refresh
 from tests.storage.postgres import Server, running_server
 
 SHARED = Path(__file__).parents[2] / "shared"
 CPU = torch.device("cpu")
+SMALL = ["--preset", "demo", "--epochs", "2", "--train-images", "320", "--seeds", "1"]
+SMALL += ["--alphas", "0,0.5", "--temperatures", "1,4"]
 
 
 @pytest.fixture(scope="session")
@@ -84,3 +90,15 @@ def server() -> Iterator[Server]:
         pytest.skip(f"no PostgreSQL server could be started: {error!r}")
     yield started
     running.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The runs folder of a small real study, with what the dashboard shows of it; not to be changed."""
+    folder = tmp_path_factory.mktemp("studied") / "runs"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BROWSER_PATH", "/nowhere")  # no PNG figures
+        teacher_main(["--preset", "demo", "--epochs", "1", "--runs-dir", str(folder)])
+        study_main([*SMALL, "--runs-dir", str(folder)])
+    refresh(sqlite_url(folder / "study.db"), "demo")
+    return folder

@@ -5,6 +5,8 @@ import sys
 import tomllib
 from pathlib import Path
 
+from study.settings import PRESET_FILES
+
 ROOT = Path(__file__).parent.parent
 ROOMS = ("data", "models", "reports", "storage", "study", "tests")
 
@@ -25,3 +27,9 @@ def test_every_package_but_the_tests_is_installed() -> None:
     }
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
     assert set(settings["packages"]) == {name for name in packages if name.split(".")[0] != "tests"}
+
+
+def test_the_presets_are_installed_with_the_code() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]
+    listed = {file for pattern in settings["package-data"]["study"] for file in (ROOT / "study").glob(pattern)}
+    assert listed == set(PRESET_FILES.values())

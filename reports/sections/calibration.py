@@ -18,7 +18,8 @@ def calibration(document: Document) -> list[str]:
     if not document.arms:
         return []
     kept = {arm_label(name, arm): arm["calibration"] for name, arm in document.arms.items()}
-    kept["teacher"] = [document.teacher["calibration"]]
+    if document.teacher["hash"] is not None:
+        kept["teacher"] = [document.teacher["calibration"]]
     rows = [
         (name, mean([100 * calibration_error(bins) for bins in networks], "{:.2f} %"))
         for name, networks in kept.items()
@@ -39,7 +40,8 @@ def lines(results: Results) -> Iterator[tuple[str, str, list[tuple[float, float,
     for name in ("baseline", "best"):
         if name in arms and arms[name]["calibration"]:
             yield name, colours[name], pool_bins(arms[name]["calibration"])
-    yield "teacher", GREEN, pool_bins([results["teacher"]["calibration"]])
+    if results["teacher"]["hash"] is not None:
+        yield "teacher", GREEN, pool_bins([results["teacher"]["calibration"]])
 
 
 def diagram(results: Results) -> go.Figure | None:

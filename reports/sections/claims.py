@@ -3,10 +3,11 @@
 from collections.abc import Sequence
 
 from reports import original
-from reports.evidence import TOLERANCE, arm_at, estimate, estimate_of, not_told_apart, paired, reproduced
+from reports.evidence import TOLERANCE, arm_at, estimate, estimate_of, paired, replications_confirmed, reproduced
 from reports.sections.cost import costs
 from reports.sections.document import Document
 from reports.sections.words import interval, mean_and_deviation, percent, points, state_words, table
+from reports.standing import are_apart
 
 READINGS = (original.BEST_POINT_SECTION_2, original.BEST_POINT_SECTION_3)
 
@@ -34,9 +35,25 @@ def claims(document: Document) -> list[str]:
         "are taken as those of five independent runs; its two arms are not paired. For a single number without "
         "spread, *yes* means within 1 point. A best point is *yes* where it is ours too, and *cannot tell* "
         "where it was not measured to the end or cannot be told apart from ours.",
+        _power(document),
         "### Which best point: (0.25, 4) or (0.75, 4)?",
         _readings(document),
     ]
+
+
+def _power(document: Document) -> str:
+    """How often the rule says yes where it should."""
+    runs = len(document.configuration["final_seeds"])
+    if runs < 2:
+        return "One run of an arm has no interval, so the rule cannot say *yes* of it."
+    arms = original.BASELINE, original.DISTILLED
+    before, after = (replications_confirmed((arm.deviation,), arm.count, runs) for arm in arms)
+    gain = replications_confirmed(tuple(arm.deviation for arm in arms), original.BASELINE.count, runs)
+    return (
+        f"The rule is strict: over {runs} runs, with the original's standard deviations, an exact replication gets "
+        f"*yes* in {100 * before:.0f} % of cases for the student without distillation, {100 * after:.0f} % for the one "
+        f"with it and {100 * gain:.0f} % for the gain; else it mostly gets *cannot tell*, which is no evidence against."
+    )
 
 
 def _judged(document: Document, verdict: str) -> str:
@@ -169,7 +186,7 @@ def _readings_on_validation(document: Document) -> str:
     values = [cell.value for cell in cells if cell.value is not None]
     if len(values) < 2:
         return f"{shown} Without both values the data support neither over the other."
-    if not_told_apart(min(values), max(values), document.validation_images):
+    if not are_apart(cells[0].trial, cells[1].trial, document.results, among=2):
         return f"{shown} One seed cannot tell them apart: the data support neither over the other."
     better = READINGS[0] if values[0] > values[1] else READINGS[1]
     return (

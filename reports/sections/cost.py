@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from reports.results import Network
 from reports.sections.document import Document
-from reports.sections.words import table
+from reports.sections.words import percent, point, table
 
 
 def cost(document: Document) -> list[str]:
@@ -14,7 +14,31 @@ def cost(document: Document) -> list[str]:
         table(["Quantity", "Teacher", "Student", "Teacher / student"], _rows(document)),
         "Multiply-adds are those of convolutions and matrix products for one image. Latency and memory were "
         "measured on the machine named below and hold for it alone." + _memory_words(document),
+        *_exports(document),
     ]
+
+
+def _exports(document: Document) -> list[str]:
+    """The students that were exported; nothing where none was."""
+    exports = document.results.get("exports", [])
+    rows = [
+        (
+            f"{export['kind']} ({point(export['alpha'], export['temperature'])}, seed {export['seed']})",
+            f"{export['bytes'] * 1e-6:,.2f} MB",
+            f"{export['latency_seconds'] * 1e3:,.2f} ms",
+            f"{export['network_latency_seconds'] * 1e3:,.2f} ms",
+            f"{export['same']} of {export['images']}",
+            percent(export["exact_test_accuracy"]),
+            percent(export["test_accuracy"]),
+        )
+        for export in exports
+    ]
+    header = ["Exported student", "Size", "Latency, batch 1", "the network's there", "Same predictions"]
+    words = (
+        "An exported file takes pixels and normalises them itself. It was read back, and timed beside the network "
+        "that it was made of, on one thread of the machine that exported it."
+    )
+    return [table([*header, "Test before int8", "after"], rows), words] if rows else []
 
 
 def _memory_words(document: Document) -> str:

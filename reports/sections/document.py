@@ -46,6 +46,11 @@ class Document:
         self.gain = self.paired_with_baseline("best")
         self.undistilled = "best" in self.arms and self.arms["best"]["alpha"] == 0
 
+    @property
+    def is_searched(self) -> bool:
+        """Whether the search has begun a trial: arms may be compared without one."""
+        return any(cell.standing != "not yet" for cell in self.grid)
+
     def figure(self, figure: Figure) -> list[str]:
         """A figure with its caption; nothing where it is not there."""
         if figure.name not in self.figure_names:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import plotly.graph_objects as go
 
 from reports.drawing import CLEAR, GREY, ORANGE, Figure, blank
-from reports.evidence import accuracy_standard_error
+from reports.evidence import hits_of, range_constant, seed_deviation
 from reports.results import Results
 from reports.sections.document import Document
 from reports.sections.words import count, duration, percent, state_words, table
@@ -16,6 +16,8 @@ PATTERNS = {"pruned": "/", "failed": "x", "running": "."}
 
 def grid(document: Document) -> list[str]:
     """What the search did, the grid's accuracies, and which of them one seed can tell apart."""
+    if not document.is_searched:
+        return ["## The search", "No search was run: the comparison has the arms that were asked for."]
     return [
         "## The search",
         _summary(document),
@@ -51,18 +53,31 @@ def _summary(document: Document) -> str:
 
 
 def _rule(document: Document) -> str:
+    """How points are held against the best, from what is stored of them."""
+    cells = [cell.trial for cell in document.grid if cell.value is not None and cell.repeats is None]
+    images, by_image = document.validation_images, [hits_of(cell, document.validation_images) for cell in cells]
+    among, spread = max(2, len(cells)), seed_deviation(document.results)
     notes = (
-        "≈ marks a point that cannot be told apart from the best: lower by less than 1.96 standard errors of the "
-        f"difference of two independent accuracies on {document.validation_images:,} images"
+        f"≈ marks a point that cannot be told apart from the best: lower by less than {range_constant(among):.2f} "
+        f"standard errors of the difference. So far the best of {among} equally good points lies above the worst of "
+        "them in 95 % of searches. "
     )
-    if document.best is not None:
-        error = accuracy_standard_error(document.best["value"], document.validation_images)
-        notes += f" (one such standard error, of the best alone, is {100 * error:.2f} points)"
-    return notes + (
-        ". All points are in fact scored on the same images, which makes the rule too careful; it leaves out the "
-        "spread between training seeds, which makes it not careful enough. Only accuracies are stored, so a test "
-        "image by image is not possible. A pruned or failed point has no result."
-    )
+    if not cells or any(hits is None for hits in by_image):
+        notes += (
+            "Which images a point had right is not stored, so the error is that of two accuracies on "
+            f"{images:,} images each had for itself, which is careful: all points share them."
+        )
+    elif spread is None:
+        notes += (
+            f"The error is that of the {images:,} validation images, image by image (McNemar's); the spread between "
+            "training seeds is not known before the comparison, so some points more may belong to those marked."
+        )
+    else:
+        notes += (
+            f"The error is that of the {images:,} validation images, image by image (McNemar's), and of training "
+            f"seeds, {100 * spread:.2f} points from the runs of the comparison."
+        )
+    return notes + " A pruned or failed point has no result."
 
 
 def _table(document: Document) -> str:
@@ -138,7 +153,7 @@ def heatmap(results: Results) -> go.Figure | None:
     Axes are positions with the values as labels: alpha 0 has a row of its own, and rows are evenly high.
     """
     cells = drawn_cells(results)
-    if not cells:
+    if all(trial["state"] == "MISSING" for trial in results["grid"]):
         return None
     alphas, temperatures = results["configuration"]["alphas"], results["configuration"]["temperatures"]
     figure = blank(height=400)

@@ -1,7 +1,8 @@
-"""What was studied, and the verdict in three sentences."""
+"""What was studied, and the verdict in a few sentences."""
 
+import shlex
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from reports import original
 from reports.evidence import reproduced
@@ -10,6 +11,10 @@ from reports.sections.document import Document
 from reports.sections.teacher import verdict_on_teacher
 from reports.sections.words import interval, mean_and_deviation, percent, point, points
 from reports.standing import UNFINISHED
+from storage.trials import run_pair
+
+SEARCHED_BY = ("--sampler", "--n-trials")
+"""Options that an earlier command may have, and that do not belong to the next."""
 
 
 def opening(document: Document) -> list[str]:
@@ -44,13 +49,23 @@ def opening(document: Document) -> list[str]:
 
 def verdict(document: Document) -> list[str]:
     """Does distillation help, at which point, and does the original's gain hold."""
-    sentences = [_verdict_on_gain(document), _verdict_on_point(document), _verdict_on_original(document)]
-    return ["## Verdict", " ".join(filter(None, [*sentences, verdict_on_teacher(document), document.missing_runs()]))]
+    sentences = [
+        _verdict_on_gain(document),
+        _on_images(document),
+        _verdict_on_point(document),
+        _on_the_border(document),
+        _verdict_on_original(document),
+        verdict_on_teacher(document),
+        document.missing_runs(),
+    ]
+    return ["## Verdict", " ".join(filter(None, sentences))]
 
 
 def _verdict_on_gain(document: Document) -> str:
     where = "On these synthetic images, " if document.synthetic else ""
-    if document.gain is None:
+    if document.gain is None and not document.is_searched:
+        sentence = _given_arms(document)
+    elif document.gain is None:
         sentence = "the final comparison has not finished one seed in both arms, so there is no verdict yet."
     elif document.undistilled:
         sentence = (
@@ -82,6 +97,86 @@ def _verdict_on_gain(document: Document) -> str:
     return where + sentence if where else sentence[0].upper() + sentence[1:]
 
 
+def _given_arms(document: Document) -> str:
+    """What the arms that were asked for gain, where no search chose one."""
+    gains = []
+    for name, arm in document.arms.items():
+        pairs = document.paired_with_baseline(name) if name != "baseline" else None
+        if pairs is not None:
+            known = pairs.estimate
+            spread = "one seed" if known is None else f"95 % interval {interval(known)}, {len(pairs.seeds)} seeds"
+            gains.append(f"{point(arm['alpha'], arm['temperature'])} is {points(pairs.mean)} ({spread})")
+    if gains:
+        return f"against the baseline, on test, {'; '.join(gains)}."
+    values = document.arms["baseline"]["test_accuracy"] if "baseline" in document.arms else []
+    return f"the baseline alone was trained: {mean_and_deviation(values)} on test." if values else "no run has ended."
+
+
+def _on_images(document: Document) -> str | None:
+    """How many images teacher and student saw, where they are not the same."""
+    teachers = document.data["official_train_images"]
+    students = document.data["train_images"] + document.data["validation_images"]
+    if students >= teachers or document.gain is None or document.undistilled:
+        return None
+    return (
+        f"The teacher saw {teachers:,} images and the student {students:,}: part of a gain may be the "
+        f"{teachers - students:,} others, of which it learns by way of the teacher."
+    )
+
+
+def _on_the_border(document: Document) -> str | None:
+    """Whether a better point may lie beyond the grid, and the command that looks there."""
+    best = document.best
+    if best is None or best["alpha"] == 0:
+        return None
+    alphas, temperatures = (sorted(document.configuration[key]) for key in ("alphas", "temperatures"))
+    sides = [
+        *_outside("alpha", best["alpha"], alphas, (0.0, 1.0)),
+        *_outside("T", best["temperature"], temperatures, (1.0, 16.0)),
+    ]
+    if not sides:
+        return None
+    named = " and ".join(side for side, _ in sides)
+    where = f"It lies on the border of the grid ({named}), so a better one may lie beyond"
+    if not document.results["tpe"]:
+        return f"{where}; to look there: `{_command(document, {'--sampler': 'tpe', '--n-trials': '16'})}`."
+    wider = {"alpha": alphas, "T": temperatures}
+    for side, more in sides:
+        wider[side.split()[0]] = sorted({*wider[side.split()[0]], *more})
+    options = {
+        "--study": f"{document.results['study']}-wider",
+        "--alphas": ",".join(f"{alpha:g}" for alpha in wider["alpha"]),
+        "--temperatures": ",".join(f"{temperature:g}" for temperature in wider["T"]),
+    }
+    return f"{where}, as the trials after the grid did; a wider grid: `{_command(document, options)}`."
+
+
+def _outside(
+    name: str, value: float, values: Sequence[float], limits: tuple[float, float]
+) -> list[tuple[str, list[float]]]:
+    """The border that a value lies on, in words, and values beyond it; none where nothing lies beyond."""
+    low, high = limits
+    if len(values) > 1 and value == values[-1] < high:
+        return [(f"{name} = {value:g} is the largest", [(value + high) / 2, high] if name == "alpha" else [2 * value])]
+    if len(values) > 1 and value == values[0] > low:
+        return [(f"{name} = {value:g} is the smallest", [(value + low) / 2, low])]
+    return []
+
+
+def _command(document: Document, options: Mapping[str, str]) -> str:
+    """The last command of the study with other options; those of the search are left to them."""
+    replaced = {*options, *SEARCHED_BY}
+    kept, words = [], iter(shlex.split(document.results["manifest"]["starts"][-1]["command"]))
+    for word in words:
+        if word == "--worker":  # of a process that another command started, in studies of format 1
+            continue
+        if word.split("=")[0] not in replaced:
+            kept.append(word)
+        elif "=" not in word:
+            next(words, None)
+    return shlex.join([*kept, *(word for option in options.items() for word in option)])
+
+
 def _mean_over(seeds: Sequence[int], arm: Arm) -> float:
     return statistics.fmean(arm["test_accuracy"][arm["seeds"].index(shared)] for shared in seeds)
 
@@ -93,11 +188,14 @@ def _verdict_on_point(document: Document) -> str:
         return f"The search {reason}, so it names no best alpha and T."
     trained = [cell.standing for cell in document.grid if cell.repeats is None]
     near, others = trained.count("near best"), trained.count("near best") + trained.count("measured")
+    pair = run_pair(document.best["alpha"], document.best["temperature"])
+    of_best = [one for one in document.results["finalists"] if (one["alpha"], one["temperature"]) == pair]
+    named = f"; of the finalists it has the highest mean over {len(of_best[0]['seeds'])} seeds" if of_best else ""
     return (
         f"The {'unfinished ' if unfinished else ''}search's best point is "
         f"{point(document.best['alpha'], document.best['temperature'])} with {percent(document.best['value'])} on "
         f"{document.validation_images:,} validation images, and {near or 'none'} of the {others} other complete points "
-        "cannot be told apart from it by one seed."
+        f"cannot be told apart from it by one seed{named}."
     )
 
 

@@ -3,11 +3,11 @@
 import plotly.graph_objects as go
 
 from reports.drawing import GREY, Figure, blank
-from reports.evidence import begun, not_told_apart, paired, scored
+from reports.evidence import begun, paired, scored
 from reports.results import Results, Trial
 from reports.sections.document import Document
 from reports.sections.words import count, interval, percent, point, points, table, trial_label
-from reports.standing import STATE_WORDS
+from reports.standing import STATE_WORDS, are_apart, count_compared
 
 
 def tpe(document: Document) -> list[str]:
@@ -31,13 +31,14 @@ def tpe(document: Document) -> list[str]:
 
 def _on_validation(document: Document, value: float, top: Trial) -> str:
     words = f" Its best is {point(top['alpha'], top['temperature'])} with {percent(value)} on validation"
-    on_grid = max((value for value, _ in scored(document.results["grid"])), default=None)
-    if on_grid is None:
+    results = document.results
+    on_grid, grid_best = max(scored(results["grid"]), key=lambda pair: pair[0], default=(None, None))
+    if on_grid is None or grid_best is None:
         return f"{words}. No grid point is complete to hold it against."
-    apart = not_told_apart(min(value, on_grid), max(value, on_grid), document.validation_images)
+    apart = are_apart(top, grid_best, results, among=count_compared(results["grid"] + results["tpe"]))
     return (
         f"{words}, {points(value - on_grid)} from the grid's best; "
-        f"{'the two cannot be told apart' if apart else 'the two can be told apart'} by the rule above. The "
+        f"{'the two can be told apart' if apart else 'the two cannot be told apart'} by the rule above. The "
         "best of more trials is higher by luck alone."
     )
 

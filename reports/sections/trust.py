@@ -14,6 +14,7 @@ def trust(document: Document) -> list[str]:
         *_on_the_winner(document),
         *_on_pruning(document),
         _on_seeds(document),
+        *_on_arithmetic(document),
         *_on_machines(document),
         "The test images were looked at once a network, after its last epoch; no epoch was picked on them.",
         "The same numbers, bit for bit, are to be expected on the same processor and versions only.",
@@ -67,6 +68,26 @@ def _on_seeds(document: Document) -> str:
     else:
         others += ", not all of them in every arm"
     return f"The search has one seed ({document.configuration['seed']}); the comparison {others}."
+
+
+def _on_arithmetic(document: Document) -> list[str]:
+    """What lower precision does, where the study has it."""
+    remarks = []
+    if document.configuration["recipe"]["precision"] == "bfloat16":
+        # Studies that were begun before draws were shared asked their teacher and scored in float32.
+        passes = "All" if document.configuration["draws"] == "shared" else "The student's training"
+        remark = f"{passes} forward passes are bfloat16 (8 significant bits), weights and their steps float32."
+        effect = document.teacher.get("precision_effect")
+        if effect is not None:
+            remark += (
+                f" Of the test images the teacher has {percent(effect['bfloat16_accuracy'])} right in bfloat16 and "
+                f"{percent(effect['float32_accuracy'])} in float32, and at T = 4 what it says of an image differs by "
+                f"{effect['divergence_at_4']:.1e} nats (KL divergence, mean)."
+            )
+        remarks.append(remark)
+    if any(start["hardware"].get("convolutions") == "TF32" for start in document.results["manifest"]["starts"]):
+        remarks.append("Convolutions of float32 are TF32 (11 significant bits) on a GPU that has it.")
+    return remarks
 
 
 def _on_machines(document: Document) -> list[str]:

@@ -133,6 +133,8 @@ def made_up_results(
             "seeds": len(seeds),
             "final_seeds": list(seeds),
             "pruner": "median",
+            "finalists": 0,
+            "finalist_seeds": 3,
             "alphas": ALPHAS,
             "temperatures": TEMPERATURES,
             "teacher_network": teacher_network,
@@ -181,6 +183,7 @@ def made_up_results(
         "student": {**_network("StudentCNN", 799_652), "test_accuracy": level + gain},
         "grid": grid,
         "tpe": tpe,
+        "finalists": [],
         "best": best_entry,
         "arms": arms,
         "rates": [],
@@ -236,6 +239,8 @@ def odd_cases() -> dict[str, Results]:
         "little known of the networks": made_up_results(),
         "TPE all pruned": made_up_results(tpe_trials=3),
         "no pruner": made_up_results(pruned=(), failed=()),
+        "arms without a search": made_up_results("full"),
+        "the baseline alone, before a teacher": made_up_results("full"),
     }
     cases["with controls"] = with_controls(made_up_results("full"))
     cases["nothing finished"]["arms"] = {}
@@ -262,7 +267,24 @@ def odd_cases() -> dict[str, Results]:
     cases["no pruner"]["configuration"]["pruner"] = "none"
     for cell in cases["no pruner"]["grid"]:
         cell["pruner"] = "none"
+    for case in ("arms without a search", "the baseline alone, before a teacher"):
+        without_search(cases[case])
+    arms = cases["arms without a search"]["arms"]
+    arms["0.75,4"] = arms.pop("best")
+    alone = cases["the baseline alone, before a teacher"]
+    del alone["arms"]["best"]
+    alone["student"]["test_accuracy"] = None
+    alone["teacher"].update({"hash": None, "test_accuracy": None, "test_loss": None, "calibration": []})
     return cases
+
+
+def without_search(results: Results) -> None:
+    """Let no trial of the search have begun."""
+    results["best"] = None
+    for cell in results["grid"]:
+        cell.update({"state": "MISSING", "value": None, "epochs": 0, "curve": [], "number": None, "repeats": None})
+        cell.update({"pruner": None, "made_by": None, "seconds": 0.0, "reason": None})
+    results["search"].update({"epochs_trained": 0, "epochs_full": 0, "seconds": 0.0, "started": None, "finished": None})
 
 
 def with_controls(results: Results, gain: float = 0.02) -> Results:
@@ -368,6 +390,7 @@ def _trial(number: int, alpha: float, temperature: float, level: float, epochs: 
     return {
         "alpha": alpha,
         "temperature": temperature,
+        "sampler": "grid" if number < 16 else "tpe",
         "number": number,
         "state": "COMPLETE",
         "value": curve[-1]["validation_accuracy"],

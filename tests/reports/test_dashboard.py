@@ -170,7 +170,8 @@ def test_with_several_writers_whoever_reads_finds_whole_texts(url: str) -> None:
 
 
 def test_a_study_goes_on_without_its_notes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with kept_current(sqlite_url(tmp_path / "study.db"), "not there"):
+    (tmp_path / "study.db").write_text("no database " * 999)
+    with kept_current(sqlite_url(tmp_path / "study.db"), "demo"):
         pass
     assert capsys.readouterr().err.startswith("notes of the dashboard are not current: StorageError: ")
 

@@ -13,17 +13,24 @@ from reports.evidence import (
     Estimate,
     arm_at,
     calibration_error,
+    difference_error,
     epochs_of,
     estimate,
     estimate_of,
     gains_by_name,
+    hits_of,
     not_told_apart,
     paired,
     pool_bins,
+    range_constant,
+    replications_confirmed,
     reproduced,
     sample_deviation,
+    seed_deviation,
     variance_shares,
+    win_shares,
 )
+from tests import simulations
 from tests.reports.made_up import made_up_results
 
 
@@ -119,11 +126,65 @@ def test_equal_runs_give_an_interval_of_no_width() -> None:
     assert (known - known).interval == (0.0, 0.0)
 
 
-def test_near_accuracies_are_not_told_apart_and_far_ones_are() -> None:
-    # 5,000 images at 0.56: standard error of the difference 0.993 points, 1.96 of them 1.946 points.
-    assert not_told_apart(0.5416, 0.5610, 5000)
-    assert not not_told_apart(0.5412, 0.5610, 5000)
-    assert not not_told_apart(0.5412, 0.5610, 50_000)
+def cell(value: float, hits: Any = None) -> Any:
+    stored = {} if hits is None else {"hits": np.packbits(hits).tobytes().hex()}
+    return {"value": value, **stored}
+
+
+def test_hits_are_read_image_by_image() -> None:
+    hits = np.arange(4999) % 3 == 0  # not a whole number of bytes
+    assert np.array_equal(hits_of(cell(0.3, hits), 4999), hits)  # type: ignore[arg-type]
+    assert hits_of(cell(0.3), 4999) is None
+
+
+def test_two_named_accuracies_are_held_apart_as_by_mcnemar() -> None:
+    chance = np.random.default_rng(0)
+    for shift in (0.01, 0.02, 0.03):
+        hard = chance.uniform(size=5000)
+        first, second = hard + chance.normal(0, 0.1, 5000) < 0.5, hard + chance.normal(0, 0.1, 5000) < 0.5 - shift
+        trials = cell(float(first.mean()), first), cell(float(second.mean()), second)
+        better, worse = int((first & ~second).sum()), int((second & ~first).sum())
+        p = stats.binomtest(better, better + worse).pvalue
+        statistic = abs(first.mean() - second.mean()) / difference_error(*trials, 5000, None)
+        assert 2 * stats.norm.sf(statistic) == pytest.approx(p, rel=0.15, abs=1e-3)
+        assert not_told_apart(*trials, 5000, None, among=2) == (p > 0.05)
+
+
+def test_without_hits_each_trial_has_images_of_its_own_which_is_more_careful() -> None:
+    # Two standard errors of 0.0070 and 0.0070: 1.96 times 0.0099 is 0.0195.
+    assert not_told_apart(cell(0.5416), cell(0.5610), 5000, None, among=2)
+    assert not not_told_apart(cell(0.5412), cell(0.5610), 5000, None, among=2)
+    same = np.arange(5000) < 2708
+    assert difference_error(cell(0.5416, same), cell(0.5416, same), 5000, None) == 0
+    assert difference_error(cell(0.5416), cell(0.5416, same), 5000, None) == pytest.approx(0.00997, abs=1e-5)
+
+
+def test_the_spread_between_seeds_widens_the_error() -> None:
+    same = np.arange(5000) < 2500
+    assert difference_error(cell(0.5, same), cell(0.5, same), 5000, 0.003) == pytest.approx(0.003 * math.sqrt(2))
+    results: Any = made_up_results()
+    results["arms"] = {
+        "baseline": {"alpha": 0.0, "temperature": 1.0, **arm([1, 2, 3], [0.50, 0.51, 0.52])},
+        "best": {"alpha": 0.5, "temperature": 4.0, **arm([1, 2], [0.54, 0.56])},
+        "tpe": {"alpha": 0.5, "temperature": 4.0, **arm([1, 2], [0.54, 0.56])},
+        "0.25,4": {"alpha": 0.25, "temperature": 4.0, **arm([1], [0.3])},
+    }
+    # Variances 0.0001 with 2 degrees of freedom and 0.0002 with 1, each pair counted once.
+    assert seed_deviation(results) == pytest.approx(math.sqrt((2 * 0.0001 + 0.0002) / 3))
+    results["arms"] = {}
+    assert seed_deviation(results) is None
+
+
+@pytest.mark.parametrize("count", [2, 3, 13, 45])
+def test_the_constant_of_the_best_of_many_is_that_of_scipy(count: int) -> None:
+    assert range_constant(count) == pytest.approx(stats.studentized_range.ppf(0.95, count, np.inf) / math.sqrt(2))
+
+
+def test_equally_good_cells_are_seldom_called_worse_than_the_best() -> None:
+    names = ("1.96 errors, images drawn anew", "the rule, with hits and spread")
+    before, now = (rule.wrong for rule in simulations.compare_rules(120, names))
+    assert before == pytest.approx(0.62, abs=0.15)
+    assert now <= 0.05
 
 
 def grid(values: list[list[float]]) -> Any:
@@ -198,3 +259,33 @@ def test_only_pruning_saves_epochs() -> None:
     trials += [trial | {"epochs": 0, "repeats": 0}, trial | {"state": "PRUNED", "epochs": 0, "repeats": 1}]
     assert epochs_of(trials, full) == (19, 25)
     assert epochs_of([], full) == (0, 0)
+
+
+def test_shares_of_wins_are_those_of_trainings_drawn_anew() -> None:
+    values = {"a": [0.470, 0.462, 0.466], "b": [0.468, 0.463], "c": [0.455, 0.452, 0.458]}
+    known: Any = [{"values": one} for one in values.values()]
+    shares = win_shares(known)
+    assert sum(shares) == pytest.approx(1)
+    pooled = np.sqrt(sum(np.var(one, ddof=1) * (len(one) - 1) for one in values.values()) / 5)
+    chance = np.random.default_rng(0)
+    drawn = [np.mean(one) + pooled / np.sqrt(len(one)) * chance.standard_normal(100_000) for one in values.values()]
+    assert np.bincount(np.argmax(drawn, axis=0), minlength=3) / 100_000 == pytest.approx(shares, abs=0.006)
+
+
+def test_finalists_whose_seeds_do_not_differ_share_the_win() -> None:
+    known: Any = [{"values": [0.5, 0.5]}, {"values": [0.5, 0.5]}, {"values": [0.4, 0.4]}]
+    assert win_shares(known) == [0.5, 0.5, 0.0]
+
+
+def test_how_often_an_exact_replication_is_confirmed() -> None:
+    # A known truth: with ever more runs on both sides the rule says yes, with a spread beyond a point it does not.
+    assert replications_confirmed((0.005,), 5, 5) == pytest.approx(0.54, abs=0.03)
+    assert replications_confirmed((0.005,), 100, 100) == 1
+    assert replications_confirmed((0.05,), 5, 5) < 0.05
+    assert replications_confirmed((0.005, 0.0046), 5, 5) < replications_confirmed((0.005, 0.0046), 5, 20)
+    chance, confirmed = np.random.default_rng(1), 0
+    for _ in range(1000):
+        ours, theirs = chance.normal(0, 0.005, 5), chance.normal(0, 0.005, 5)
+        low, high = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
+        confirmed += low >= -0.01 and high <= 0.01
+    assert confirmed / 1000 == pytest.approx(replications_confirmed((0.005,), 5, 5), abs=0.05)

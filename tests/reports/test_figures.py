@@ -40,7 +40,7 @@ def lines_at(results: Results, alpha: float, temperature: float) -> tuple[str, .
 
 
 def test_cells_of_the_grid_are_told_apart_in_words() -> None:
-    results = made_up_results(gain=0.05)
+    results = made_up_results(gain=0.12)
     assert lines_at(results, 0.75, 4.0)[1] == "best"
     assert lines_at(results, 0.75, 8.0) == ("pruned", "epoch 5")
     assert lines_at(results, 0.5, 8.0) == ("failed", "epoch 5")

@@ -11,6 +11,7 @@ from reports.figures import figures
 from reports.markdown import render
 from reports.results import Results
 from reports.sections.words import plain
+from study.options import request_of
 from tests.reports.conftest import DrawnCases
 from tests.reports.made_up import drop_run, made_up_results, odd_cases
 
@@ -69,9 +70,9 @@ def test_a_pruned_cell_with_a_value_by_mistake_is_still_not_shown() -> None:
     assert "98.7" not in str(figures(results)["grid"].to_json())
 
 
-def test_the_verdict_has_three_sentences_with_its_numbers() -> None:
+def test_the_verdict_has_four_sentences_with_its_numbers() -> None:
     text = verdict(CASES["full protocol"])
-    assert len(re.findall(r"\.(?= [A-Z]|$)", text)) == 3
+    assert len(re.findall(r"\.(?= [A-Z]|$)", text)) == 4
     assert text.startswith("Distillation helps this student: mean test accuracy goes from ")
     assert "paired over 5 seeds, better in 5 of 5" in text
     assert "best point is alpha = 0.75, T = 4" in text
@@ -201,6 +202,7 @@ def test_before_a_trial_has_trained_nothing_is_said_of_pruning() -> None:
     results = made_up_results()
     for cell in results["grid"]:
         cell.update({"state": "MISSING", "value": None, "epochs": 0, "curve": [], "repeats": None, "pruner": None})
+    results["grid"][0]["state"] = "RUNNING"
     assert pruning(results) == "No trial has trained an epoch yet."
 
 
@@ -297,3 +299,73 @@ def test_starts_of_a_study_are_listed_and_repeated_in_order() -> None:
     assert "git checkout bbb\npython -m study.run\npython -m study.run --sampler tpe\n" in text
     assert "starts 2: hardware: threads" in text
     assert "changes that are in no commit" in text
+
+
+def test_arms_without_a_search_have_a_verdict_of_their_own() -> None:
+    text = render(CASES["arms without a search"])
+    assert "Against the baseline, on test, alpha = 0.75, T = 4 is +" in text
+    assert "5 seeds)" in text
+    assert "No search was run" in text
+    assert "What pruning saved" not in text
+    alone = render(CASES["the baseline alone, before a teacher"])
+    assert "The baseline alone was trained: " in alone
+    assert "| Teacher, test accuracy " in alone
+
+
+def test_finalists_are_shown_with_their_means_and_how_often_they_would_win() -> None:
+    results = made_up_results()
+    assert "Finalists" not in render(results)
+    results["configuration"] |= {"finalists": 2, "finalist_seeds": 3}
+    results["finalists"] = [
+        {"alpha": 0.75, "temperature": 4.0, "seeds": [0, 10002, 10003], "values": [0.47, 0.46, 0.45]},
+        {"alpha": 0.5, "temperature": 8.0, "seeds": [0, 10002], "values": [0.46, 0.48]},
+    ]
+    text = render(results).split("### Finalists")[1].split("##")[0]
+    assert "Not all is done: 5 of these 6 trainings have ended." in text
+    assert "46.00 % ± 0.58 %" in text
+    assert "2 points with the highest accuracy" in text
+    results["finalists"][1]["seeds"].append(10003)
+    results["finalists"][1]["values"].append(0.47)
+    assert "Not all is done" not in render(results)
+
+
+def test_the_power_of_the_rule_is_printed_beside_it() -> None:
+    text = render(CASES["full protocol"])
+    assert re.search(r"over 5 runs, .* an exact replication gets \*yes\* in 5\d % of cases", text)
+    assert "One run of an arm has no interval, so the rule cannot say *yes* of it." in render(CASES["one seed"])
+
+
+def test_the_verdict_says_how_many_images_teacher_and_student_saw_where_they_differ() -> None:
+    assert "The teacher saw 50,000 images and the student 20,000: part of a gain may be the 30,000" in verdict(
+        CASES["finished"]
+    )
+    assert "The teacher saw" not in verdict(CASES["full protocol"])
+
+
+def test_a_best_on_the_border_is_named_with_the_command_that_looks_beyond() -> None:
+    results = made_up_results()
+    assert (
+        "(alpha = 0.75 is the largest), so a better one may lie beyond; to look there: "
+        "`python -m study.run --preset quick --sampler tpe --n-trials 16`." in verdict(results)
+    )
+    results = made_up_results(best=(0.75, 8.0), pruned=(), tpe_trials=3)
+    command = "python -m study.run --preset quick --sampler=tpe --n-trials 3 --worker --workers 2"
+    results["manifest"]["starts"][-1]["command"] = command
+    assert "(alpha = 0.75 is the largest and T = 8 is the largest)" in verdict(results)
+    assert (
+        "`python -m study.run --preset quick --workers 2 --study quick-wider --alphas 0,0.25,0.5,0.75,0.875,1 "
+        "--temperatures 1,2,4,8,16`" in verdict(results)
+    )
+    assert "border" not in verdict(made_up_results(best=(0.5, 2.0)))
+    assert "border" not in verdict(made_up_results(best=(0.5, 1.0))), "there is no T below 1"
+    assert "border" not in verdict(CASES["alpha 0 best"])
+
+
+def test_the_commands_of_the_border_are_taken_by_the_command_line() -> None:
+    results = made_up_results(best=(0.75, 8.0), pruned=(), tpe_trials=3)
+    for tried in (results["tpe"], []):
+        results["tpe"] = tried
+        command = re.search(r"`python -m study.run (.*?)`", verdict(results))
+        assert command is not None
+        request = request_of(command[1].split(), None)
+        assert (0.875 in request.configuration.alphas) == bool(tried)

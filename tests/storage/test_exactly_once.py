@@ -92,7 +92,7 @@ def test_a_worker_that_comes_later_shares_the_trials_of_tpe(url: str, tmp_path: 
     dataclasses.replace(Toy(url, tmp_path), tpe_trials=0).run()
     toy = Toy(url, tmp_path, tpe_trials=3)
     search = toy.search()
-    ours = search.trials.claim_next(lambda: search._ask_tpe(3), suggest)
+    ours = search.trials.claim_next(lambda: search._ask_beyond(3), suggest)
     assert ours is not None
     other = toy.start()
 
@@ -115,8 +115,8 @@ def finish(search: Search, trial: Trial) -> None:
 
 
 def with_a_failed_point(toy: Toy) -> Toy:
-    """The same study, whose grid has ended but for a point that failed."""
-    dataclasses.replace(toy, tpe_trials=0, diverges=(0.5, 2.0)).run()
+    """The same study, whose grid has ended but for a point that failed under another commit."""
+    dataclasses.replace(toy, tpe_trials=0, diverges=(0.5, 2.0), commit="before").run()
     return toy
 
 
@@ -126,7 +126,7 @@ def test_nobody_leaves_the_search_while_a_failed_point_is_tried_again(url: str, 
     # It has tried the point once more, in vain, and is at TPE's trial.
     stored = toy.study()
     assert wait_until(lambda: len(stored.get_trials()) == 18, 60)
-    search = toy.search()
+    search = dataclasses.replace(toy, commit="after").search()
     ours = search.trials.claim_next(search._ask_grid, suggest)
     assert ours is not None
     assert point_of(toy.study().get_trials()[ours.number]) == {"alpha": 0.5, "temperature": 2.0}
@@ -139,7 +139,7 @@ def test_nobody_leaves_the_search_while_a_failed_point_is_tried_again(url: str, 
 
 
 def only_tpe(toy: Toy) -> None:
-    toy.search().run_tpe(toy.tpe_trials)
+    toy.search().run_beyond(toy.tpe_trials)
 
 
 def test_a_point_that_waits_to_be_tried_again_is_run_even_when_only_tpe_is_left(url: str, tmp_path: Path) -> None:
@@ -248,10 +248,12 @@ def test_a_checkpoint_older_than_the_last_report_gives_the_same_curve(
     assert toy.table() == undisturbed(toy.tpe_trials)
 
 
-def test_a_point_that_diverges_fails_at_once_and_is_tried_again_by_the_next_start(url: str, tmp_path: Path) -> None:
+def test_a_point_that_diverges_fails_at_once_and_is_tried_again_by_another_commit(url: str, tmp_path: Path) -> None:
     toy = Toy(url, tmp_path, alphas=(0.0, 0.5), temperatures=(2.0, 4.0), diverges=(0.5, 2.0))
     for start in (1, 2):
-        toy.run()
+        toy = dataclasses.replace(toy, commit=f"commit {start}")
+        for _again in range(2):
+            toy.run()
         trials = toy.study().get_trials()
         assert len(trials) == 3 + start
         failed = [trial for trial in trials if trial.state == TrialState.FAIL]
@@ -312,7 +314,7 @@ def test_tpe_proposals_follow_from_seed_and_number(url: str, tmp_path: Path) -> 
     for trials in (1, 3, 4):
         search = toy.search()
         search.run_grid()
-        search.run_tpe(trials)
+        search.run_beyond(trials)
         worker = processes.Process(target=die_after_ask, args=(toy,))
         if trials in (1, 3):  # killed between ask and suggestion
             worker.start()
@@ -399,7 +401,7 @@ def die_in_one_point(toy: Toy) -> None:
             os.kill(os.getpid(), signal.SIGKILL)
         return train_epoch(training, epoch)
 
-    ToyTraining._train_epoch = train_or_die  # type: ignore[method-assign,assignment]
+    ToyTraining._train_epoch = train_or_die  # type: ignore[assignment]
     toy.run()
 
 

@@ -9,7 +9,7 @@ from optuna.testing.pytest_samplers import BasicSamplerTestCase, RelativeSampler
 from optuna.testing.pytest_storages import StorageTestCase
 
 from storage.study_storage import open_claims, open_storage
-from study.sampler import GridThenTPE
+from study.sampler import GridFirst
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])
@@ -50,7 +50,7 @@ class TestSampler(BasicSamplerTestCase):
     @pytest.fixture
     def sampler(self) -> Callable[[], BaseSampler]:
         def behind_the_grid() -> BaseSampler:
-            sampler = GridThenTPE({}, seed=0)
+            sampler = GridFirst({}, seed=0)
             sampler.points = 0
             return sampler
 

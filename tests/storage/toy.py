@@ -24,6 +24,7 @@ from storage.configuration import ALPHAS, TEMPERATURES, Recipe
 from storage.exactly_once import point_of
 from storage.folders import RunsFolder
 from storage.study_storage import open_claims, open_storage
+from storage.trials import Beyond, MadeBy
 from study.evaluation import HeldOut, Scores, score
 from study.presets import PRESETS
 from study.record import made_by
@@ -51,6 +52,7 @@ class Toy:
         alphas, temperatures: the grid.
         diverges: the (alpha, T) whose loss is not finite.
         exhausts: the (alpha, T) for which memory is not enough, and how many times.
+        commit: of the code; what diverged under one is tried again under another.
     """
 
     url: str
@@ -60,11 +62,14 @@ class Toy:
     epoch_seconds: float = 0.002
     pruner: Literal["median", "none"] = "median"
     tpe_trials: int = 0
+    beyond: Beyond = "tpe"
+    finalists: int = 0
     alphas: tuple[float, ...] = ALPHAS
     temperatures: tuple[float, ...] = TEMPERATURES
     diverges: tuple[float, float] | None = None
     exhausts: tuple[float, float] | None = None
     times_exhausted: int = 0
+    commit: str = "toy"
 
     def search(self) -> Search:
         """The search in this process."""
@@ -79,11 +84,12 @@ class Toy:
             alphas=self.alphas,
             temperatures=self.temperatures,
             pruner=self.pruner,
+            finalists=self.finalists,
         )
-        here = made_by(torch.device("cpu"), "float32")
-        validation = ToyHeldOut(_bank(), torch.arange(1), "float32", None)
+        here: MadeBy = {**made_by(torch.device("cpu"), "float32"), "commit": self.commit}
+        held_out = ToyHeldOut(_bank(), torch.arange(1), "float32", None)
         artifacts = artifact_store(self.folder)
-        return Search(self.study(claims), configuration, claims, self.training, validation, artifacts, here)
+        return Search(self.study(claims), configuration, claims, self.training, held_out, artifacts, here, self.beyond)
 
     def study(self, claims: Claims | None = None) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -93,15 +99,16 @@ class Toy:
         with hold(claims, f"{self.name}-create"):
             return optuna.create_study(storage=storage, study_name=self.name, direction="maximize", load_if_exists=True)
 
-    def training(self, alpha: float, temperature: float, name: str) -> Training:
-        return ToyTraining(self, alpha, temperature, name)
+    def training(self, alpha: float, temperature: float, seed: int, name: str) -> Training:
+        return ToyTraining(self, alpha, temperature, seed, name)
 
     def run(self) -> None:
         """What one worker does, to the end."""
         with contextlib.redirect_stdout(io.StringIO()):
             search = self.search()
             search.run_grid()
-            search.run_tpe(self.tpe_trials)
+            search.run_beyond(self.tpe_trials)
+            search.run_finalists()
 
     def start(self) -> Any:
         """A process of its own that does it."""
@@ -143,14 +150,14 @@ class ToyTraining(Training):
     in every later value.
     """
 
-    def __init__(self, toy: Toy, alpha: float, temperature: float, name: str) -> None:
+    def __init__(self, toy: Toy, alpha: float, temperature: float, seed: int, name: str) -> None:
         self.toy, self.alpha, self.temperature, self.name = toy, alpha, temperature, name
-        self.seed, self.logits, self.draws, self.train, self.validation = 0, None, None, torch.arange(1), None
-        self.checkpoint = RunsFolder(toy.folder).checkpoint(toy.name, alpha, temperature, 0)
+        self.seed, self.logits, self.draws, self.train, self.validation = seed, None, None, torch.arange(1), None
+        self.checkpoint = RunsFolder(toy.folder).checkpoint(toy.name, alpha, temperature, seed)
         recipe = Recipe(epochs=toy.epochs, batch_size=1, learning_rate=1.0)
         self.step = TrainingStep(lambda: nn.Linear(1, 1, bias=False).double(), recipe, _bank(), 1)
         (self.weight,) = self.step.network.parameters()
-        nn.init.constant_(self.weight, 0.3 + 0.1 * alpha + 0.01 * temperature * bool(alpha))
+        nn.init.constant_(self.weight, 0.3 + 0.1 * alpha + 0.01 * temperature * bool(alpha) + seed / 10**6)
         self.curve = []
         self._resume()
 

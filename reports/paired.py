@@ -1,0 +1,70 @@
+"""The same arm of two studies, seed by seed: what a setting does that is no part of the search.
+
+python -m reports.paired FOLDER FOLDER                  two reports; the baseline, second minus first
+python -m reports.paired FOLDER FOLDER --arm best
+"""
+
+import argparse
+from pathlib import Path
+
+from reports.evidence import Paired, paired
+from reports.results import Arm, Results, ResultsError, read_results
+from reports.sections.words import interval, mean_and_deviation, percent, points, table
+from storage.errors import one_line_errors
+
+
+def compare(first: Results, second: Results, arm: str) -> str:
+    """Markdown: every seed of both, their means, and the paired difference with its 95 % t interval.
+
+    Raises:
+        ResultsError: where an arm is missing, or no seed is shared.
+    """
+    arms = [_arm(results, arm) for results in (first, second)]
+    pairs = paired(arms[1], arms[0])
+    if not pairs.seeds:
+        raise ResultsError(f"{first['study']} and {second['study']} share no seed of arm {arm!r}")
+    names = [f"{results['study']}, {arm}" for results in (first, second)]
+    rows = [
+        (str(seed), *(percent(_accuracy(arm, seed)) for arm in arms), f"{100 * difference:+.2f}")
+        for seed, difference in zip(pairs.seeds, pairs.differences, strict=True)
+    ]
+    means = ("mean", *(mean_and_deviation([_accuracy(arm, seed) for seed in pairs.seeds]) for arm in arms))
+    header = ["Seed", *names, "Difference in points"]
+    return "\n\n".join([table(header, [*rows, (*means, points(pairs.mean))]), _words(pairs)])
+
+
+def _arm(results: Results, name: str) -> Arm:
+    if name not in results["arms"]:
+        raise ResultsError(f"study {results['study']!r} has no arm {name!r}; it has {', '.join(results['arms'])}")
+    return results["arms"][name]
+
+
+def _accuracy(arm: Arm, seed: int) -> float:
+    return arm["test_accuracy"][arm["seeds"].index(seed)]
+
+
+def _words(pairs: Paired) -> str:
+    known = pairs.estimate
+    if known is None:
+        return "One seed gives no interval."
+    return (
+        f"Second minus first: {points(known.mean)} (95 % t interval {interval(known)}, paired over {len(pairs.seeds)} "
+        f"seeds, higher in {pairs.wins})."
+    )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        prog="python -m reports.paired", description="Compare one arm of two studies over the seeds that they share."
+    )
+    parser.add_argument("folders", type=Path, nargs=2, metavar="FOLDER", help="a report, with its results.json")
+    parser.add_argument("--arm", default="baseline", metavar="NAME", help="(default: baseline)")
+    options = parser.parse_args(arguments)
+    with one_line_errors("python -m reports.paired"):
+        first, second = (read_results(folder / "results.json") for folder in options.folders)
+        print(compare(first, second, options.arm))
+
+
+if __name__ == "__main__":
+    main()

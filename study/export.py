@@ -1,0 +1,547 @@
+"""A trained student as one file to take away: uint8 images in, logits out, with what it is in its metadata.
+
+    python -m study.export --study full --format onnx --output student.onnx
+    python -m study.export --study full --format onnx --quantize int8 --output student-int8.onnx
+    python -m study.export --study full --arm baseline --seed 2 --format pt2 --output baseline.pt2
+
+The file is read back and compared with the network on test images; one that says something else is not kept. The run is
+named by arm and seed, never chosen by its test score.
+"""
+
+import argparse
+import copy
+import importlib
+import io
+import json
+import statistics
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import optuna
+import torch
+from optuna.artifacts import get_all_artifact_meta
+from torch import Tensor, nn
+
+from data import ImageSet, load_images, split
+from models import StudentCNN, load_checkpoint, weights_hash
+from storage.arms import choose_arms, name_of_pair
+from storage.configuration import ConfigurationError, refuse_unless
+from storage.description import Description
+from storage.errors import PlainError, one_line_errors
+from storage.files import write_whole
+from storage.folders import RunsFolder
+from storage.open_study import OpenStudy, open_study, read_study
+from storage.study_storage import STORAGE_ERRORS, StorageError, reason_of, sqlite_url
+from storage.trials import ExportFacts, TrialView, store_export, views
+from study.device import keep_freed_memory
+from study.evaluation import BATCH_SIZE
+from study.manifest import commit, versions
+
+COMPARED_IMAGES = 256
+CALIBRATION_IMAGES = 512
+CALIBRATION_BATCH = 32
+LATENCY_REPEATS = 51
+# Of the network's largest logit: how far those of a file may be from the network's. Float32 summed in another order is
+# near 1e-6; 8 bits of every weight and activation differ by some per cent.
+TOLERANCE = {None: 1e-3, "int8": 0.3}
+
+METADATA = ("classes", "manifest")  # both are JSON
+
+Predict = Callable[[Tensor], Tensor]
+"""Float32 logits of shape (batch, classes) of uint8 images of shape (batch, 3, height, width)."""
+
+
+class ExportError(PlainError):
+    """A student that cannot be exported; the message is one line."""
+
+
+class FromPixels(nn.Module):
+    """A network with its normalisation before it.
+
+    Args:
+        network: takes normalised images.
+        mean, deviation: of each channel, float32 of shape (3,), on the scale 0 to 1.
+    """
+
+    mean: Tensor
+    deviation: Tensor
+
+    def __init__(self, network: nn.Module, mean: Tensor, deviation: Tensor) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("mean", mean.view(-1, 1, 1).clone())
+        self.register_buffer("deviation", deviation.view(-1, 1, 1).clone())
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits, float32 of shape (batch, classes), of uint8 images of shape (batch, 3, height, width)."""
+        logits: Tensor = self.network(images.float().div(255).sub(self.mean).div(self.deviation))
+        return logits
+
+
+@dataclass(frozen=True)
+class Format:
+    """A kind of file.
+
+    Attributes:
+        packages: that it needs beside torch.
+        write: the file's content, of a network, two images of the shape it takes, and the metadata.
+        read: what a file predicts, and its metadata; the network lends its code where the file has none.
+    """
+
+    packages: tuple[str, ...]
+    write: Callable[[FromPixels, Tensor, dict[str, str]], bytes]
+    read: Callable[[Path, FromPixels], tuple[Predict, dict[str, str]]]
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """A file that was read back, beside the network it was made of.
+
+    Attributes:
+        difference: the largest of any logit.
+        largest_logit: of the network, in magnitude.
+        same: images of which both predict the same class.
+        images: that were compared.
+        file_seconds, network_seconds: median time of one prediction of one image, on one thread.
+    """
+
+    difference: float
+    largest_logit: float
+    same: int
+    images: int
+    file_seconds: float
+    network_seconds: float
+
+    def __str__(self) -> str:
+        return (
+            f"largest difference {self.difference:.2g} of logits up to {self.largest_logit:.3g}, same prediction for "
+            f"{self.same} of {self.images} test images; batch 1 on one thread: file {1e3 * self.file_seconds:.2f} ms, "
+            f"network {1e3 * self.network_seconds:.2f} ms"
+        )
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line."""
+    options = _parser().parse_args(arguments)
+    with one_line_errors("python -m study.export"):
+        keep_freed_memory()  # or a prediction takes as long as the kernel needs to find it pages
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        for line in export(options):
+            print(line)
+
+
+def export(options: argparse.Namespace) -> list[str]:
+    """Write the file that the command line describes, and say in lines what it is.
+
+    Raises:
+        ConfigurationError: for an option without effect, an arm or a seed that is not there, or a file that is.
+        StorageError, DataError, CheckpointError: where study, images or weights are not there.
+        ExportError: where packages are missing, or the file does not say what the network says.
+    """
+    kind, output, runs = FORMATS[options.format], options.output, RunsFolder(options.runs_dir)
+    url = options.storage or sqlite_url(runs.database)
+    refuse_unless(
+        options.quantize is None or options.format == "onnx",
+        f"--quantize {options.quantize}: is for --format onnx, not {options.format}; leave it out",
+    )
+    refuse_unless(not output.exists(), f"{output}: is there already; remove it or give another --output")
+    refuse_unless(
+        options.format != "pt2" or output.suffix == ".pt2", f"{output}: torch reads it where its name ends in .pt2"
+    )
+    _require(kind.packages, options.format)
+    with read_study(url, options.study) as opened:
+        description, _, _ = opened.begun()
+        run = find_run(opened, options.arm, options.seed)
+        network = network_of(description)
+        load_checkpoint(network, _weights(opened, run, runs), description.student["name"])
+        images = _images(opened, runs.cache, options.data_dir)
+    student = FromPixels(network, *images.channel_statistics).eval()
+    manifest = manifest_of(opened.name, options.arm, description, run, network, kind.packages)
+    content = kind.write(student, images.test_images.new_zeros(2, *images.test_images.shape[1:]), _metadata(manifest))
+    if options.quantize is not None:
+        trained_on = split(images.train_labels, description.settings.train_images).train
+        exact, content = content, quantized(content, images.train_images[trained_on])
+        manifest |= {
+            "quantized": options.quantize,
+            "exact_test_accuracy": onnx_accuracy(exact, images),
+            "quantized_test_accuracy": onnx_accuracy(content, images),
+            "exact_bytes": len(exact),
+        }
+        content = _with_metadata(content, _metadata(manifest))
+    agreement = write_checked(
+        content, _metadata(manifest), output, kind, student, images.test_images, manifest["quantized"]
+    )
+    noted = _noted(url, opened.name, facts_of(manifest, options.format, len(content), agreement))
+    return [*_said(manifest), f"{output}: {len(content):,} bytes; {agreement}", *noted]
+
+
+def facts_of(manifest: dict[str, Any], form: str, size: int, agreement: Agreement) -> ExportFacts:
+    """What the report says of an exported file of so many bytes."""
+    return {
+        "alpha": manifest["alpha"],
+        "temperature": manifest["temperature"],
+        "seed": manifest["seed"],
+        "kind": form if manifest["quantized"] is None else f"{form}, {manifest['quantized']}",
+        "bytes": size,
+        "latency_seconds": agreement.file_seconds,
+        "network_latency_seconds": agreement.network_seconds,
+        "same": agreement.same,
+        "images": agreement.images,
+        "test_accuracy": manifest.get("quantized_test_accuracy"),
+        "exact_test_accuracy": manifest.get("exact_test_accuracy"),
+    }
+
+
+def write_checked(
+    content: bytes,
+    metadata: dict[str, str],
+    output: Path,
+    kind: Format,
+    student: FromPixels,
+    test_images: Tensor,
+    quantize: str | None = None,
+) -> Agreement:
+    """Write a file, read it back and compare it with the network; where they differ, the file does not stay.
+
+    Raises:
+        ExportError: where it cannot be read, or its logits or its metadata are not what was to be written.
+        OSError: where it cannot be written.
+    """
+    write_whole(content, output)
+    try:
+        try:
+            predict, found = kind.read(output, student)
+        except Exception as error:  # each format has its own
+            reason = f"{type(error).__name__}: {error}".strip().split("\n")[0]
+            raise ExportError(f"{output}: removed, since it cannot be read back ({reason})") from error
+        agreement = compare(predict, student, spread(test_images, COMPARED_IMAGES))
+        allowed = TOLERANCE[quantize] * agreement.largest_logit
+        # Not "difference > allowed", which a NaN is not.
+        if not agreement.difference <= allowed:
+            raise ExportError(f"{output}: removed, since it does not say what the network says: {agreement}")
+        if found != metadata:
+            raise ExportError(f"{output}: removed, since its metadata cannot be read back")
+    except BaseException:
+        output.unlink(missing_ok=True)
+        raise
+    return agreement
+
+
+def compare(predict: Predict, student: FromPixels, images: Tensor) -> Agreement:
+    """A file's predictions beside the network's, all at once and one by one.
+
+    Args:
+        images: uint8 of shape (images, 3, height, width).
+    """
+    file_times, network_times = [], []
+    with torch.inference_mode():
+        expected, found = student(images), predict(images)
+        with _one_thread():
+            # By turns, so that whatever else the machine does slows both.
+            for _ in range(LATENCY_REPEATS):
+                file_times.append(_seconds(predict, images[:1]))
+                network_times.append(_seconds(student, images[:1]))
+        alone = torch.cat([predict(image[None]) for image in images[:8]])
+    both, again = torch.cat([found, alone]), torch.cat([expected, expected[: len(alone)]])
+    return Agreement(
+        difference=(both - again).abs().max().item(),
+        largest_logit=expected.abs().max().item(),
+        same=int((found.argmax(1) == expected.argmax(1)).sum()),
+        images=len(images),
+        file_seconds=statistics.median(file_times),
+        network_seconds=statistics.median(network_times),
+    )
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Let torch compute on one thread, as onnxruntime does here: threads of both wait for one another's cores."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _seconds(predict: Predict, images: Tensor) -> float:
+    start = time.perf_counter()
+    predict(images)
+    return time.perf_counter() - start
+
+
+def network_of(description: Description) -> nn.Module:
+    """The student of a study, with random weights."""
+    return StudentCNN(len(description.data["classes"]))
+
+
+def find_run(opened: OpenStudy, arm: str, seed: int | None) -> TrialView:
+    """The run of an arm with a seed, the first final seed where None.
+
+    Raises:
+        ConfigurationError: where there is none, or it has not ended; what is there is named.
+    """
+    description, search, comparison = opened.begun()
+    settings = description.settings
+    runs = [run for run in views(comparison) if run.point]
+    named = choose_arms(search, settings)
+    named |= {name_of_pair(run.pair): run.pair for run in runs if run.pair not in named.values()}
+    if arm not in named:
+        raise ConfigurationError(f"--arm {arm}: not in study {opened.name!r}; there: {', '.join(named)}")
+    ended = {int(run.point["seed"]): run for run in runs if run.pair == named[arm] and run.value is not None}
+    wanted = settings.final_seeds[0] if seed is None else seed
+    if wanted not in ended:
+        there = ", ".join(map(str, sorted(ended))) or "none; python -m study.run goes on"
+        raise ConfigurationError(f"--seed {wanted}: no run of arm {arm} has ended with it; there: {there}")
+    return ended[wanted]
+
+
+def manifest_of(
+    study: str, arm: str, description: Description, run: TrialView, network: nn.Module, packages: Sequence[str]
+) -> dict[str, Any]:
+    """What a file was made of and by: what repeats the run, and how it scored."""
+    made_by = run.made_by or description.starts[0]  # the run's own, which studies of format 1 did not store
+    alpha, temperature = run.pair
+    return {
+        "study": study,
+        "arm": arm,
+        "seed": int(run.point["seed"]),
+        "alpha": alpha,
+        "temperature": temperature,
+        "test_accuracy": run.value,
+        "precision": description.settings.recipe.precision,
+        "quantized": None,
+        "network": description.student["name"],
+        "weights_hash": weights_hash(network),
+        "classes": description.data["classes"],
+        "data": description.data["name"],
+        "data_hash": description.data["hash"],
+        "teacher_hash": description.teacher["hash"] if alpha else None,
+        "commit": made_by["commit"],
+        "versions": made_by["versions"],
+        "exported_by": {"commit": commit(), "versions": versions() | {name: version(name) for name in packages}},
+        "input": "images: uint8 (batch, channel, height, width), red green blue; normalised inside",
+        "output": "logits: float32 (batch, class)",
+    }
+
+
+def quantized(content: bytes, images: Tensor) -> bytes:
+    """An ONNX file with weights and activations of 8 bits, whose ranges are those that training images give.
+
+    Args:
+        images: uint8 of shape (images, 3, height, width), of which 512 are shown.
+    """
+    import onnx
+    from onnxruntime.quantization import quantize_static
+    from onnxruntime.quantization.shape_inference import quant_pre_process
+
+    with tempfile.TemporaryDirectory() as folder:
+        prepared, file = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
+        quant_pre_process(onnx.load_from_string(content), str(prepared))
+        quantize_static(str(prepared), str(file), Calibration(images), per_channel=True)
+        return file.read_bytes()
+
+
+class Calibration:
+    """Training images as onnxruntime asks for them.
+
+    Args:
+        images: uint8 of shape (images, 3, height, width); 512 of them are given, in batches.
+    """
+
+    def __init__(self, images: Tensor) -> None:
+        self._batches = iter(spread(images, CALIBRATION_IMAGES).split(CALIBRATION_BATCH))
+
+    def get_next(self) -> dict[str, Any] | None:
+        """The next batch by the name of the file's input; None after the last."""
+        batch = next(self._batches, None)
+        return None if batch is None else {"images": batch.numpy()}
+
+
+def onnx_accuracy(content: bytes, images: ImageSet) -> float:
+    """The share of test images that an ONNX file classifies correctly, 0 to 1."""
+    predict = _predict_of(_session(content))
+    predicted = torch.cat([predict(batch).argmax(1) for batch in images.test_images.split(BATCH_SIZE)])
+    return (predicted == images.test_labels).double().mean().item()
+
+
+def spread(images: Tensor, wanted: int) -> Tensor:
+    """So many images, or all, at equal distances: sets are sorted by class, so that every class has its share."""
+    return images[torch.linspace(0, len(images) - 1, min(wanted, len(images))).round().long()]
+
+
+def _write_onnx(student: FromPixels, images: Tensor, metadata: dict[str, str]) -> bytes:
+    program: Any = torch.onnx.export(
+        student,
+        (images,),
+        dynamo=True,
+        verbose=False,
+        input_names=["images"],
+        output_names=["logits"],
+        dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
+    )
+    model = program.model_proto
+    # Beside what they are, nodes carry where in which file of this machine they came from.
+    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+        del part.metadata_props[:]
+    return _with_metadata(model.SerializeToString(), metadata)
+
+
+def _with_metadata(content: bytes, metadata: dict[str, str]) -> bytes:
+    import onnx
+
+    model: Any = onnx.load_from_string(content)
+    onnx.helper.set_model_props(model, metadata)
+    return bytes(model.SerializeToString())
+
+
+def _read_onnx(file: Path, _student: FromPixels) -> tuple[Predict, dict[str, str]]:
+    session = _session(str(file))
+    return _predict_of(session), dict(session.get_modelmeta().custom_metadata_map)
+
+
+def _session(file: str | bytes) -> Any:
+    import onnxruntime
+
+    settings = onnxruntime.SessionOptions()
+    settings.intra_op_num_threads = 1
+    return onnxruntime.InferenceSession(file, settings, providers=["CPUExecutionProvider"])
+
+
+def _predict_of(session: Any) -> Predict:
+    return lambda images: torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
+
+
+def _write_pt2(student: FromPixels, images: Tensor, metadata: dict[str, str]) -> bytes:
+    program = torch.export.export(
+        student,
+        (images,),
+        dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
+    )
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # has the paths of this machine
+    content = io.BytesIO()
+    torch.export.save(program, content, extra_files=dict(metadata))
+    return content.getvalue()
+
+
+def _read_pt2(file: Path, _student: FromPixels) -> tuple[Predict, dict[str, str]]:
+    metadata = dict.fromkeys(METADATA, "")
+    program = torch.export.load(file, extra_files=metadata)
+    return program.module(), metadata
+
+
+def _write_safetensors(student: FromPixels, _images: Tensor, metadata: dict[str, str]) -> bytes:
+    from safetensors.torch import save
+
+    return bytes(save({name: tensor.contiguous() for name, tensor in student.state_dict().items()}, metadata))
+
+
+def _read_safetensors(file: Path, student: FromPixels) -> tuple[Predict, dict[str, str]]:
+    from safetensors import safe_open
+    from safetensors.torch import load_file
+
+    network = copy.deepcopy(student)
+    network.load_state_dict(load_file(file))
+    with safe_open(file, "pt") as opened:
+        return network, dict(opened.metadata())
+
+
+FORMATS = {
+    "onnx": Format(("onnx", "onnxscript", "onnxruntime"), _write_onnx, _read_onnx),
+    "pt2": Format((), _write_pt2, _read_pt2),
+    "safetensors": Format(("safetensors",), _write_safetensors, _read_safetensors),
+}
+
+
+def _require(packages: Sequence[str], name: str) -> None:
+    for package in packages:
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise ExportError(f"--format {name}: {error}; run: pip install 'kd-study[export]'") from None
+
+
+def _weights(opened: OpenStudy, run: TrialView, runs: RunsFolder) -> Path:
+    assert opened.storage is not None
+    for meta in get_all_artifact_meta(run.trial, storage=opened.storage):
+        file = runs.artifacts / meta.artifact_id
+        if meta.filename.startswith("student-") and file.exists():
+            return file
+    raise ExportError(
+        f"{runs.artifacts}: has no weights of run {run.number} of study {opened.name!r}; "
+        "give the --runs-dir that the study ran with"
+    )
+
+
+def _images(opened: OpenStudy, cache: Path, data_dir: Path | None) -> ImageSet:
+    description, _, _ = opened.begun()
+    dataset, known = description.settings.dataset, description.data["hash"]
+    refuse_unless(
+        data_dir is None or dataset != "synthetic",
+        f"--data-dir {data_dir}: the images of study {opened.name!r} are drawn by a program, leave it out",
+    )
+    images = load_images(dataset, cache, data_dir, opened.claims)
+    refuse_unless(
+        images.hash == known,
+        f"study {opened.name!r} was begun with data {known[:12]}, not {images.hash[:12]}: give its images",
+    )
+    return images
+
+
+def _noted(url: str, study: str, facts: ExportFacts) -> list[str]:
+    """Store what was measured, for the report; a line where that cannot be, since the file is good all the same."""
+    try:
+        with open_study(url, study) as opened:
+            _, _, comparison = opened.begun()
+            store_export(comparison, facts)
+    except (StorageError, *STORAGE_ERRORS) as error:
+        return [f"the report of study {study!r} will not have it: {reason_of(error)}"]
+    return []
+
+
+def _said(manifest: dict[str, Any]) -> list[str]:
+    """The run, and what quantization did to it, in lines."""
+    point = f"alpha {manifest['alpha']:g}, T {manifest['temperature']:g}"
+    run = f"{manifest['arm']} ({point}), seed {manifest['seed']}: {100 * manifest['test_accuracy']:.2f} % on test"
+    if manifest["quantized"] is None:
+        return [run]
+    before, after = (100 * manifest[f"{which}_test_accuracy"] for which in ("exact", "quantized"))
+    return [
+        run,
+        f"{manifest['quantized']}: {before:.2f} % on test before, {after:.2f} % after; "
+        f"{manifest['exact_bytes']:,} bytes before",
+    ]
+
+
+def _metadata(manifest: dict[str, Any]) -> dict[str, str]:
+    """The class names by themselves, which is what a program that predicts needs, and the rest."""
+    rest = {key: value for key, value in manifest.items() if key != "classes"}
+    return dict(zip(METADATA, map(json.dumps, (manifest["classes"], rest)), strict=True))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m study.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--study", required=True, metavar="NAME")
+    parser.add_argument("--arm", default="best", metavar="NAME", help="baseline, best, tpe or ALPHA,T (default: best)")
+    parser.add_argument("--seed", type=int, metavar="N", help="of the run (default: the first of the comparison)")
+    parser.add_argument("--format", required=True, choices=FORMATS)
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="a new file")
+    parser.add_argument("--quantize", choices=("int8",), help="weights and activations of 8 bits, for --format onnx")
+    parser.add_argument("--data-dir", type=Path, metavar="DIR", help="the study's images, as study.run takes them")
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="(default: runs)")
+    parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: sqlite:///RUNS_DIR/study.db)")
+    return parser
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

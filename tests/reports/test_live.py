@@ -1,0 +1,51 @@
+"""Notes are kept current for as long as a study runs, at a constant number of connections."""
+
+import time
+from pathlib import Path
+
+import optuna
+import psycopg
+import pytest
+
+import reports.live
+from reports.live import kept_current
+from storage.open_study import OpenStudy
+from storage.study_storage import sqlite_url
+from tests.storage.postgres import Server
+
+
+def test_many_refreshes_open_no_more_sessions(
+    server: Server, studied: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = server.new_database()
+    for name in ("demo", "demo-comparison"):
+        optuna.copy_study(from_study_name=name, from_storage=sqlite_url(studied / "study.db"), to_storage=url)
+    refreshes: list[float] = []
+    refresh = reports.live._refresh
+
+    def refresh_at_once(opened: OpenStudy) -> float:
+        refreshes.append(refresh(opened))
+        return 0.0
+
+    monkeypatch.setattr(reports.live, "_refresh", refresh_at_once)
+    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
+
+        def sessions() -> int:
+            query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            row = connection.execute(query).fetchone()
+            assert row is not None
+            return int(row[0])
+
+        before, seen = sessions(), {}
+        with kept_current(url, "demo"):
+            deadline = time.monotonic() + 60
+            while len(refreshes) < 12 and time.monotonic() < deadline:
+                seen[len(refreshes)] = sessions()
+                time.sleep(0.05)
+        assert len(refreshes) >= 12, capsys.readouterr().err
+        first, *later = (count for number, count in sorted(seen.items()) if number)
+        assert set(later) <= {first, first - 1}
+        deadline = time.monotonic() + 10
+        while sessions() > before and time.monotonic() < deadline:
+            time.sleep(0.05)  # the server takes a moment to notice
+        assert sessions() == before

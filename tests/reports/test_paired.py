@@ -1,0 +1,36 @@
+"""Two studies are held against each other over the seeds that they share."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from reports.paired import main
+from tests.reports.made_up import made_up_results
+
+
+@pytest.fixture
+def folders(tmp_path: Path) -> list[str]:
+    """Two reports; the second has a seed less, and its baseline is better by 1, 2, 3 and 4 points."""
+    for number in range(2):
+        results = made_up_results(seeds=(1, 2, 3, 4, 5)[: 5 - number])
+        arm = results["arms"]["baseline"]
+        arm["test_accuracy"] = [0.5 + 0.01 * number * (index + 1) for index in range(len(arm["seeds"]))]
+        (tmp_path / str(number)).mkdir()
+        (tmp_path / str(number) / "results.json").write_text(json.dumps(results))
+    return [str(tmp_path / "0"), str(tmp_path / "1")]
+
+
+def test_the_difference_is_paired_by_seed(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    main(folders)
+    said = capsys.readouterr().out
+    assert [line.split("|")[-2].strip() for line in said.splitlines()[2:6]] == ["+1.00", "+2.00", "+3.00", "+4.00"]
+    # t(0.975, 3) = 3.182, standard error of 1, 2, 3, 4: 0.6455
+    assert "+2.50 points (95 % t interval +0.45 to +4.55, paired over 4 seeds, higher in 4)" in said
+
+
+def test_an_arm_that_is_not_there_is_one_line(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([*folders, "--arm", "gp"])
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err == "error: study 'quick' has no arm 'gp'; it has baseline, best\n"

@@ -1,0 +1,67 @@
+"""The best points get more seeds, each once, before the winner is named by its mean."""
+
+import dataclasses
+import itertools
+import statistics
+import tempfile
+import time
+from pathlib import Path
+
+import optuna
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.trial import TrialState, create_trial
+
+from storage.arms import finalist_points, finalists, values_by_seed, winner
+from storage.trials import TrialView, views
+from tests.storage.toy import Toy
+
+
+def test_finalists_get_more_seeds_once_and_name_the_winner(url: str, tmp_path: Path) -> None:
+    toy = Toy(url, tmp_path, alphas=(0.0, 0.5, 0.75), temperatures=(4.0,), epochs=2, pruner="none", finalists=2)
+    dataclasses.replace(toy, finalists=0).run()
+    searched = toy.table()
+    worker = toy.start()
+    while len(toy.epochs_trained()) < 3 * toy.epochs + 3:
+        time.sleep(0.001)
+    worker.kill()
+    worker.join()
+    toy.run()
+    toy.run()
+    trials = [TrialView(trial, 3) for trial in toy.study().get_trials()]
+    more = trials[3:]
+    assert toy.table()[:3] == searched
+    configuration = toy.search().configuration
+    chosen = finalists(trials[:3], configuration)
+    assert chosen == finalists(trials, configuration), "their own seeds do not make finalists"
+    assert [trial.point for trial in more] == finalist_points(trials, configuration)
+    assert sorted((trial.point["seed"], trial.pair) for trial in more) == sorted(
+        itertools.product((10002, 10003), chosen)
+    )
+    assert all(trial.state == TrialState.COMPLETE and trial.sampler == "finalist" for trial in more)
+    assert all(len(trial.curve) == toy.epochs for trial in more)
+    assert all(trial.trial.user_attrs["configuration"]["seed"] == trial.point["seed"] for trial in more)
+    assert len(set(toy.epochs_trained())) < len(toy.epochs_trained()), "a point is trained once for each seed"
+    with tempfile.TemporaryDirectory() as folder:
+        other = dataclasses.replace(toy, url=f"sqlite:///{folder}/study.db", folder=Path(folder))
+        other.run()
+        assert other.table() == toy.table()
+    means = {pair: statistics.fmean(values_by_seed(pair, trials).values()) for pair in chosen}
+    best = winner(trials, "grid")
+    assert best is not None and best.pair == max(means, key=lambda pair: means[pair])  # noqa: PT018
+
+
+def test_the_mean_of_a_finalist_overrules_one_better_score() -> None:
+    study = optuna.create_study(direction="maximize")
+    space: dict[str, BaseDistribution] = {"alpha": FloatDistribution(0, 1), "temperature": FloatDistribution(1, 16)}
+    seeded: dict[str, BaseDistribution] = {**space, "seed": IntDistribution(0, 2**32 - 1)}
+    lucky, steady, third = ({"alpha": alpha, "temperature": 4.0} for alpha in (0.25, 0.5, 0.75))
+    for point, value in ((lucky, 0.5), (steady, 0.48), (third, 0.47)):
+        study.add_trial(create_trial(params=point, distributions=space, value=value))
+    trials = views(study, 3)
+    assert winner(trials, "grid") is trials[0]
+    for seed, of_lucky, of_steady in ((10002, 0.44, 0.47), (10003, 0.45, 0.48)):
+        study.add_trial(create_trial(params={**lucky, "seed": seed}, distributions=seeded, value=of_lucky))
+        study.add_trial(create_trial(params={**steady, "seed": seed}, distributions=seeded, value=of_steady))
+    trials = views(study, 3)
+    assert winner(trials, "grid") == trials[1]
+    assert values_by_seed((0.5, 4.0), trials) == {None: 0.48, 10002: 0.47, 10003: 0.48}

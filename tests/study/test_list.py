@@ -1,0 +1,71 @@
+"""The studies of a storage at a glance, and one of them deleted with all that it left."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from storage.claims import hold
+from storage.folders import RunsFolder
+from storage.open_study import open_study, read_study
+from storage.study_storage import sqlite_url
+from study.list import main
+from study.sampler import suggest
+
+
+@pytest.fixture
+def runs(studied: Path, tmp_path: Path) -> RunsFolder:
+    """A copy of a small real study."""
+    return RunsFolder(shutil.copytree(studied, tmp_path / "runs"))
+
+
+def said(capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    main(list(options))
+    return capsys.readouterr().out
+
+
+def refused(capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    with pytest.raises(SystemExit) as stopped:
+        main(list(options))
+    assert stopped.value.code == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    return line
+
+
+def test_each_study_says_how_far_it_has_come(runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    row = next(line for line in said(capsys, "--runs-dir", str(runs.path)).splitlines() if line.startswith("demo"))
+    assert row.split()[:8] == ["demo", "done", "4", "of", "4", "2", "of", "2"]
+    with open_study(sqlite_url(runs.database), "demo") as opened:
+        assert opened.search is not None
+        trial = opened.search.ask()
+        suggest(trial)
+        trial.report(0.5, 3)
+    row = next(line for line in said(capsys, "--runs-dir", str(runs.path)).splitlines() if line.startswith("demo"))
+    assert row.endswith("trial 4, epoch 3")
+
+
+def test_a_deleted_study_leaves_nothing_but_its_report(runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    assert list(runs.artifacts.iterdir())
+    (runs.checkpoints("demo")).mkdir(parents=True, exist_ok=True)
+    assert "deleted demo" in said(capsys, "--runs-dir", str(runs.path), "--delete", "demo", "--yes")
+    assert list(runs.artifacts.iterdir()) == []
+    assert not runs.checkpoints("demo").exists()
+    assert (runs.report("demo") / "report.md").exists()
+    with read_study(sqlite_url(runs.database)) as opened:
+        assert opened.names() == []
+
+
+def test_nothing_is_deleted_by_mistake(
+    runs: RunsFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where = ("--runs-dir", str(runs.path))
+    monkeypatch.setattr("builtins.input", lambda question: "dem")
+    assert refused(capsys, *where, "--delete", "demo") == "error: nothing was deleted"
+    assert "no study 'other'" in refused(capsys, *where, "--delete", "other", "--yes")
+    assert "--yes" in refused(capsys, *where, "--yes")
+    with open_study(sqlite_url(runs.database), "demo") as opened:
+        assert opened.search is not None
+        opened.search.ask()
+        with hold(opened.claims, "demo-4"):
+            assert "a living process works on trial 4" in refused(capsys, *where, "--delete", "demo", "--yes")
+    assert "demo" in said(capsys, *where)

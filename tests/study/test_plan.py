@@ -1,0 +1,88 @@
+"""The plan counts what is left point by point, and promises no more help than there is."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import optuna
+import pytest
+import torch
+from optuna.trial import TrialState
+
+from storage.configuration import Point
+from storage.open_study import open_study, read_study
+from storage.study_storage import sqlite_url
+from study.estimate import at_once
+from study.options import request_of
+from study.plan import Work, plan
+
+CPU = torch.device("cpu")
+SMALL = ["--preset", "demo", "--alphas", "0,0.5", "--temperatures", "1,4"]
+
+
+def work(folder: Path, *options: str) -> Work:
+    request = request_of([*options, "--runs-dir", str(folder)], None)
+    with read_study(request.url, request.name) as opened:
+        return plan(request, opened, CPU)
+
+
+def end(study: optuna.Study, points: Iterable[Point], state: TrialState = TrialState.COMPLETE) -> None:
+    for number, point in enumerate(points):
+        study.enqueue_trial(point)
+        trial = study.ask()
+        trial.suggest_float("alpha", 0.0, 1.0)
+        trial.suggest_float("temperature", 1.0, 16.0, log=True)
+        if "seed" in point:
+            trial.suggest_int("seed", 0, 2**31 - 1)
+        study.tell(trial, 0.1 + 0.01 * number if state == TrialState.COMPLETE else None, state)
+
+
+def points(*pairs: tuple[float, float], seeds: Iterable[int] = ()) -> list[Point]:
+    of_pairs = [{"alpha": alpha, "temperature": temperature} for alpha, temperature in pairs]
+    return [{**point, "seed": seed} for seed in seeds for point in of_pairs] or of_pairs
+
+
+@pytest.fixture
+def searched(tmp_path: Path) -> Path:
+    """A study whose grid has ended, its best being (0.5, 4), and whose comparison has runs of four arms."""
+    with open_study(sqlite_url(tmp_path / "study.db"), "demo") as opened:
+        search, comparison = opened.create()
+        end(search, points((0, 1), (0, 4), (0.5, 1), (0.5, 4)))
+        end(comparison, points((0, 1), (0.5, 4), (0.25, 4), (0.75, 4), seeds=(1, 2)))
+    return tmp_path
+
+
+def test_a_new_study_has_everything_before_it(tmp_path: Path) -> None:
+    left = work(tmp_path, *SMALL)
+    assert (left.trials, left.trainings, left.runs) == (4, 3, 10)
+    assert left.train_teacher
+    assert not left.is_done
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_runs_are_subtracted_by_what_they_are_and_not_by_how_many(searched: Path) -> None:
+    assert work(searched, *SMALL, "--seeds", "2").is_done
+    more_seeds = work(searched, *SMALL, "--seeds", "4")
+    assert (more_seeds.trials, more_seeds.runs) == (0, 4)
+    assert work(searched, *SMALL, "--seeds", "2", "--arm", "0.25,4").is_done
+    assert work(searched, *SMALL, "--seeds", "2", "--arm", "0.9,4").runs == 2
+
+
+def test_without_a_search_there_are_the_baseline_and_the_arms_alone(tmp_path: Path) -> None:
+    baseline = work(tmp_path, "--preset", "demo", "--sampler", "none")
+    assert (baseline.trials, baseline.runs, baseline.train_teacher, baseline.logits_to_ask) == (0, 5, False, 0)
+    arms = work(tmp_path, "--preset", "demo", "--sampler", "none", "--arm", "0.25,4", "--arm", "0.75,4")
+    assert (arms.trials, arms.runs, arms.train_teacher) == (0, 15, True)
+
+
+def test_a_whole_study_asks_the_teacher_for_what_one_run_sees(tmp_path: Path) -> None:
+    one, many = work(tmp_path, *SMALL, "--seeds", "1"), work(tmp_path, *SMALL, "--seeds", "9")
+    assert one.logits_to_ask == many.logits_to_ask < 5 * 2000
+
+
+@pytest.mark.parametrize(("workers", "trainings", "expected"), [(1000, 40, 2), (2, 1, 1), (1, 40, 1), (2, 0, 1)])
+def test_no_more_workers_help_than_there_are_cores_and_trainings(
+    workers: int, trainings: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1})
+    left = Work(trainings, trainings, 0, 0, 0, 0, 100, 10, 4)
+    assert at_once(workers, left, CPU) == expected
