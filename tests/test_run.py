@@ -17,14 +17,19 @@ from typing import Any
 
 import optuna
 import pytest
+import torch
 
 from reports.export import main as export_main
+from storage.open_study import read_study
 from storage.study_storage import sqlite_url
+from study.list import main as list_main
+from study.options import request_of
+from study.plan import plan
 from study.presets import PRESETS
 from study.rescore import main as rescore_main
 from study.run import main as study_main
 from study.teacher import main as teacher_main
-from tests.reports.stored import collect
+from tests.reports.stored import collect, export
 
 ROOT = Path(__file__).parent.parent
 SMALL = ["--device", "cpu", "--preset", "demo", "--epochs", "2", "--train-images", "320", "--seeds", "2"]
@@ -308,6 +313,15 @@ def test_controls_killed_among_their_learning_rates_are_trained_once_each(runs_d
     assert all(points.count(point) == 1 for point in points)
     assert len(points_tried(runs_dir, "demo-rates")) == 7  # the search tried the best pair with the protocol's rate
     assert "## Is it the teacher?" in (runs_dir / "demo" / "report.md").read_text()
+    request = request_of([*SMALL, *ONE_POINT, "--runs-dir", str(runs_dir)], None)
+    with read_study(request.url, "demo") as opened:
+        assert plan(request, opened, torch.device("cpu")).is_done
+    url, copy = sqlite_url(runs_dir / "study.db"), runs_dir / "copy.db"
+    export(url, "demo", copy)
+    assert collect(sqlite_url(copy)) == collect(url)
+    list_main(["--runs-dir", str(runs_dir), "--delete", "demo", "--yes"])
+    assert optuna.get_all_study_names(url) == []
+    assert list((runs_dir / "artifacts").iterdir()) == []
 
 
 CONTROLLED = ("baseline", "best", "shuffled", "smoothing")

@@ -9,7 +9,10 @@ from torch import Tensor
 
 from data import VIEWS, Draws, ImageBank, stream
 from storage.claims import FileClaims
+from storage.configuration import ConfigurationError
+from storage.folders import check_study_name
 from study.loss import distillation_loss
+from study.options import request_of
 from study.teacher_logits import ShuffledLogits, SmoothLabels, TeacherLogits, matching_strength, partners
 from tests.study.test_teacher_logits import no_teacher, quiet
 from tests.study.test_training import teacher
@@ -91,3 +94,10 @@ def test_a_teacher_that_is_always_sure_is_matched_by_labels() -> None:
     said = SmoothLabels(LABELS, 5, matching_strength(sure, 1.0), 1.0, CPU).of(IMAGES, IMAGES)
     assert said.isfinite().all()
     assert said.softmax(1).max(1).values.min() > 0.999
+
+
+def test_controls_without_a_search_and_names_of_their_rates_are_refused() -> None:
+    with pytest.raises(ConfigurationError, match="--controls: stand beside the best pair"):
+        request_of(["--sampler", "none", "--controls"], None)
+    with pytest.raises(ConfigurationError, match="-rates is that of a study's learning rates"):
+        check_study_name("mine-rates")
