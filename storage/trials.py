@@ -62,7 +62,7 @@ class ExportFacts(TypedDict):
     Attributes:
         kind: the format, and to what it was quantized.
         bytes: of the file.
-        latency_seconds, network_latency_seconds: of one image, of the file and of the network it was made of.
+        latency_seconds, network_latency_seconds: shortest of one image, of the file and of the network it was made of.
         same: of so many ``images`` of the test set both predict the same class.
         test_accuracy, exact_test_accuracy: of a quantized file and of the one before it; None of others, which say
             what the network says.

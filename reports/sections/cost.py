@@ -35,8 +35,8 @@ def _exports(document: Document) -> list[str]:
     ]
     header = ["Exported student", "Size", "Latency, batch 1", "the network's there", "Same predictions"]
     words = (
-        "An exported file takes pixels and normalises them itself. It was read back, and timed beside the network "
-        "that it was made of, on one thread of the machine that exported it."
+        "An exported file takes pixels and normalises them itself. It was read back and compared with the network that "
+        "it was made of; latency is the shortest of each, on one thread of the machine that exported it."
     )
     return [table([*header, "Test before int8", "after"], rows), words] if rows else []
 
