@@ -1,6 +1,7 @@
 """Checkpoints come and go in SimKD's form; what does not fit is refused and changes nothing."""
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -43,6 +44,24 @@ def test_a_round_trip_keeps_the_weights(name: str, tmp_path: Path) -> None:
     save_checkpoint(saved, tmp_path / "file.pth", accuracy=0.5, epoch=1)
     load_checkpoint(loaded, tmp_path / "file.pth", name)
     assert weights_hash(loaded) == weights_hash(saved)
+
+
+def test_a_safetensors_file_is_a_checkpoint_where_the_package_is_there(tmp_path: Path) -> None:
+    safetensors = pytest.importorskip("safetensors.torch")
+    saved, loaded = build("resnet8"), build("resnet8")
+    safetensors.save_file(saved.state_dict(), tmp_path / "file.safetensors")
+    load_checkpoint(loaded, tmp_path / "file.safetensors", "resnet8")
+    assert weights_hash(loaded) == weights_hash(saved)
+    (tmp_path / "file.safetensors").write_bytes(b"damaged")
+    with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
+        load_checkpoint(loaded, tmp_path / "file.safetensors", "resnet8")
+
+
+def test_a_safetensors_file_without_the_package_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "safetensors.torch", None)
+    (tmp_path / "file.safetensors").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="file.safetensors: the package safetensors reads it and is not there"):
+        load_checkpoint(build("resnet8"), tmp_path / "file.safetensors", "resnet8")
 
 
 def test_a_bare_state_dict_is_a_checkpoint_too(tmp_path: Path) -> None:

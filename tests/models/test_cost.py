@@ -52,3 +52,12 @@ def test_the_student_is_measured_on_the_cpu_and_nothing_is_printed(capfd: pytest
     assert cost.bytes == 799_652 * FLOAT
     printed = capfd.readouterr()
     assert printed.out + printed.err == ""
+
+
+@pytest.mark.parametrize(("channels", "size"), [(3, 32), (1, 48)])
+def test_the_cost_is_that_of_the_images_of_the_study(channels: int, size: int) -> None:
+    network = nn.Sequential(
+        nn.Conv2d(channels, 4, 3, padding=1), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+    )
+    cost = measure_cost(network, torch.device("cpu"), channels, size)
+    assert cost.multiply_adds == 9 * channels * 4 * size * size + 4 * 2

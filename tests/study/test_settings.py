@@ -112,7 +112,7 @@ def test_the_command_prints_its_settings_with_what_overrides_them(
         ('name = "a"\n[data]\nfolder = "b"\nimage_size = 200', "image_size 200: give 28 to 96 pixels"),
         ('name = "a"\n[data]\nimage_size = 64', "image_size 64: the images of cifar100 are 32 x 32"),
         ('name = "a"\n[search]\nalphas = [0.5, "1"]', "alphas = [0.5, '1']: give numbers in []"),
-        ('name = "a"\n[search]\nseeds = 0', "seeds 0: give 1 or more"),
+        ('name = "a"\n[search]\nseeds = 0', "seeds 0: give 1 to"),
         ("name = mine", "no TOML (Invalid value (at line 1, column 8))"),
     ],
 )
