@@ -130,10 +130,8 @@ def _of_images(scores: ScoreFacts | None) -> dict[str, Any]:
 
 def _finalists(trials: list[TrialView], settings: Configuration) -> list[dict[str, Any]]:
     """The points that have more than the search seed, whatever the last command asked for."""
-    known = []
-    for pair in dict.fromkeys(
-        trial.pair for trial in trials if trial.sampler == "finalist" and trial.value is not None
-    ):
+    known, complete = [], [trial for trial in trials if trial.value is not None]
+    for pair in dict.fromkeys(trial.pair for trial in complete if trial.sampler == "finalist"):
         values = values_by_seed(pair, trials)
         known.append(
             {

@@ -28,10 +28,11 @@ def winner(trials: Sequence[TrialView], sampler: Sampler) -> TrialView | None:
 
 def values_by_seed(pair: tuple[float, float], trials: Iterable[TrialView]) -> dict[float | None, float]:
     """The validation accuracies of the trainings of a point by seed; that of the search, under None, first."""
-    complete = [
-        (trial.point.get("seed"), trial.value) for trial in trials if trial.repeats is None and trial.pair == pair
-    ]
-    known = {seed: value for seed, value in complete if value is not None}
+    known = {
+        trial.point.get("seed"): trial.value
+        for trial in trials
+        if trial.value is not None and trial.repeats is None and trial.pair == pair
+    }
     return dict(sorted(known.items(), key=lambda entry: entry[0] or -1))
 
 

@@ -31,8 +31,8 @@ def finalists(document: Document) -> list[str]:
         "### Finalists: the best points with more seeds",
         f"{count(len(known), 'point')} with the highest accuracy of the search seed "
         f"{'is' if len(known) == 1 else 'are'} trained with more seeds and scored on the validation images, before the "
-        f"arms of the comparison are named by the mean. {_missing(document)}Between seeds the accuracy of one point "
-        f"spreads by {100 * spread:.2f} points.",
+        f"arms of the comparison are named by the mean. {_missing(document)}Between seeds the "
+        f"accuracy of one point spreads by {100 * spread:.2f} points.",
         table(["Point", "Seeds", "Accuracy by seed, %", "Mean ± its standard error", "Would win"], rows),
         "*Would win*: how often the point would have the highest mean, were all trained anew with other seeds, if each "
         "mean is as found. The first seed is the one by which the points were chosen, so it is optimistic for all.",

@@ -63,6 +63,7 @@ def test_the_mean_of_a_finalist_overrules_one_better_score() -> None:
         study.add_trial(create_trial(params=point, distributions=space, value=value))
     trials = views(study, 3)
     assert winner(trials, "grid") is trials[0]
+    study.ask()  # runs, and has no parameters yet
     for seed, of_lucky, of_steady in ((10002, 0.44, 0.47), (10003, 0.45, 0.48)):
         study.add_trial(create_trial(params={**lucky, "seed": seed}, distributions=seeded, value=of_lucky))
         study.add_trial(create_trial(params={**steady, "seed": seed}, distributions=seeded, value=of_steady))
