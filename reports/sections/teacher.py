@@ -8,7 +8,7 @@ from reports.drawing import GREY, Figure, arm_colours, blank
 from reports.evidence import Paired, paired
 from reports.results import Results
 from reports.sections.document import CONTROLS, Document
-from reports.sections.words import arm_label, interval, mean, percent, points, table
+from reports.sections.words import arm_label, interval, mean, percent, plain, points, table
 
 # What is taken from the first arm in the second, in the words of the verdict and of the table.
 TAKEN_AWAY = (
@@ -128,19 +128,26 @@ def _rates(document: Document) -> list[str]:
         return []
     names = {"rate": "baseline", "best-rate": "best"}
     rates = sorted({rate["learning_rate"] for rate in tried})
-    rows = []
+    rows, remarks = [], []
     for control in dict.fromkeys(rate["control"] for rate in tried):
         cells = {rate["learning_rate"]: rate for rate in tried if rate["control"] == control}
         words = [
             "-" if (cell := cells.get(rate)) is None
             else percent(cell["value"]) if cell["value"] is not None
-            else cell["reason"] or cell["state"].lower()
+            else plain(cell["reason"] or cell["state"].lower())
             for rate in rates
         ]  # fmt: skip
         rows.append([names[control], *words])
+        values = [(cell["value"], rate) for rate, cell in cells.items() if cell["value"] is not None]
+        best = max(values)[1] if values else None
+        if best in (rates[0], rates[-1]):
+            remarks.append(
+                f"The best rate of {names[control]}, {best:.3g}, is the last one tried: a better may lie beyond."
+            )
     return [
         "Validation accuracy by learning rate, one seed:",
         table(["Arm", *(f"{rate:.3g}" for rate in rates)], rows),
+        *remarks,
     ]
 
 

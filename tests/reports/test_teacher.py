@@ -79,3 +79,11 @@ def test_one_seed_and_missing_seeds_are_said() -> None:
     assert "shuffled" not in text
     assert "label smoothing" in text
     assert "best - shuffled" not in section(render(some))
+
+
+def test_a_best_rate_that_is_the_last_one_tried_is_said_to_be_one() -> None:
+    results = with_controls(made_up_results("full"))
+    assert "a better may lie beyond" not in render(results)
+    largest = next(rate for rate in results["rates"] if rate["control"] == "rate" and rate["learning_rate"] == 0.4)
+    largest.update({"state": "COMPLETE", "value": 0.9, "reason": None})
+    assert "The best rate of baseline, 0.4, is the last one tried" in section(render(results))
