@@ -422,7 +422,7 @@ ROWS = [
     Row("cached images are damaged, none beside", IMAGES, damaged_cache, says="nor a whole"),
     Row("image: cut", IMAGES, image(cut), says="apple/image.png: damaged"),
     Row("image: a flipped bit", IMAGES, image(flip_a_bit), says="apple/image.png: damaged"),
-    Row("image: header says 60000 x 60000", IMAGES, image(promise_pixels), says="apple/image.png: far more"),
+    Row("image: header says 60000 x 60000", IMAGES, image(promise_pixels), says="apple/image.png: far too many"),
     Row("image: grey", IMAGES, image(lambda file: Image.new("L", (32, 32)).save(file)), says="image.png (grey)"),
     Row("image: 31 x 31", IMAGES, image(lambda file: Image.new("RGB", (31, 31)).save(file)), says="31 x 31 pixels"),
     Row("image: a pipe", IMAGES, image(replace(os.mkfifo)), before="nothing", says="apple/image.png: no regular file"),

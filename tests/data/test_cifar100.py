@@ -242,7 +242,7 @@ def link_to_nowhere(folder: Path) -> Path:
         (enlarge_image, "33 x 32 pixels"),
         (truncate_image, "damaged"),
         (flip_bits, "damaged"),
-        (promise_many_pixels, "far more than 32 x 32 pixels"),
+        (promise_many_pixels, "far too many pixels"),
         (promise_more_pixels, "9000 x 9000 pixels where 32 x 32 are expected"),
         (replace_image_by_pipe, "no regular file"),
         (replace_image_by_device, "no regular file"),
