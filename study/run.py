@@ -1,4 +1,4 @@
-"""The study from one command: teacher, search, final comparison, report.
+"""The study from one command: teacher, search, final comparison, controls, report.
 
     python -m study.run --preset demo                 embedded images, minutes
     python -m study.run --preset quick                CIFAR-100 on a machine without GPU, about an hour

@@ -67,7 +67,12 @@ def _on_seeds(document: Document) -> str:
         others += ", the same for every arm"
     else:
         others += ", not all of them in every arm"
-    return f"The search has one seed ({document.configuration['seed']}); the comparison {others}."
+    seed = document.configuration["seed"]
+    searched = f"one seed ({seed})"
+    if document.results["finalists"]:
+        more = sorted({int(one) for finalist in document.results["finalists"] for one in finalist["seeds"]} - {seed})
+        searched = f"one seed ({seed}), and its finalists more ({', '.join(map(str, more))})"
+    return f"The search has {searched}; the comparison {others}."
 
 
 def _on_arithmetic(document: Document) -> list[str]:
