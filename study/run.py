@@ -72,7 +72,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def work_on(request: Request, opened: OpenStudy, work: Work, device: torch.device) -> None:
     """What one worker does, together with every other process that runs the same command.
 
-    The grid, TPE or a Gaussian process from what it found, more seeds of the best, then the comparison.
+    The grid, TPE or a Gaussian process from what it found, more seeds of the best, the comparison; where asked for, the
+    learning rates of the controls, then the controls.
     """
     materials = fetch(request, work, opened.claims, device)
     search_study, comparison_study = begin(opened, request, work, materials, device)
