@@ -60,7 +60,7 @@ def test_a_safetensors_file_is_a_checkpoint_where_the_package_is_there(tmp_path:
 def test_a_safetensors_file_without_the_package_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "safetensors.torch", None)
     (tmp_path / "file.safetensors").write_bytes(b"")
-    with pytest.raises(CheckpointError, match="file.safetensors: the package safetensors reads it and is not there"):
+    with pytest.raises(CheckpointError, match=r"file\.safetensors: the package safetensors reads it and is not there"):
         load_checkpoint(build("resnet8"), tmp_path / "file.safetensors", "resnet8")
 
 
