@@ -4,6 +4,7 @@
     python -m study.run --preset quick                CIFAR-100 on a machine without GPU, about an hour
     python -m study.run --sampler grid                the full protocol
     python -m study.run --sampler tpe --n-trials 32   goes on from the grid in the same study
+    python -m study.run --config mine.toml            your own images, student and teacher
 
 The same command again goes on where it was stopped, or rebuilds the report where all is done.
 """

@@ -4,6 +4,7 @@ The parameters of a teacher that is trained here are rounded to float16, which h
 and accuracy are of, and what a study uses. An imported one stays as it is.
 
 python -m study.teacher --preset quick
+python -m study.teacher --config mine.toml
 python -m study.teacher --network resnet32x4 --recipe simkd
 python -m study.teacher --network resnet32x4 --recipe large-batch    for a GPU
 python -m study.teacher --network resnet32x4 --import resnet32x4_best.pth
