@@ -30,6 +30,7 @@ from storage.artifacts import artifact_store
 from storage.errors import one_line_errors
 from storage.folders import RunsFolder
 from storage.open_study import OpenStudy, open_study
+from storage.optuna_internals import set_system_attribute, system_attributes, trial_id
 from storage.study_storage import StorageError, sqlite_url
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ class Shown:
 
     def __init__(self, study: optuna.Study) -> None:
         self.study = study
-        self.rows: dict[str, Any] = study._storage.get_study_system_attrs(study._study_id)
+        self.rows: dict[str, Any] = system_attributes(study)
 
     def set_note(self, text: str) -> None:
         """Write the study's note, with the time on top; what a person wrote below it, or instead of it, stays."""
@@ -98,7 +99,7 @@ class Shown:
 
     def set_trial_note(self, trial: FrozenTrial, text: str | None) -> None:
         """Write the note of a trial that ended, once: from then on it is the person's."""
-        prefix = f"dashboard:{trial._trial_id}:"
+        prefix = f"dashboard:{trial_id(trial)}:"
         if text is not None and f"{prefix}note_ver" not in self.rows:
             self._write_note(prefix, text)
 
@@ -132,7 +133,7 @@ class Shown:
 
     def _set(self, key: str, value: str | int) -> None:
         if self.rows.get(key) != value:
-            self.study._storage.set_study_system_attr(self.study._study_id, key, value)
+            set_system_attribute(self.study, key, value)
             self.rows[key] = value
 
 
