@@ -293,6 +293,7 @@ class Teacher(Network):
         hash, test_accuracy, test_loss: None as long as the baseline alone was trained, which has no teacher.
         recipe, seed, epochs, training_seconds: absent where it was imported.
         precision_effect: absent in float32.
+        channels, image_size, source: of the images it was made for, and the hash of its file; absent of older cards.
         weights, before_rounding: absent where it was imported, or trained before weights were rounded.
     """
 
@@ -312,6 +313,9 @@ class Teacher(Network):
     seed: NotRequired[int]
     epochs: NotRequired[int]
     training_seconds: NotRequired[float]
+    channels: NotRequired[int]
+    image_size: NotRequired[int]
+    source: NotRequired[str]
     weights: NotRequired[str]
     before_rounding: NotRequired[dict[str, str | float]]
     precision_effect: NotRequired[PrecisionEffect]

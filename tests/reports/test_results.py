@@ -44,6 +44,9 @@ def test_published_results_are_read_with_the_keys_of_today(published: Path) -> N
 
 
 UNKNOWN_THEN = (
+    ".teacher.channels",
+    ".teacher.image_size",
+    ".teacher.source",
     ".teacher.weights",
     ".teacher.before_rounding",
     ".made_by.",
