@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from storage.configuration import Configuration, ConfigurationError
+from storage.description import FORMAT
 from storage.study_storage import sqlite_url
 from study.options import Request, request_of
 from study.presets import PRESETS
@@ -141,15 +142,20 @@ def test_settings_that_a_study_may_have_now_are_stored_only_where_they_are_other
     assert Configuration.from_json(stored) == flowers
 
 
-def test_a_study_of_format_1_is_read_and_goes_on_by_the_same_command(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
+def test_every_format_that_was_ever_stored_is_in_the_tests() -> None:
+    assert {path.name for path in STORED.glob("*.db")} == {f"format-{number}.db" for number in range(1, FORMAT + 1)}
+
+
+@pytest.mark.parametrize(("number", "draws"), [(1, "independent"), (2, "shared")])
+def test_a_study_of_every_format_is_read_and_goes_on_by_the_same_command(
+    number: int, draws: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    shutil.copy(STORED / "format-1.db", tmp_path / "study.db")
-    before = collect(sqlite_url(STORED / "format-1.db"))
+    shutil.copy(STORED / f"format-{number}.db", tmp_path / "study.db")
+    before = collect(sqlite_url(STORED / f"format-{number}.db"))
     command = ["--preset", "demo", "--epochs", "2", "--train-images", "320", "--seeds", "2", "--alphas", "0,0.5"]
     command += ["--temperatures", "1,4", "--sampler", "tpe", "--n-trials", "1", "--device", "cpu"]
     main([*command, "--runs-dir", str(tmp_path)])
     assert "all is trained" in capsys.readouterr().out
     after = json.loads((tmp_path / "demo" / "results.json").read_text())
-    assert (after["configuration"]["draws"], len(after["grid"]), len(after["tpe"])) == ("independent", 4, 1)
+    assert (after["configuration"]["draws"], len(after["grid"]), len(after["tpe"])) == (draws, 4, 1)
     assert after == json.loads(json.dumps(before))
