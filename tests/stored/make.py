@@ -2,8 +2,8 @@
 
 python -m tests.stored.make
 
-A study of every format that was ever stored has to be read: when ``storage.description.FORMAT`` grows, run this once and
-commit the file. That of format 1 was made by commit 07811ef with the same options.
+A study of every format that was ever stored has to be read: when ``storage.description.FORMAT`` grows, run this once
+and commit the file. That of format 1 was made by commit 07811ef with the same options.
 """
 
 import os
