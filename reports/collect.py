@@ -48,15 +48,7 @@ def collect(opened: OpenStudy) -> Results:
     results = {
         "format": FORMAT,
         "study": opened.name,
-        "configuration": {
-            **description.configuration,
-            "draws": settings.draws,
-            "finalists": settings.finalists,
-            "finalist_seeds": settings.finalist_seeds,
-            "epochs": settings.recipe.epochs,
-            "train_images": description.data["train_images"],
-            "final_seeds": list(settings.final_seeds),
-        },
+        "configuration": _configuration(description),
         "data": description.data,
         "teacher": description.teacher,
         "student": {
@@ -78,6 +70,20 @@ def collect(opened: OpenStudy) -> Results:
     if exported := exports(comparison):
         results["exports"] = exported
     return cast(Results, results)
+
+
+def _configuration(description: Description) -> dict[str, Any]:
+    """The settings as they were stored, with those that were not known then and what follows from them."""
+    settings = description.settings
+    return {
+        **description.configuration,
+        "draws": settings.draws,
+        "finalists": settings.finalists,
+        "finalist_seeds": settings.finalist_seeds,
+        "epochs": settings.recipe.epochs,
+        "train_images": description.data["train_images"],
+        "final_seeds": list(settings.final_seeds),
+    }
 
 
 def _manifest(description: Description) -> dict[str, Any]:

@@ -162,7 +162,20 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
         prog="python -m study.run", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     add_settings_options(parser)
+    _add_search_and_comparison(parser)
+    _add_single_settings(parser)
+    add_machine_options(parser)
+    parser.add_argument(WORKER, action="store_true", help=argparse.SUPPRESS)
+    group = parser.add_argument_group("study")
+    group.add_argument("--study", metavar="NAME", help="default: the name in preset or file")
+    group.add_argument("--storage", metavar="URL", help="default: sqlite:///RUNS_DIR/study.db")
+    group.add_argument("--workers", type=int, default=1, metavar="N", help="processes that share the work")
+    group.add_argument("--print-config", action="store_true", help="print the settings as a file for --config")
+    group.add_argument("--dry-run", action="store_true", help="say what would run and how long it should take here")
+    return parser
 
+
+def _add_search_and_comparison(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("search and comparison")
     group.add_argument(
         "--sampler",
@@ -183,6 +196,8 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     )
     group.add_argument("--teacher", type=Path, metavar="FILE", help="a checkpoint of the teacher's network")
 
+
+def _add_single_settings(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("single settings, instead of those of preset or file")
     group.add_argument("--epochs", type=int, metavar="N", help="learning-rate steps move in proportion")
     group.add_argument("--precision", choices=PRECISIONS, help="of every forward pass; weights stay float32")
@@ -191,16 +206,6 @@ def _parser(description: str | None) -> argparse.ArgumentParser:
     group.add_argument("--seed", type=int, metavar="N", help="of the search")
     group.add_argument("--alphas", metavar="A,A,...", help="of the grid")
     group.add_argument("--temperatures", metavar="T,T,...", help="of the grid")
-
-    add_machine_options(parser)
-    parser.add_argument(WORKER, action="store_true", help=argparse.SUPPRESS)
-    group = parser.add_argument_group("study")
-    group.add_argument("--study", metavar="NAME", help="default: the name in preset or file")
-    group.add_argument("--storage", metavar="URL", help="default: sqlite:///RUNS_DIR/study.db")
-    group.add_argument("--workers", type=int, default=1, metavar="N", help="processes that share the work")
-    group.add_argument("--print-config", action="store_true", help="print the settings as a file for --config")
-    group.add_argument("--dry-run", action="store_true", help="say what would run and how long it should take here")
-    return parser
 
 
 def numbers(text: str, option: str) -> tuple[float, ...]:
