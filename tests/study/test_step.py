@@ -304,12 +304,13 @@ import study.run
 from data import ImageBank
 from models import StudentCNN
 from storage.configuration import Recipe
+from study.step import TrainingStep
 from tqdm import tqdm
 
 bank = ImageBank(
     torch.zeros(4, 3, 32, 32, dtype=torch.uint8), torch.arange(4), torch.zeros(3), torch.ones(3), torch.device("cpu")
 )
-step = study.run.TrainingStep(lambda: StudentCNN(4), Recipe(epochs=1, batch_size=4, learning_rate=0.1), bank, 4)
+step = TrainingStep(lambda: StudentCNN(4), Recipe(epochs=1, batch_size=4, learning_rate=0.1), bank, 4)
 with tqdm(disable=True) as progress:
     step.epoch(torch.arange(4), torch.arange(4), None, 0.0, 1.0, 0, progress)
 print(*({"torch._dynamo", "triton", "torchvision", "plotly", "pandas", "scipy"} & set(sys.modules)))
