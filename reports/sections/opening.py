@@ -189,6 +189,8 @@ def _mean_over(seeds: Sequence[int], arm: Arm) -> float:
 
 def _verdict_on_point(document: Document) -> str:
     unfinished = any(cell.standing in UNFINISHED for cell in document.grid)
+    if not document.is_searched:
+        return "No search was run, so it names no best alpha and T."
     if document.best is None:
         reason = "is not done" if unfinished else "ended without one complete trial"
         return f"The search {reason}, so it names no best alpha and T."

@@ -331,7 +331,8 @@ def test_arms_without_a_search_have_a_verdict_of_their_own() -> None:
     text = render(CASES["arms without a search"])
     assert "Against the baseline, on test, alpha = 0.75, T = 4 is +" in text
     assert "5 seeds)" in text
-    assert "No search was run" in text
+    assert "No search was run, so it names no best alpha and T." in text
+    assert "The search is not done" not in text
     assert "What pruning saved" not in text
     alone = render(CASES["the baseline alone, before a teacher"])
     assert "The baseline alone was trained: " in alone
