@@ -61,7 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print_plan(request, work, device)
             if request.dry_run:
                 return
-            if not work.is_done:
+            # A teacher that was given is held against the study's, also where nothing is left for it to do.
+            if not work.is_done or request.teacher is not None:
                 with kept_current(request.url, request.name):
                     if request.workers > 1:
                         start_workers(request, opened, work, device)

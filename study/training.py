@@ -186,7 +186,7 @@ class Training:
             reason = str(error).strip().split("\n")[0]
             say(f"{self.checkpoint}: damaged ({reason}); {self.name} starts from its first epoch")
             return
-        if content.get("identity") != self._identity():
+        if not isinstance(content, dict) or content.get("identity") != self._identity():
             say(f"{self.checkpoint}: left by another study or version; {self.name} starts from its first epoch")
             return
         self.step.load(content["step"])
