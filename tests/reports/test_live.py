@@ -43,8 +43,9 @@ def test_many_refreshes_open_no_more_sessions(
                 seen[len(refreshes)] = sessions()
                 time.sleep(0.05)
         assert len(refreshes) >= 12, capsys.readouterr().err
-        first, *later = (count for number, count in sorted(seen.items()) if number)
-        assert set(later) <= {first, first - 1}
+        counts = [count for _, count in sorted(seen.items())]
+        # One that is just opened or closed may be counted; one more a refresh would be eight more.
+        assert max(counts[-3:]) <= max(counts[:4]) + 2, counts
         deadline = time.monotonic() + 10
         while sessions() > before and time.monotonic() < deadline:
             time.sleep(0.05)  # the server takes a moment to notice
