@@ -295,7 +295,7 @@ def find_run(opened: OpenStudy, arm: str, seed: int | None) -> TrialView:
     named = choose_arms(search, settings)
     named |= {name_of_pair(run.pair): run.pair for run in runs if run.pair not in named.values()}
     if arm not in named:
-        raise ConfigurationError(f"--arm {arm}: not in study {opened.name!r}; there: {', '.join(named)}")
+        raise ConfigurationError(f"study {opened.name!r} has no arm {arm!r}: give --arm with one of {', '.join(named)}")
     ended = {int(run.point["seed"]): run for run in runs if run.pair == named[arm] and run.value is not None}
     wanted = settings.final_seeds[0] if seed is None else seed
     if wanted not in ended:

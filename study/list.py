@@ -1,6 +1,6 @@
 """The studies of a storage: what each is, how far it has come, and a way to delete one.
 
-python -m study.list                    name, state, trials and runs done of planned, best, what runs
+python -m study.list                    name, state, trials and runs done of planned, best, what has not ended
 python -m study.list --delete NAME      with its artifacts and checkpoints; asks first
 """
 
@@ -26,7 +26,7 @@ from storage.study_storage import sqlite_url
 from storage.trials import TrialView, views
 from study.comparison import points_of
 
-HEADER = ("study", "state", "trials", "runs", "best on validation", "runs now")
+HEADER = ("study", "state", "trials", "runs", "best on validation", "not ended")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -75,7 +75,8 @@ def row_of(opened: OpenStudy) -> tuple[str, ...]:
     wanted += [run.point for run in runs if run.point and run.point not in wanted]
     done = sum(run.has_ended for run in runs)
     failed = sum(trial.state == TrialState.FAIL for trial in (*trials, *runs))
-    state = "done" if ended >= planned and done >= len(wanted) else "begun"
+    searched = ended >= planned or not trials  # arms may be compared without a search
+    state = "done" if searched and done >= len(wanted) > 0 else "begun"
     best = winner(trials, "grid")
     return (
         opened.name,
@@ -129,7 +130,9 @@ def delete(opened: OpenStudy, runs: RunsFolder, asks: bool) -> None:
                 (runs.artifacts / meta.artifact_id).unlink(missing_ok=True)
         optuna.delete_study(study_name=study.study_name, storage=opened.storage)
         shutil.rmtree(runs.checkpoints(study.study_name), ignore_errors=True)
-    print(f"deleted {opened.name} and {comparison_name(opened.name)}; the report in {runs.report(opened.name)} stays")
+    report = runs.report(opened.name)
+    stays = f"; the report in {report} stays" if report.exists() else ""
+    print(f"deleted {opened.name} and {comparison_name(opened.name)}{stays}")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,15 @@ from storage.trials import run_pair
 SEARCHED_BY = ("--sampler", "--n-trials")
 """Options that an earlier command may have, and that do not belong to the next."""
 
+SEARCHED = (
+    "A search over alpha and T is scored on validation images. Then the baseline (alpha = 0) and the search's best are "
+    "trained anew with other seeds and scored once on the test images."
+)
+UNSEARCHED = (
+    "No search was run: the baseline (alpha = 0) and the pairs that were asked for are trained over the same seeds and "
+    "scored once on the test images."
+)
+
 
 def opening(document: Document) -> list[str]:
     """Title, what kind of study it is, and what was done in it."""
@@ -42,8 +51,7 @@ def opening(document: Document) -> list[str]:
         f"A small network (`{document.student['name']}`, {document.student['parameters']:,} parameters) learns from a "
         f"teacher (`{document.teacher['name']}`, {document.teacher['parameters']:,} parameters) with the loss "
         "`(1 - alpha) * cross-entropy + alpha * T^2 * KL divergence`. Alpha weighs the teacher; at alpha = 0 there "
-        "is none. A search over alpha and T is scored on validation images. Then the baseline (alpha = 0) and the "
-        "search's best are trained anew with other seeds and scored once on the test images."
+        f"is none. {SEARCHED if document.is_searched else UNSEARCHED}"
     )
     if document.original:
         blocks[-1] += (

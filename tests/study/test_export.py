@@ -220,7 +220,7 @@ def test_a_file_that_says_something_else_does_not_stay(
     ("options", "line"),
     [
         (("--study", "other"), "no study 'other'"),
-        (("--arm", "0.5,4"), "--arm 0.5,4: not in study 'demo'; there: baseline, best"),
+        (("--arm", "0.5,4"), "study 'demo' has no arm '0.5,4': give --arm with one of baseline, best"),
         (("--seed", "7"), "--seed 7: no run of arm best has ended with it; there: 1, 2"),
         (("--quantize", "int8"), "--quantize int8: is for --format onnx, not pt2"),
         (("--data-dir", "images"), "--data-dir images: the images of study 'demo' are drawn by a program"),
