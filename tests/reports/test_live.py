@@ -49,4 +49,4 @@ def test_many_refreshes_open_no_more_sessions(
         deadline = time.monotonic() + 10
         while sessions() > before and time.monotonic() < deadline:
             time.sleep(0.05)  # the server takes a moment to notice
-        assert sessions() == before
+        assert sessions() <= before  # those of the copy may have ended meanwhile
