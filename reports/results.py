@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
 from storage.errors import PlainError
+from storage.trials import MadeBy
 
 FORMAT = 2
 """Of ``results.json``; stored results that do not name theirs have this one."""
@@ -41,18 +42,6 @@ class RunEpoch(TypedDict):
     validation_loss: None
     validation_accuracy: None
     seconds: float
-
-
-class MadeBy(TypedDict):
-    """Where and with what a training ran last; ``threads`` is of torch, ``process`` its number on the host."""
-
-    commit: str
-    versions: dict[str, str]
-    device: str
-    host: str
-    process: int
-    threads: int
-    precision: str
 
 
 class ImageScores(TypedDict):

@@ -32,7 +32,7 @@ class EpochFacts(TypedDict):
 
 
 class MadeBy(TypedDict):
-    """Where and with what a trial was trained, so that a study of many machines can say so."""
+    """Where and with what a training ran last; ``threads`` is of torch, ``process`` its number on the host."""
 
     commit: str
     versions: dict[str, str]

@@ -19,7 +19,6 @@ from reports.results import (
     Best,
     Epoch,
     ImageScores,
-    MadeBy,
     Network,
     Recipe,
     Results,
@@ -27,6 +26,7 @@ from reports.results import (
     Teacher,
     Trial,
 )
+from storage.trials import MadeBy
 
 ALPHAS = [0.0, 0.25, 0.5, 0.75]
 TEMPERATURES = [1.0, 2.0, 4.0, 8.0]
