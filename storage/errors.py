@@ -34,6 +34,16 @@ class Stopped(KeyboardInterrupt):
         self.exit_code = 128 + number
 
 
+def end_silently_while_loading() -> None:
+    """Let Ctrl-C end a command that still loads its libraries at once, as SIGTERM does, and not in a traceback.
+
+    That takes seconds, and nothing has begun that could be lost. Only where Python runs a module by ``-m``: whoever
+    imports a package of ours keeps what he has set.
+    """
+    if sys.argv[:1] == ["-m"]:  # until the module is found, later its path
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @contextmanager
 def stop_on_signals() -> Iterator[None]:
     """Raise ``Stopped`` in the block on Ctrl-C, SIGTERM and SIGHUP, also where it was started with ``&``.

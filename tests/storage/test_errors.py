@@ -1,6 +1,7 @@
 """What stops a command ends it in one line, with the exit code that says what it was."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -47,6 +48,19 @@ def test_a_signal_ends_a_command_in_one_line(number: signal.Signals) -> None:
     process.send_signal(number)
     assert process.communicate(timeout=20) == ("", f"{STOPPED}\n")
     assert process.returncode == 128 + number
+
+
+@pytest.mark.parametrize("module", ["study.run", "reports.build"])
+def test_ctrl_c_while_the_libraries_load_is_no_traceback(module: str) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", module, "--help"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    maps = Path(f"/proc/{process.pid}/maps")
+    while process.poll() is None and not re.search(r"/(torch|optuna|numpy|sqlalchemy)/", maps.read_text()):
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=20) == ("", "")
+    assert process.returncode == -signal.SIGINT
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
