@@ -242,6 +242,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.output is not None and options.study is None:
         parser.error("--output needs --study")
+    of_storage = (options.study, options.storage, options.output)
+    if (options.check is not None or options.render is not None) and of_storage != (None, None, None):
+        parser.error("--check and --render take folders of reports, and neither --study, --storage nor --output")
     if options.check is not None:
         check(options.check or sorted(path for path in PUBLISHED.glob("*") if path.is_dir()))
         return

@@ -8,7 +8,7 @@ from optuna.trial import TrialState
 
 from data import VIEWS, load_images, split
 from data.cifar100 import CIFAR100_HASH
-from models import Architecture, find_teachers
+from models import Architecture
 from storage.arms import Arms, choose_arms, finalist_points, name_of_pair
 from storage.configuration import Point, refuse_unless
 from storage.controls import RATE_FACTORS, control_arms, rate_pairs, rate_points
@@ -17,6 +17,7 @@ from storage.trials import MadeBy, TrialView, run_pair, views
 from study.comparison import points_of
 from study.options import Request
 from study.record import is_worth_trying_again, made_by
+from study.teacher import stored_teacher
 from study.teacher_logits import count_filled, logits_folder
 from study.training import DIVERGED
 
@@ -97,31 +98,34 @@ def plan(request: Request, opened: OpenStudy, device: torch.device) -> Work:
 
     Raises:
         DataError: where images of one's own cannot be used, or there are not as many as were asked for.
+        CheckpointError, ConfigurationError: as ``stored_teacher``, where a teacher has work to do.
     """
     configuration, description = request.configuration, opened.description
     images = _images(request, opened)
     begun_with = None if description is None else description.teacher["hash"]
-    stored = find_teachers(request.runs.cache, images.hash, configuration.teacher_network)
-    chosen = [teacher for teacher in stored if begun_with in (None, teacher.hash)]
     precision = configuration.recipe.precision
-    folders = [logits_folder(request.runs.cache, images.hash, teacher.hash, device, precision) for teacher in chosen]
-    filled = max(map(count_filled, folders), default=0)
     here = made_by(device, precision)
     trials, trainings = _trials_left(request, opened, here)
     rates = _rates_left(request, opened, trials)
     runs = _runs_left(request, opened, trials, rates, here)
-    nothing = trials + rates + runs == 0
+    asks, digest = request.needs_teacher and trials + rates + runs > 0, begun_with
+    if asks and request.teacher is None:
+        found = stored_teacher(request.runs.cache, images.hash, configuration.teacher_network, begun_with)
+        digest = None if found is None else found.hash
+    filled = 0
+    if digest is not None:
+        filled = count_filled(logits_folder(request.runs.cache, images.hash, digest, device, precision))
     return Work(
         trials=trials,
         trainings=trainings,
         rates=rates,
         runs=runs,
         ended=count_ended(opened),
-        logits_to_ask=0 if nothing or not request.needs_teacher else max(0, _logits_in_all(request, images) - filled),
+        logits_to_ask=max(0, _logits_in_all(request, images) - filled) if asks else 0,
         images=images,
         student=images.architecture(configuration.student_network),
         teacher=images.architecture(configuration.teacher_network),
-        train_teacher=request.needs_teacher and not (stored or request.teacher is not None),
+        train_teacher=asks and request.teacher is None and digest is None,
         begun_with=begun_with,
     )
 

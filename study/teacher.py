@@ -220,7 +220,7 @@ def choose_teacher(
     network = configuration.teacher_network
     if file is not None:
         return import_teacher(file, network, image_set, cache, claims, device, begun_with)
-    teacher = _stored_one(cache, image_set.hash, network, begun_with)
+    teacher = stored_teacher(cache, image_set.hash, network, begun_with)
     if teacher is None:
         recipe = TEACHER_RECIPES[configuration.teacher_recipe]
         return train_teacher(network, recipe, 0, image_set, cache, claims, device)
@@ -228,7 +228,16 @@ def choose_teacher(
     return teacher
 
 
-def _stored_one(cache: Path, data_hash: str, network: str, begun_with: str | None) -> Teacher | None:
+def stored_teacher(cache: Path, data_hash: str, network: str, begun_with: str | None) -> Teacher | None:
+    """The one stored teacher that a study may take; None for a new study where none is stored.
+
+    Args:
+        begun_with: hash of the teacher with which the study was begun, None for a new study.
+
+    Raises:
+        CheckpointError: where a card is damaged.
+        ConfigurationError: where the study's is not stored, or several are: none of them is guessed.
+    """
     if begun_with is not None:
         teacher = find_teacher(cache, data_hash, network, begun_with)
         if teacher is None:

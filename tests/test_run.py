@@ -258,6 +258,11 @@ def test_a_study_goes_on_from_its_export(undisturbed: Path, cache: Path, tmp_pat
     process = run(elsewhere)
     assert "all is trained" in process.stdout
     assert without_times(results(elsewhere)) == without_times(results(undisturbed))
+    shutil.move(elsewhere / "cache" / "teachers", tmp_path / "teachers")
+    process = run(elsewhere, "--seeds", "3", "--dry-run")
+    assert process.returncode == 1
+    assert "which is not stored here: give it with --teacher" in process.stderr
+    shutil.move(tmp_path / "teachers", elsewhere / "cache" / "teachers")
     process = run(elsewhere, "--seeds", "3")
     assert process.returncode == 0, process.stderr
     more, before = results(elsewhere)["arms"], results(undisturbed)["arms"]

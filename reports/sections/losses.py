@@ -20,7 +20,8 @@ def losses(document: Document) -> list[str]:
         "### Losses",
         table(["Arm", "Training loss, last epoch", "Test cross-entropy"], rows),
         "Means over seeds, in nats. The training loss of a distilled arm is the weighted sum that it trains on and "
-        "does not compare with the baseline's.",
+        "does not compare with the baseline's."
+        + (" The original shows its training losses in its figures 2 and 3." if document.original else ""),
         *document.figure(WITHOUT_DISTILLATION),
         *document.figure(WITH_DISTILLATION),
     ]
@@ -80,13 +81,13 @@ def _trial_of(results: Results, arm: Arm) -> Trial | None:
 
 WITHOUT_DISTILLATION = Figure(
     name="loss_without_distillation",
-    caption="Training loss without distillation (figure 2 of the original). The validation loss "
+    caption="Training loss without distillation. The validation loss "
     "is that of the search trial at the same point, which trained on fewer images and with another seed.",
     draw=without_distillation,
 )
 WITH_DISTILLATION = Figure(
     name="loss_with_distillation",
-    caption="Training loss with distillation (figure 3 of the original). The training loss is the "
+    caption="Training loss with distillation. The training loss is the "
     "weighted sum that is trained on, the validation loss plain cross-entropy: their levels do not compare.",
     draw=with_distillation,
 )

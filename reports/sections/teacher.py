@@ -28,7 +28,7 @@ def teacher(document: Document) -> list[str]:
     if has_controls:
         blocks += [_explanation(document), *_gains(document), *document.figure(GAINS)]
         blocks += [*_left(document), *_runs(document), *_rates(document)]
-    else:
+    elif document.best is not None:
         blocks.append("No controls were run; `--controls` adds them, over the same seeds at the best pair.")
     return [*blocks, *_likeness(document)]
 

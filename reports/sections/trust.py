@@ -9,8 +9,7 @@ from reports.sections.words import count, mean_and_deviation, percent, plain, ta
 def trust(document: Document) -> list[str]:
     """What speaks against the numbers, the commands to repeat them, and the manifest."""
     remarks = [
-        "The teacher was trained on the whole training set, the validation images among them. What it says of them "
-        "is surer than of new images; no student trains on them during the search.",
+        *_on_the_teacher(document),
         *_on_the_winner(document),
         *_on_pruning(document),
         _on_seeds(document),
@@ -21,6 +20,15 @@ def trust(document: Document) -> list[str]:
     ]
     blocks = ["## How far to trust it", "\n".join(f"- {remark}" for remark in remarks)]
     return [*blocks, *_repeat(document), *_manifest(document)]
+
+
+def _on_the_teacher(document: Document) -> list[str]:
+    if not document.is_searched:
+        return []
+    return [
+        "The teacher was trained on the whole training set, the validation images among them. What it says of them "
+        "is surer than of new images; no student trains on them during the search."
+    ]
 
 
 def _on_the_winner(document: Document) -> list[str]:
@@ -67,6 +75,8 @@ def _on_seeds(document: Document) -> str:
         others += ", the same for every arm"
     else:
         others += ", not all of them in every arm"
+    if not document.is_searched:
+        return f"The comparison {others.replace('others', 'seeds', 1)}."
     seed = document.configuration["seed"]
     searched = f"one seed ({seed})"
     if document.results["finalists"]:
@@ -116,9 +126,9 @@ def _on_machines(document: Document) -> list[str]:
 
 def _repeat(document: Document) -> list[str]:
     starts = document.results["manifest"]["starts"]
-    commands = [*dict.fromkeys(start["command"] for start in starts)]
+    # Earlier versions noted the starts of workers too.
+    commands = [*dict.fromkeys(start["command"].removesuffix(" --worker") for start in starts)]
     commits = [*dict.fromkeys(start["commit"] for start in starts)]
-    commands.append(f"python -m reports.build --study {document.results['study']}")
     if commits[-1] != "unknown":
         commands.insert(0, f"git checkout {commits[-1].removesuffix('+changes')}")
     blocks = ["### To repeat it", "```sh\n" + "\n".join(commands) + "\n```"]
@@ -137,9 +147,7 @@ def _manifest(document: Document) -> list[str]:
             "name": teacher["name"],
             "origin": teacher["origin"],
             "epochs": teacher.get("epochs"),
-            "hash": teacher["hash"],
         },
-        "data hash": document.data["hash"],
         "search": {"started": search["started"], "finished": search["finished"]},
     }
     return ["### Manifest", table(["Key", "Value"], [*_flat({**described, **document.results["manifest"]})])]

@@ -205,6 +205,16 @@ def test_a_missing_storage_is_one_line_with_the_next_command(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("what", ["--check", "--render"])
+def test_options_that_a_check_would_not_heed_are_refused(
+    what: str, report: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        build.main(["--study", "demo", what, str(report)])
+    assert stopped.value.code == 2
+    assert "neither --study" in capsys.readouterr().err.splitlines()[-1]
+
+
 @pytest.mark.usefixtures("no_browser")
 def test_every_study_that_can_be_built_is_built_and_the_others_are_named(
     studied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

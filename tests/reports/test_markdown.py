@@ -325,6 +325,8 @@ def test_starts_of_a_study_are_listed_and_repeated_in_order() -> None:
     assert "git checkout bbb\npython -m study.run\npython -m study.run --sampler tpe\n" in text
     assert "starts 2: hardware: threads" in text
     assert "changes that are in no commit" in text
+    for digest in (results["data"]["hash"], results["teacher"]["hash"]):
+        assert text.count(str(digest)) == 1, "each hash stands once, in the manifest"
 
 
 def test_arms_without_a_search_have_a_verdict_of_their_own() -> None:
@@ -334,6 +336,9 @@ def test_arms_without_a_search_have_a_verdict_of_their_own() -> None:
     assert "No search was run, so it names no best alpha and T." in text
     assert "The search is not done" not in text
     assert "What pruning saved" not in text
+    assert "The comparison has seeds (1, 2, 3, 4, 5), the same for every arm." in text
+    assert "No controls were run" not in text, "they need a best pair"
+    assert "during the search" not in text
     alone = render(CASES["the baseline alone, before a teacher"])
     assert "The baseline alone was trained: " in alone
     assert "| Teacher, test accuracy " in alone
