@@ -9,8 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
+from storage.description import CostFacts, DataFacts, Start, TeacherFacts
 from storage.errors import PlainError
-from storage.trials import MadeBy
+from storage.trials import ExportFacts, MadeBy
 
 FORMAT = 2
 """Of ``results.json``; stored results that do not name theirs have this one."""
@@ -217,97 +218,10 @@ class Configuration(TypedDict):
     final_seeds: list[int]
 
 
-Sample = TypedDict("Sample", {"class": str, "png": str})
-"""One training image of a class, as base64 of a PNG."""
-
-
-class Data(TypedDict):
-    """The images, as stored when the study was begun.
-
-    Attributes:
-        groups: the group of each class.
-        official_train_images: of the data set, before validation images are kept apart.
-        image_size: height and width in pixels.
-        samples: one a group.
-    """
-
-    name: str
-    synthetic: bool
-    hash: str
-    classes: list[str]
-    groups: list[str]
-    official_train_images: int
-    test_images: int
-    train_images: int
-    validation_images: int
-    image_size: int
-    channels: int
-    samples: list[Sample]
-
-
-class Network(TypedDict):
-    """What a network costs, as ``models.cost.Cost`` has it; by batch size where it is a dict.
-
-    Attributes:
-        peak_memory_bytes: None where it could not be measured.
-    """
-
-    name: str
-    parameters: int
-    multiply_adds: int
-    bytes: int
-    latency_seconds: dict[str, float]
-    peak_memory_bytes: dict[str, int | None]
-
-
-class Student(Network):
+class Student(CostFacts):
     """The student; ``test_accuracy`` is the best arm's mean, None before its first run has ended."""
 
     test_accuracy: float | None
-
-
-class PrecisionEffect(TypedDict):
-    """What bfloat16 does to the teacher on the test images: accuracies, and the KL divergence at T = 4 in nats."""
-
-    float32_accuracy: float
-    bfloat16_accuracy: float
-    divergence_at_4: float
-
-
-class Teacher(Network):
-    """The teacher with the card that is stored beside its weights.
-
-    Attributes:
-        origin: how it came here, in words.
-        hash, test_accuracy, test_loss: None as long as the baseline alone was trained, which has no teacher.
-        recipe, seed, epochs, training_seconds: absent where it was imported.
-        precision_effect: absent in float32.
-        channels, image_size, source: of the images it was made for, and the hash of its file; absent of older cards.
-        weights, before_rounding: absent where it was imported, or trained before weights were rounded.
-    """
-
-    hash: str | None
-    data: str
-    data_hash: str
-    classes: int
-    test_accuracy: float | None
-    test_loss: float | None
-    calibration: Bins
-    correct_by_class: list[int]
-    versions: dict[str, str]
-    hardware: dict[str, str | int]
-    date: str
-    origin: str
-    recipe: NotRequired[Recipe]
-    seed: NotRequired[int]
-    epochs: NotRequired[int]
-    training_seconds: NotRequired[float]
-    channels: NotRequired[int]
-    image_size: NotRequired[int]
-    source: NotRequired[str]
-    weights: NotRequired[str]
-    before_rounding: NotRequired[dict[str, str | float]]
-    precision_effect: NotRequired[PrecisionEffect]
 
 
 class Search(TypedDict):
@@ -329,16 +243,6 @@ class Search(TypedDict):
     workers: int | None
 
 
-class Start(TypedDict):
-    """One command that began the study or went on with it, with what it ran on."""
-
-    date: str
-    command: str
-    commit: str
-    versions: dict[str, str]
-    hardware: dict[str, str | int]
-
-
 class Manifest(TypedDict):
     """What repeats the study; ``final_seeds`` are those of the last command."""
 
@@ -347,22 +251,6 @@ class Manifest(TypedDict):
     search_seed: int
     final_seeds: list[int]
     starts: list[Start]
-
-
-class Export(TypedDict):
-    """A run's student as a file: ``storage.trials.ExportFacts``."""
-
-    alpha: float
-    temperature: float
-    seed: int
-    kind: str
-    bytes: int
-    latency_seconds: float
-    network_latency_seconds: float
-    same: int
-    images: int
-    test_accuracy: float | None
-    exact_test_accuracy: float | None
 
 
 class Results(TypedDict):
@@ -383,8 +271,8 @@ class Results(TypedDict):
     format: int
     study: str
     configuration: Configuration
-    data: Data
-    teacher: Teacher
+    data: DataFacts
+    teacher: TeacherFacts
     student: Student
     grid: list[Trial]
     tpe: list[Trial]
@@ -394,7 +282,7 @@ class Results(TypedDict):
     rates: list[Rate]
     search: Search
     manifest: Manifest
-    exports: NotRequired[list[Export]]
+    exports: NotRequired[list[ExportFacts]]
 
 
 def read_results(file: Path) -> Results:

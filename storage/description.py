@@ -4,6 +4,7 @@ Every key is an attribute of the Optuna study of the search; that of the compari
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from typing import Any, NotRequired, TypedDict
 
@@ -14,11 +15,18 @@ from storage.configuration import Configuration, refuse_unless
 FORMAT = 2  # 1 had no number, nor "made_by" of trials, nor shared draws
 
 
+Sample = TypedDict("Sample", {"class": str, "png": str})
+"""One training image of a class, as base64 of a PNG."""
+
+
 class DataFacts(TypedDict):
     """The images of a study.
 
-    ``classes`` and ``groups`` are by label, ``image_size`` is in pixels, and each sample has the name of its ``class``
-    and a ``png`` as base64.
+    Attributes:
+        classes, groups: the name of each class and of its group, by label.
+        official_train_images: of the data set, before validation images are kept apart.
+        image_size: height and width in pixels.
+        samples: one a group.
     """
 
     name: str
@@ -32,11 +40,17 @@ class DataFacts(TypedDict):
     validation_images: int
     image_size: int
     channels: int
-    samples: list[dict[str, str]]
+    samples: list[Sample]
 
 
 class CostFacts(TypedDict):
-    """``models.cost.Cost`` of a network; of one's own, the sha256 of its ``source`` and the ``shapes`` of its state."""
+    """What a network is and costs, as ``models.cost.Cost`` has it; by batch size where it is a dict.
+
+    Attributes:
+        peak_memory_bytes: None where it could not be measured.
+        source: sha256 of the file that a network of one's own comes from; absent of others.
+        shapes: of such a network's state.
+    """
 
     name: str
     parameters: int
@@ -57,7 +71,17 @@ class PrecisionEffect(TypedDict):
 
 
 class TeacherFacts(CostFacts):
-    """The teacher: its cost and what its card says; without ``hash`` as long as the baseline alone was trained."""
+    """The teacher: its cost, and what the card says that is stored beside its weights.
+
+    Attributes:
+        hash, test_accuracy, test_loss: None as long as the baseline alone was trained, which has no teacher.
+        calibration: for each bin of confidence the images, the sum of their confidence, and the images correct.
+        origin: how it came here, in words.
+        recipe, seed, epochs, training_seconds: absent where it was imported.
+        channels, image_size: of the images it was made for; absent of older cards.
+        weights, before_rounding: absent where it was imported, or trained before weights were rounded.
+        precision_effect: absent in float32.
+    """
 
     hash: str | None
     data: str
@@ -65,18 +89,20 @@ class TeacherFacts(CostFacts):
     classes: int
     test_accuracy: float | None
     test_loss: float | None
-    calibration: list[list[float]]
+    calibration: Sequence[Sequence[float]]
     correct_by_class: list[int]
     origin: str
     versions: dict[str, str]
     hardware: dict[str, str | int]
     date: str
-    weights: NotRequired[str]
-    before_rounding: NotRequired[dict[str, Any]]
     recipe: NotRequired[dict[str, Any]]
     seed: NotRequired[int]
     epochs: NotRequired[int]
     training_seconds: NotRequired[float]
+    channels: NotRequired[int]
+    image_size: NotRequired[int]
+    weights: NotRequired[str]
+    before_rounding: NotRequired[dict[str, Any]]
     precision_effect: NotRequired[PrecisionEffect]
 
 

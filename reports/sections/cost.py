@@ -2,9 +2,9 @@
 
 from collections.abc import Sequence
 
-from reports.results import Network
 from reports.sections.document import Document
 from reports.sections.words import percent, point, table
+from storage.description import CostFacts
 
 
 def cost(document: Document) -> list[str]:
@@ -60,7 +60,7 @@ def costs(document: Document) -> list[tuple[str, tuple[str, str], float | None]]
         shown = ["-" if value is None else words.format(value * scale) for value in values]
         found.append((name, (shown[0], shown[1]), teacher / student if teacher and student else None))
 
-    networks: tuple[Network, Network] = document.teacher, document.student
+    networks: tuple[CostFacts, CostFacts] = document.teacher, document.student
     add("Parameters", [network["parameters"] for network in networks], "{:,.0f}", 1)
     add("Multiply-adds, one image", [network["multiply_adds"] for network in networks], "{:,.1f} million", 1e-6)
     add("Size on disk, float32", [network["bytes"] for network in networks], "{:,.2f} MB", 1e-6)

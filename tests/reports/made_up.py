@@ -19,13 +19,12 @@ from reports.results import (
     Best,
     Epoch,
     ImageScores,
-    Network,
     Recipe,
     Results,
     State,
-    Teacher,
     Trial,
 )
+from storage.description import CostFacts, TeacherFacts
 from storage.trials import MadeBy
 
 ALPHAS = [0.0, 0.25, 0.5, 0.75]
@@ -157,7 +156,7 @@ def made_up_results(
             "samples": [{"class": name, "png": _made_up_image(chance)} for name in classes[:100:5]],
         },
         "teacher": cast(
-            Teacher,
+            TeacherFacts,
             {
                 **_network(teacher_network, 7_433_860 if preset == "full" else 278_324),
                 "hash": "ff" * 32,
@@ -468,7 +467,7 @@ def _bins(accuracy: float) -> list[list[float]]:
     return bins
 
 
-def _network(name: str, parameters: int) -> Network:
+def _network(name: str, parameters: int) -> CostFacts:
     return {
         "name": name,
         "parameters": parameters,
