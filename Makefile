@@ -21,7 +21,7 @@ full: .venv/installed
 	$(BIN)/python -m $(FULL) --sampler tpe --n-trials 16 $(ARMS)
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 dashboard: .venv/installed
 	$(BIN)/python -m reports.dashboard
