@@ -7,7 +7,8 @@ from typing import Any
 
 import optuna
 from optuna.artifacts import FileSystemArtifactStore
-from optuna.storages import BaseStorage
+from optuna.storages import BaseStorage, RDBStorage
+from optuna.storages._rdb.models import BaseModel
 from optuna.trial import FrozenTrial, Trial
 
 
@@ -66,3 +67,14 @@ def set_system_attribute(study: optuna.Study, key: str, value: str | int) -> Non
 def folder_of(store: FileSystemArtifactStore) -> Path:
     """Where an artifact store keeps its files."""
     return store._base_path
+
+
+def make_missing_indexes(storage: RDBStorage) -> None:
+    """Make what a process did not that was killed while it made the tables: with SQLite each is a step of its own.
+
+    Without the unique index of their names, every ``create_study`` makes one more of the same name. Optuna makes the
+    indexes of tables that are missing, not those of tables that are there.
+    """
+    for table in BaseModel.metadata.sorted_tables:
+        for index in table.indexes:
+            index.create(storage.engine, checkfirst=True)

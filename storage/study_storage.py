@@ -13,6 +13,7 @@ from sqlalchemy.engine import URL, make_url
 
 from storage.claims import ClaimLostError, Claims, FileClaims, hold
 from storage.errors import PlainError
+from storage.optuna_internals import make_missing_indexes
 
 # argparse takes every unambiguous beginning of an option.
 STORAGE_OPTION = ("--storage", "--storag", "--stora", "--stor", "--sto")
@@ -107,6 +108,7 @@ def open_storage(url: str, claims: Claims) -> RDBStorage:
             Path(str(parsed.database)).parent.mkdir(parents=True, exist_ok=True)
         with hold(claims, "storage"):
             storage = _connect(parsed)
+            make_missing_indexes(storage)
             if parsed.get_backend_name() == "sqlite":
                 sqlalchemy.event.listen(storage.engine, "connect", _tune_sqlite)
                 storage.engine.dispose()

@@ -1,12 +1,18 @@
 """Each private part of Optuna that the product uses does, in the installed version, what the product takes it for."""
 
+import itertools
+import os
+import signal
 from pathlib import Path
+from typing import Any
 
 import optuna
+import sqlalchemy
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.trial import TrialState
 from optuna_dashboard import get_note, save_note
 
+from storage.open_study import open_study
 from storage.optuna_internals import (
     as_stored,
     continued,
@@ -17,7 +23,8 @@ from storage.optuna_internals import (
     system_attributes,
     trial_id,
 )
-from storage.study_storage import open_claims, open_storage
+from storage.study_storage import open_claims, open_storage, sqlite_url
+from tests.storage.toy import processes
 
 
 def create_study(url: str, name: str = "study") -> optuna.Study:
@@ -28,6 +35,37 @@ def create_study(url: str, name: str = "study") -> optuna.Study:
 def test_a_study_has_a_storage_that_knows_it(url: str) -> None:
     study = create_study(url)
     assert [stored.study_name for stored in storage_of(study).get_all_studies()] == ["study"]
+
+
+def make_until(write: int, url: str) -> None:
+    """Make a storage and a study in it, as a process that is killed before it writes for that time."""
+    writes = itertools.count()
+
+    def kill(_connection: Any, _cursor: Any, statement: str, *_: Any) -> None:
+        if statement.lstrip().startswith(("CREATE", "INSERT", "UPDATE")) and next(writes) == write:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", kill)
+    create_study(url)
+
+
+def killed_at(write: int, file: Path) -> bool:
+    process = processes.Process(target=make_until, args=(write, sqlite_url(file)))
+    process.start()
+    process.join()
+    assert process.exitcode in (0, -signal.SIGKILL)
+    return process.exitcode != 0
+
+
+def test_a_storage_whose_maker_was_killed_anywhere_has_one_study_of_a_name(tmp_path: Path) -> None:
+    files = (tmp_path / f"{write}.db" for write in itertools.count())
+    killed = list(itertools.takewhile(lambda file: killed_at(int(file.stem), file), files))
+    assert len(killed) > 15
+    for file in killed:
+        for _ in range(2):
+            with open_study(sqlite_url(file), "study") as opened:
+                opened.create()
+        assert optuna.get_all_study_names(sqlite_url(file)) == ["study", "study-comparison"], file.name
 
 
 def test_a_trial_has_a_number_in_its_storage_and_others_in_their_studies(url: str) -> None:
