@@ -24,7 +24,7 @@ from optuna.trial import FrozenTrial, TrialState
 from reports.collect import collect
 from reports.drawing import Figure
 from reports.figures import FIGURES, OF_COMPARISON, OF_SEARCH
-from reports.notes import comparison_note, study_note, trial_note
+from reports.notes import comparison_note, rates_note, study_note, trial_note
 from reports.results import Results
 from storage.artifacts import artifact_store
 from storage.errors import one_line_errors
@@ -67,6 +67,8 @@ def refresh(opened: OpenStudy) -> None:
         shown = Shown(compared)
         shown.set_note(comparison_note(results, runs))
         shown.set_figures(results, OF_COMPARISON)
+        if opened.rates is not None:
+            Shown(opened.rates).set_note(rates_note(results, _running(opened.rates)))
     finally:
         opened.claims.release(claim)
 

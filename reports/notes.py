@@ -8,7 +8,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from reports.evidence import accuracy_standard_error, begun, scored
-from reports.results import FailedRun, Results, State, Trial
+from reports.results import FailedRun, Rate, Results, State, Trial
 from reports.sections.words import plain, proposers
 from reports.standing import judge
 from storage.exactly_once import point_of
@@ -34,7 +34,7 @@ def study_note(results: Results, running: Sequence[FrozenTrial], runs: Sequence[
     begun = f", begun {_date(datetime.fromisoformat(search['started']))}" if search["started"] else ""
     blocks = [
         f"## Study `{name}`{begun}",
-        _progress(results, len(running), len(runs)),
+        _progress(results, running, len(runs)),
         *_list("Runs now", [*map(_running, running), *(_running(run, "comparison, run") for run in runs)]),
         "### Best so far",
         _best(results),
@@ -68,6 +68,30 @@ def comparison_note(results: Results, runs: Sequence[FrozenTrial]) -> str:
     return "\n\n".join(blocks)
 
 
+def rates_note(results: Results, running: Sequence[FrozenTrial]) -> str:
+    """The note of the learning rates that the controls try.
+
+    Args:
+        results: as collected.
+        running: the trials of that study in state RUNNING.
+    """
+    rows = [
+        f"| {rate['control']} | {rate['learning_rate']:.3g} | "
+        + (_reason(rate) if rate["value"] is None else f"{100 * rate['value']:.2f}")
+        + " |"
+        for rate in results["rates"]
+    ]
+    header = "| control | learning rate | validation accuracy, % |\n|---|---|---|"
+    blocks = [
+        f"## Learning rates of the controls of study `{results['study']}`",
+        "Each is tried once, with the seed and on the images of the search. The best of each control is the rate of "
+        "its runs in the final comparison; that of the protocol was tried by the search.",
+        "\n".join([header, *rows]) if rows else "None was tried yet.",
+        *_list("Runs now", (_running(trial) for trial in running)),
+    ]
+    return "\n\n".join(blocks)
+
+
 def trial_note(trial: Trial, epochs: int) -> str | None:
     """The note of one trial as collected; None where its value says it all.
 
@@ -91,17 +115,23 @@ def trial_note(trial: Trial, epochs: int) -> str | None:
     return None
 
 
-def _progress(results: Results, running: int, runs: int) -> str:
+def _progress(results: Results, running: Sequence[FrozenTrial], runs: int) -> str:
     grid, tpe = (Counter(trial["state"] for trial in results[part]) for part in ("grid", "tpe"))
-    rows = [_row("grid", grid, running - tpe["RUNNING"], len(results["grid"]))]
+    of_finalists = sum("seed" in point_of(trial) for trial in running)
+    rows = [_row("grid", grid, len(running) - of_finalists - tpe["RUNNING"], len(results["grid"]))]
     wanted = results["search"]["tpe_trials"]
     if tpe or wanted:
         rows.append(_row(proposers(results["tpe"]) or "TPE", tpe, tpe["RUNNING"], wanted))
+    configuration = results["configuration"]
+    if configuration["finalists"]:
+        ended: Counter[State] = Counter({"COMPLETE": sum(len(known["seeds"]) - 1 for known in results["finalists"])})
+        more_seeds = configuration["finalists"] * (configuration["finalist_seeds"] - 1)
+        rows.append(_row("finalists", ended, of_finalists, more_seeds))
     done = sum(len(arm["seeds"]) for arm in results["arms"].values())
     if done + runs == 0:
         comparison = "| comparison | - | - | begins when the search has ended |"
     else:
-        seeds = len(results["configuration"]["final_seeds"])
+        seeds = len(configuration["final_seeds"])
         left = max(0, seeds * _arms_expected(results) - done - runs)
         comparison = f"| comparison | {done} runs | {runs} | {left} |"
     header = "| part | ended | running | left |\n|---|---|---|---|"
@@ -157,7 +187,7 @@ def _failed_runs(results: Results) -> list[str]:
     ]
 
 
-def _reason(failed: FailedRun | Trial) -> str:
+def _reason(failed: FailedRun | Trial | Rate) -> str:
     return plain(failed["reason"] or "no reason is stored")
 
 

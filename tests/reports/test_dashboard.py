@@ -22,7 +22,7 @@ from playwright.sync_api import FloatRect, Page, sync_playwright
 from models import StudentCNN, load_checkpoint
 from reports.dashboard import KEPT, is_own_name, main
 from reports.live import kept_current
-from reports.notes import comparison_note, study_note, trial_note
+from reports.notes import comparison_note, rates_note, study_note, trial_note
 from storage.study_storage import open_claims, open_storage, sqlite_url
 from study.sampler import suggest
 from tests.reports.made_up import made_up_results
@@ -114,6 +114,31 @@ def test_the_note_of_the_comparison_lists_arms_and_failures() -> None:
     assert "| baseline | 0 | none | 5 of 5 |" in note
     assert "| best | 0.75 | 4 | 5 of 5 |" in note
     assert "- best, seed 9: out of memory" in note
+
+
+def test_the_note_tells_how_many_seeds_of_finalists_are_left(url: str) -> None:
+    results = made_up_results()
+    assert "| finalists |" not in study_note(results, [], [])
+    results["configuration"] |= {"finalists": 2, "finalist_seeds": 3}
+    results["finalists"] = [{"alpha": 0.75, "temperature": 4.0, "seeds": [0, 10002], "values": [0.47, 0.46]}]
+    study = load(url)
+    study.enqueue_trial({"alpha": 0.75, "temperature": 4.0, "seed": 10003})
+    begin_trial(study).suggest_int("seed", 0, 20000)
+    note = study_note(results, study.get_trials(states=(TrialState.RUNNING,)), [])
+    assert "| finalists | 1 complete | 1 | 2 |" in note
+    assert "| grid | 13 complete, 2 pruned, 1 failed | 0 | 0 |" in note
+
+
+def test_the_note_of_the_learning_rates_lists_them_and_what_failed() -> None:
+    results = made_up_results()
+    assert "None was tried yet." in rates_note(results, [])
+    for value, state in ((0.4321, "COMPLETE"), (None, "FAIL")):
+        rate: Any = {"control": "rate", "alpha": 0.0, "temperature": 1.0, "learning_rate": 0.2, "value": value}
+        rate |= {"state": state, "reason": None if value else "the loss became nan"}
+        results["rates"].append(rate)
+    note = rates_note(results, [])
+    assert "| rate | 0.2 | 43.21 |" in note
+    assert "| rate | 0.2 | the loss became nan |" in note
 
 
 # How they are stored.
