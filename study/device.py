@@ -38,8 +38,10 @@ def pick_device(name: str) -> torch.device:
     if kind == "cuda":
         devices = torch.cuda.device_count()
         refuse_unless(int(number or 0) < devices, f"--device {name}: there are {devices}, numbered from 0")
-        # A CUDA graph is recorded on the current device, wherever its tensors are.
-        torch.cuda.set_device(int(number or 0))
+        if number:
+            # A CUDA graph is recorded on the current device, wherever its tensors are. Not where none was named: it
+            # takes memory of the device, and the parent of several workers computes nothing.
+            torch.cuda.set_device(int(number))
     if kind == "cpu":
         keep_freed_memory()
     return torch.device(name)
