@@ -29,7 +29,8 @@ def _models(document: Document) -> str:
     """Teacher and arms, beside the original's where the images are its own."""
     originals = {"baseline": original.BASELINE, "best": original.DISTILLED}
     teacher = f"Teacher (`{document.teacher['name']}`)"
-    rows = [[teacher, percent(original.TEACHER_ACCURACY), percent(document.teacher["test_accuracy"]), "1"]]
+    accuracy = document.teacher["test_accuracy"]
+    rows = [[teacher, percent(original.TEACHER_ACCURACY), percent(accuracy), "-" if accuracy is None else "1"]]
     for name, arm in document.plain.items():
         there = originals.get(name)
         rows.append(

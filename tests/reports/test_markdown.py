@@ -342,6 +342,7 @@ def test_arms_without_a_search_have_a_verdict_of_their_own() -> None:
     alone = render(CASES["the baseline alone, before a teacher"])
     assert "The baseline alone was trained: " in alone
     assert "| Teacher, test accuracy " in alone
+    assert re.search(r"\| Teacher \(`resnet32x4`\) +\| 78.33 % +\| - +\| - +\|", alone), "no teacher was run"
 
 
 def test_finalists_are_shown_with_their_means_and_how_often_they_would_win() -> None:

@@ -37,12 +37,14 @@ def test_made_up_results_have_the_keys_of_a_collected_study_and_no_other(studied
 @pytest.mark.parametrize("published", sorted(PUBLISHED.glob("*/")), ids=lambda path: path.name)
 def test_published_results_are_read_with_the_keys_of_today(published: Path) -> None:
     results = read_results(published / "results.json")
-    # Their teacher was trained before weights were rounded, and nothing is known of where a trial ran, or of
-    # single images.
-    today = set(keys_of(made_up_results(tpe_trials=len(results["tpe"]))))
-    assert set(keys_of(results)) == {key for key in today if not any(part in key for part in UNKNOWN_THEN)}
+    known, today = set(keys_of(results)), set(keys_of(made_up_results(tpe_trials=len(results["tpe"]))))
+    assert known <= today
+    if results["best"] is None:
+        return  # without a search and a teacher much has no key
+    assert {key for key in today - known if not any(part in key for part in UNKNOWN_THEN)} == set()
 
 
+# Some had their teacher trained before weights were rounded, and know nothing of where a trial ran or of single images.
 UNKNOWN_THEN = (
     ".teacher.channels",
     ".teacher.image_size",
