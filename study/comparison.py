@@ -61,7 +61,7 @@ class Comparison:
         self.trials = TrialClaims(self.study, self.claims)
 
     def run(self, points: list[Point]) -> None:
-        """Work until every run has ended, whoever ended it."""
+        """Work until each of these runs has ended, whoever ended it."""
         with bar(len(points), self.study.study_name, "run", initial=self._ended(points)) as progress:
             work_together(
                 self.trials,
@@ -70,6 +70,8 @@ class Comparison:
                 run=self._run,
                 progress=progress,
                 ended=lambda: self._ended(points),
+                # Others may be at runs that this worker is to be asked for later, the controls'.
+                awaited=lambda trial: point_of(trial) in points,
             )
 
     def _ended(self, points: list[Point]) -> int:

@@ -16,10 +16,12 @@ import sqlalchemy
 from optuna.trial import Trial, TrialState
 
 from storage.claims import ClaimLostError, hold
+from storage.configuration import Point
 from storage.errors import one_line_errors
 from storage.exactly_once import TrialClaims, point_of
 from storage.study_storage import open_claims
 from storage.trials import TrialView
+from study.comparison import Comparison
 from study.presets import PRESETS
 from study.sampler import suggest
 from study.search import Search
@@ -193,6 +195,42 @@ def die_after_enqueue(toy: Toy) -> None:
     failed = next(trial for trial in search.study.get_trials() if trial.state == TrialState.FAIL)
     search.study.enqueue_trial(failed.params)
     os.kill(os.getpid(), signal.SIGKILL)
+
+
+RUN: Point = {"alpha": 0.5, "temperature": 4.0, "seed": 1}
+
+
+def be_at(toy: Toy, run: Point) -> None:
+    """Begin a run of a comparison and stay at it."""
+    claims = open_claims(toy.url)
+    trials = TrialClaims(toy.study(claims), claims)
+    assert trials.claim_next(lambda: trials.ask_for([run]), lambda trial: None) is not None
+    time.sleep(600)
+
+
+def compare(toy: Toy, runs: list[Point]) -> None:
+    """Work on runs of a comparison until they have ended."""
+    search = toy.search()
+    parts = (search.configuration, lambda point, name: None, search.validation, search.artifacts, search.made_by)
+    Comparison(search.study, search.claims, *parts).run(runs)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("runs", "leaves"), [([], True), ([RUN], False)])
+def test_a_worker_waits_for_runs_of_others_only_where_they_are_its_own(
+    runs: list[Point], leaves: bool, url: str, tmp_path: Path
+) -> None:
+    toy = Toy(url, tmp_path)
+    other, worker = (processes.Process(target=do, args=(toy, what)) for do, what in ((be_at, RUN), (compare, runs)))
+    other.start()
+    try:
+        wait_until(lambda: any(trial.state == TrialState.RUNNING for trial in toy.study().get_trials()))
+        worker.start()
+        worker.join(20 if leaves else 3)
+        assert worker.exitcode == (0 if leaves else None)
+    finally:
+        for process in (other, worker):
+            process.kill()
+            process.join()
 
 
 def test_a_trial_without_all_parameters_is_continued_as_the_same(url: str, tmp_path: Path) -> None:
