@@ -42,7 +42,26 @@ def verdict_on_teacher(document: Document) -> str | None:
     for words, pairs in found:
         known = pairs.estimate
         left.append(f"{points(pairs.mean)} over {words}" + ("" if known is None else f" ({interval(known)})"))
-    return f"Against the controls the gain is {_listed(left)}; {_conclusion(found)}."
+    verdict = f"Against the controls the gain is {_listed(left)}; {_conclusion(found)}."
+    return " ".join([verdict, *_harmful(document)])
+
+
+def _harmful(document: Document) -> list[str]:
+    """Controls that are surely worse than the baseline, in a sentence: against them any gain looks large."""
+    names = [
+        f"*{name}*"
+        for name in ("shuffled", "smoothing")
+        if (pairs := document.paired_with_baseline(name)) is not None
+        and pairs.estimate is not None
+        and pairs.estimate.interval[1] < 0
+    ]
+    if not names:
+        return []
+    do, what = ("does", "that") if len(names) == 1 else ("do", "those")
+    return [
+        f"But {_listed(names)} {do} worse than the baseline, so a difference to {what} overstates what the teacher "
+        "brings: the gain over the baseline is the stricter number."
+    ]
 
 
 def _conclusion(found: list[tuple[str, Paired]]) -> str:
@@ -101,6 +120,7 @@ def _left(document: Document) -> list[str]:
     return [
         "What is left of the gain when it is taken away:",
         table(["Taken away", "Difference", "Points", "95 % t interval", "Better in"], rows),
+        *_harmful(document),
     ]
 
 

@@ -66,7 +66,17 @@ def test_the_verdict_says_what_is_left_of_the_gain() -> None:
 
 
 def test_a_gain_over_a_control_that_is_a_loss_is_not_clear_of_zero() -> None:
-    assert verdict(-0.1).endswith("with each side's best learning rate from zero.")
+    assert "with each side's best learning rate from zero." in verdict(-0.1)
+
+
+def test_a_control_that_is_worse_than_the_baseline_is_said_to_overstate() -> None:
+    assert "overstates" not in render(odd_cases()["with controls"])
+    results = with_controls(made_up_results("full"))
+    shuffled, baseline = results["arms"]["shuffled"], results["arms"]["baseline"]
+    shuffled["test_accuracy"] = [accuracy - 0.04 for accuracy in baseline["test_accuracy"]]
+    words = "But *shuffled* does worse than the baseline, so a difference to that overstates"
+    assert words in (verdict_on_teacher(Document(results, ())) or "")
+    assert words in section(render(results))
 
 
 def test_one_seed_and_missing_seeds_are_said() -> None:
