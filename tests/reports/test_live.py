@@ -38,7 +38,7 @@ def test_many_refreshes_open_no_more_sessions(
 
         before, seen = sessions(), {}
         with kept_current(url, "demo"):
-            deadline = time.monotonic() + 60
+            deadline = time.monotonic() + 180
             while len(refreshes) < 12 and time.monotonic() < deadline:
                 seen[len(refreshes)] = sessions()
                 time.sleep(0.05)
@@ -46,7 +46,7 @@ def test_many_refreshes_open_no_more_sessions(
         counts = [count for _, count in sorted(seen.items())]
         # One that is just opened or closed may be counted; one more a refresh would be eight more.
         assert max(counts[-3:]) <= max(counts[:4]) + 2, counts
-        deadline = time.monotonic() + 10
+        deadline = time.monotonic() + 60
         while sessions() > before and time.monotonic() < deadline:
             time.sleep(0.05)  # the server takes a moment to notice
         assert sessions() <= before  # those of the copy may have ended meanwhile
