@@ -234,7 +234,7 @@ class Bench:
 
     def overhead_seconds(self) -> list[float]:
         """Seconds an epoch that Optuna, its storage and the checkpoint take, in a study of 16 trials."""
-        url = sqlite_url(self.folder)
+        url = sqlite_url(self.folder / "overhead.db")
         study = optuna.create_study(storage=open_storage(url, open_claims(url)), direction="maximize")
         epochs = 20
         study.pruner = make_pruner("median", epochs)
