@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import plotly.graph_objects as go
 
-from reports.drawing import GREY, Figure, arm_colours, blank
+from reports.drawing import BLUE, GREY, PURPLE, Figure, blank
 from reports.evidence import Paired, paired
 from reports.results import Results
 from reports.sections.document import CONTROLS, Document
@@ -97,8 +97,12 @@ def _explanation(document: Document) -> str:
         "smoothing": "*smoothing*: no teacher, but label smoothing "
         + (f"of strength {strength:.3g}, " if strength is not None else "")
         + "as sure of its label as the softened teacher is on average (Yuan et al. 2020, arXiv 1909.11723)",
-        "rate": "*rate* and *best-rate*: the baseline and the best pair, each with its own best of four learning "
-        "rates, chosen on validation images with the search seed",
+        "rate": (
+            "*rate* and *best-rate*: the baseline and the best pair, each with its own best of four learning rates"
+            if "best-rate" in arms
+            else "*rate*: the baseline with its own best of four learning rates"
+        )
+        + ", chosen on validation images with the search seed",
     }
     shown = [text for name, text in words.items() if name in arms or (name == "rate" and "best-rate" in arms)]
     return f"Controls over the same seeds. {'; '.join(shown)}."
@@ -201,13 +205,13 @@ def gains_by_arm(results: Results) -> go.Figure | None:
     shown = {name: pairs for name, pairs in shown.items() if pairs.seeds}
     if not shown:
         return None
-    colours, estimates = arm_colours(arms), [pairs.estimate for pairs in shown.values()]
+    estimates = [pairs.estimate for pairs in shown.values()]
     figure = blank(height=110 + 40 * len(shown))
     figure.add_scatter(
         x=[100 * pairs.mean for pairs in shown.values()],
         y=[arm_label(name, arms[name]).replace(" (", "<br>(") for name in shown],
         mode="markers",
-        marker={"color": [colours[name] for name in shown], "size": 10},
+        marker={"color": [BLUE if name == "best" else PURPLE for name in shown], "size": 10},
         error_x={"array": [0 if known is None else 100 * known.half_width for known in estimates],
                  "color": GREY, "thickness": 1.5, "width": 4},
         hovertemplate="%{y}: %{x:+.2f} points<extra></extra>",

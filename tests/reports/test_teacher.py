@@ -28,6 +28,14 @@ def test_every_control_stands_beside_the_baseline_and_against_the_best() -> None
     assert "the loss became nan in epoch 3" in text
 
 
+def test_where_the_search_chose_no_teacher_only_the_baseline_s_rate_is_explained() -> None:
+    results = odd_cases()["with controls"]
+    assert "*rate* and *best-rate*: the baseline and the best pair" in section(render(results))
+    del results["arms"]["best-rate"]
+    assert "*rate*: the baseline with its own best" in section(render(results))
+    assert "*best-rate*" not in section(render(results))
+
+
 def test_controls_are_not_among_the_arms_of_the_comparison() -> None:
     text = render(odd_cases()["with controls"])
     comparison = text.split("## The comparison")[1].split("## Is it the teacher?")[0]
