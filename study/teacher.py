@@ -14,6 +14,8 @@ import argparse
 import dataclasses
 import hashlib
 import json
+import shlex
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -47,7 +49,7 @@ from storage.configuration import PRECISIONS, Configuration, ConfigurationError,
 from storage.errors import one_line_errors
 from storage.files import write_whole
 from storage.folders import RunsFolder
-from storage.study_storage import open_claims, sqlite_url
+from storage.study_storage import open_claims, sqlite_url, without_password
 from study.command_line import add_machine_options, add_settings_options, settings_of
 from study.device import pick_device
 from study.evaluation import Scores, predict, score
@@ -328,6 +330,7 @@ def _short(text: str) -> str:
 
 def main(arguments: list[str] | None = None) -> None:
     """Train or import one teacher and say where it is and how good."""
+    typed = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(
         prog="python -m study.teacher", description="Train a teacher, or import and evaluate a checkpoint."
     )
@@ -342,8 +345,8 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--import", dest="file", type=Path, metavar="FILE", help="a checkpoint: a state dict")
     parser.add_argument("--storage", metavar="URL", help="whose claims are used (default: sqlite:///RUNS_DIR/study.db)")
     add_machine_options(parser)
-    options = parser.parse_args(arguments)
-    with one_line_errors("python -m study.teacher"):
+    options = parser.parse_args(typed)
+    with one_line_errors("python -m study.teacher " + shlex.join(without_password(typed))):
         print(make_teacher(options))
 
 

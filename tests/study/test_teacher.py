@@ -3,6 +3,9 @@
 import json
 import multiprocessing
 import shutil
+import signal
+import subprocess
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -296,3 +299,20 @@ def test_teachers_of_published_studies_are_in_the_repository() -> None:
     shipped = {json.loads(path.read_text())["hash"] for path in SHIPPED.glob("*.json")}
     teachers = {json.loads(path.read_text())["teacher"]["hash"] for path in PUBLISHED.glob("*/results.json")}
     assert teachers - {None} <= shipped  # None: the baseline alone was trained
+
+
+def test_a_stopped_training_names_the_command_that_goes_on(tmp_path: Path) -> None:
+    typed = f"--preset demo --device cpu --epochs 500 --runs-dir {tmp_path}"
+    process = subprocess.Popen(
+        [sys.executable, "-m", "study.teacher", *typed.split()],
+        cwd=Path(__file__).parents[2],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert "training" in process.stdout.readline()
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert said.splitlines()[-1] == f"stopped; the same command goes on from here (python -m study.teacher {typed})"
+    assert process.returncode == 130
