@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial
 
 from reports.evidence import accuracy_standard_error, begun, scored
 from reports.results import FailedRun, Rate, Results, State, Trial
-from reports.sections.words import plain, proposers
+from reports.sections.words import plain, proposers, table
 from reports.standing import judge
 from storage.exactly_once import point_of
 
@@ -54,13 +54,13 @@ def comparison_note(results: Results, runs: Sequence[FrozenTrial]) -> str:
     for name, arm in results["arms"].items():
         accuracies = ", ".join(f"{100 * accuracy:.2f}" for accuracy in arm["test_accuracy"])
         temperature = f"{arm['temperature']:.4g}" if arm["alpha"] else "none"
-        rows.append(f"| {name} | {arm['alpha']:.4g} | {temperature} | {len(arm['seeds'])} of {seeds} | {accuracies} |")
-    header = "| arm | alpha | T | seeds done | test accuracy, % |\n|---|---|---|---|---|"
+        rows.append((name, f"{arm['alpha']:.4g}", temperature, f"{len(arm['seeds'])} of {seeds}", accuracies))
+    header = ["arm", "alpha", "T", "seeds done", "test accuracy, %"]
     blocks = [
         f"## Final comparison of study `{results['study']}`",
         "Each run is trained on training and validation images and scored on the test images "
         "once, after its last epoch. Its weights and its curve are the trial's artifacts.",
-        "\n".join([header, *rows]) if rows else "No run has begun.",
+        table(header, rows) if rows else "No run has begun.",
         *_list("Runs now", (_running(run, "comparison, run") for run in runs)),
         *_list("Failed", _failed_runs(results)),
         "A mean of few seeds is no verdict: the report pairs the seeds and gives the interval of the difference.",
@@ -76,17 +76,18 @@ def rates_note(results: Results, running: Sequence[FrozenTrial]) -> str:
         running: the trials of that study in state RUNNING.
     """
     rows = [
-        f"| {rate['control']} | {rate['learning_rate']:.3g} | "
-        + (_reason(rate) if rate["value"] is None else f"{100 * rate['value']:.2f}")
-        + " |"
+        (
+            rate["control"],
+            f"{rate['learning_rate']:.3g}",
+            _reason(rate) if rate["value"] is None else f"{100 * rate['value']:.2f}",
+        )
         for rate in results["rates"]
     ]
-    header = "| control | learning rate | validation accuracy, % |\n|---|---|---|"
     blocks = [
         f"## Learning rates of the controls of study `{results['study']}`",
         "Each is tried once, with the seed and on the images of the search. The best of each control is the rate of "
         "its runs in the final comparison; that of the protocol was tried by the search.",
-        "\n".join([header, *rows]) if rows else "None was tried yet.",
+        table(["control", "learning rate", "validation accuracy, %"], rows) if rows else "None was tried yet.",
         *_list("Runs now", (_running(trial) for trial in running)),
     ]
     return "\n\n".join(blocks)

@@ -17,7 +17,7 @@ from storage.trials import MadeBy, TrialView, run_pair, views
 from study.comparison import points_of
 from study.options import Request
 from study.record import is_worth_trying_again, made_by
-from study.teacher import stored_teacher
+from study.teacher import teacher_at_hand
 from study.teacher_logits import count_filled, logits_folder
 from study.training import DIVERGED
 
@@ -98,7 +98,7 @@ def plan(request: Request, opened: OpenStudy, device: torch.device) -> Work:
 
     Raises:
         DataError: where images of one's own cannot be used, or there are not as many as were asked for.
-        CheckpointError, ConfigurationError: as ``stored_teacher``, where a teacher has work to do.
+        CheckpointError, ConfigurationError: as ``teacher_at_hand``, where a teacher has work to do.
     """
     configuration, description = request.configuration, opened.description
     images = _images(request, opened)
@@ -110,7 +110,7 @@ def plan(request: Request, opened: OpenStudy, device: torch.device) -> Work:
     runs = _runs_left(request, opened, trials, rates, here)
     asks, digest = request.needs_teacher and trials + rates + runs > 0, begun_with
     if asks and request.teacher is None:
-        found = stored_teacher(request.runs.cache, images.hash, configuration.teacher_network, begun_with)
+        found = teacher_at_hand(request.runs.cache, images.hash, configuration.teacher_network, begun_with)
         digest = None if found is None else found.hash
     filled = 0
     if digest is not None:

@@ -222,7 +222,7 @@ def choose_teacher(
     network = configuration.teacher_network
     if file is not None:
         return import_teacher(file, network, image_set, cache, claims, device, begun_with)
-    teacher = stored_teacher(cache, image_set.hash, network, begun_with)
+    teacher = teacher_at_hand(cache, image_set.hash, network, begun_with)
     if teacher is None:
         recipe = TEACHER_RECIPES[configuration.teacher_recipe]
         return train_teacher(network, recipe, 0, image_set, cache, claims, device)
@@ -230,7 +230,7 @@ def choose_teacher(
     return teacher
 
 
-def stored_teacher(cache: Path, data_hash: str, network: str, begun_with: str | None) -> Teacher | None:
+def teacher_at_hand(cache: Path, data_hash: str, network: str, begun_with: str | None) -> Teacher | None:
     """The one stored teacher that a study may take; None for a new study where none is stored.
 
     Args:

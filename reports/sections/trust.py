@@ -68,21 +68,20 @@ def _on_seeds(document: Document) -> str:
     """The seeds of the runs there are; those of the last command only where there is none."""
     of_arms = [set(arm["seeds"]) for arm in document.arms.values()]
     seeds = sorted(set().union(*of_arms))
-    others = f"has others ({', '.join(map(str, seeds))})"
+    has, same = "has", ", the same for every arm"
     if not seeds:
-        others = f"is to have others ({', '.join(map(str, document.configuration['final_seeds']))})"
-    elif all(of_arm == set(seeds) for of_arm in of_arms):
-        others += ", the same for every arm"
-    else:
-        others += ", not all of them in every arm"
+        has, same, seeds = "is to have", "", document.configuration["final_seeds"]
+    elif any(of_arm != set(seeds) for of_arm in of_arms):
+        same = ", not all of them in every arm"
+    named = f"({', '.join(map(str, seeds))}){same}"
     if not document.is_searched:
-        return f"The comparison {others.replace('others', 'seeds', 1)}."
+        return f"The comparison {has} seeds {named}."
     seed = document.configuration["seed"]
     searched = f"one seed ({seed})"
     if document.results["finalists"]:
         more = sorted({int(one) for finalist in document.results["finalists"] for one in finalist["seeds"]} - {seed})
-        searched = f"one seed ({seed}), and its finalists more ({', '.join(map(str, more))})"
-    return f"The search has {searched}; the comparison {others}."
+        searched += f", and its finalists more ({', '.join(map(str, more))})"
+    return f"The search has {searched}; the comparison {has} others {named}."
 
 
 def _on_arithmetic(document: Document) -> list[str]:

@@ -57,6 +57,10 @@ def stored_rows(study: optuna.Study) -> dict[str, Any]:
 # What the notes say.
 
 
+def single_spaced(text: str) -> str:
+    return re.sub(" +", " ", text)
+
+
 def test_the_note_tells_what_is_done_what_failed_and_how_sure_the_best_is() -> None:
     results = made_up_results()
     results["grid"][14]["value"] = 0.45
@@ -110,7 +114,7 @@ def test_a_trial_that_is_not_what_it_seems_says_so(trial: dict[str, Any], expect
 def test_the_note_of_the_comparison_lists_arms_and_failures() -> None:
     results = made_up_results()
     results["arms"]["best"]["failed"] = [{"seed": 9, "reason": "out of memory"}]
-    note = comparison_note(results, [])
+    note = single_spaced(comparison_note(results, []))
     assert "| baseline | 0 | none | 5 of 5 |" in note
     assert "| best | 0.75 | 4 | 5 of 5 |" in note
     assert "- best, seed 9: out of memory" in note
@@ -136,7 +140,7 @@ def test_the_note_of_the_learning_rates_lists_them_and_what_failed() -> None:
         rate: Any = {"control": "rate", "alpha": 0.0, "temperature": 1.0, "learning_rate": 0.2, "value": value}
         rate |= {"state": state, "reason": None if value else "the loss became nan"}
         results["rates"].append(rate)
-    note = rates_note(results, [])
+    note = single_spaced(rates_note(results, []))
     assert "| rate | 0.2 | 43.21 |" in note
     assert "| rate | 0.2 | the loss became nan |" in note
 

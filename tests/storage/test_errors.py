@@ -52,6 +52,7 @@ def test_a_signal_ends_a_command_in_one_line(number: signal.Signals) -> None:
     assert process.returncode == 128 + number
 
 
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no /proc to see what is loaded")
 @pytest.mark.parametrize("module", ["study.run", "reports.build"])
 def test_ctrl_c_while_the_libraries_load_is_no_traceback(module: str) -> None:
     process = subprocess.Popen(

@@ -223,14 +223,15 @@ def test_a_worker_waits_for_runs_of_others_only_where_they_are_its_own(
     other, worker = (processes.Process(target=do, args=(toy, what)) for do, what in ((be_at, RUN), (compare, runs)))
     other.start()
     try:
-        wait_until(lambda: any(trial.state == TrialState.RUNNING for trial in toy.study().get_trials()))
+        assert wait_until(lambda: any(trial.state == TrialState.RUNNING for trial in toy.study().get_trials()))
         worker.start()
         worker.join(20 if leaves else 3)
         assert worker.exitcode == (0 if leaves else None)
     finally:
         for process in (other, worker):
-            process.kill()
-            process.join()
+            if process.is_alive():
+                process.kill()
+                process.join()
 
 
 def test_a_trial_without_all_parameters_is_continued_as_the_same(url: str, tmp_path: Path) -> None:
