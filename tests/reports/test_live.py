@@ -4,7 +4,6 @@ import time
 from pathlib import Path
 
 import optuna
-import psycopg
 import pytest
 
 import reports.live
@@ -12,6 +11,7 @@ from reports.live import kept_current
 from storage.open_study import OpenStudy
 from storage.study_storage import sqlite_url
 from tests.storage.postgres import Server
+from tests.storage.test_claims import wait_until
 
 
 def test_many_refreshes_open_no_more_sessions(
@@ -28,25 +28,15 @@ def test_many_refreshes_open_no_more_sessions(
         return 0.0
 
     monkeypatch.setattr(reports.live, "_refresh", refresh_at_once)
-    with psycopg.connect(url.replace("+psycopg", ""), autocommit=True) as connection:
-
-        def sessions() -> int:
-            query = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-            row = connection.execute(query).fetchone()
-            assert row is not None
-            return int(row[0])
-
-        before, seen = sessions(), {}
-        with kept_current(url, "demo"):
-            deadline = time.monotonic() + 180
-            while len(refreshes) < 12 and time.monotonic() < deadline:
-                seen[len(refreshes)] = sessions()
-                time.sleep(0.05)
-        assert len(refreshes) >= 12, capsys.readouterr().err
-        counts = [count for _, count in sorted(seen.items())]
-        # One that is just opened or closed may be counted; one more a refresh would be eight more.
-        assert max(counts[-3:]) <= max(counts[:4]) + 2, counts
-        deadline = time.monotonic() + 60
-        while sessions() > before and time.monotonic() < deadline:
-            time.sleep(0.05)  # the server takes a moment to notice
-        assert sessions() <= before  # those of the copy may have ended meanwhile
+    before, seen = server.sessions(url), {}
+    with kept_current(url, "demo"):
+        deadline = time.monotonic() + 180
+        while len(refreshes) < 12 and time.monotonic() < deadline:
+            seen[len(refreshes)] = server.sessions(url)
+            time.sleep(0.05)
+    assert len(refreshes) >= 12, capsys.readouterr().err
+    counts = [count for _, count in sorted(seen.items())]
+    # One that is just opened or closed may be counted; one more a refresh would be eight more.
+    assert max(counts[-3:]) <= max(counts[:4]) + 2, counts
+    # The server takes a moment to notice; those of the copy may have ended meanwhile.
+    assert wait_until(lambda: server.sessions(url) <= before, 60)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
+from sqlalchemy.engine import make_url
 
 _databases = itertools.count()
 
@@ -30,13 +31,13 @@ class Server:
         with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
             connection.execute(command.encode())
 
-    def sessions(self) -> int:
-        """How many sessions the server has, besides the one that asks."""
-        query = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
+    def sessions(self, url: str) -> int:
+        """How many sessions the database at a storage address has; those of other tests may still be ending."""
+        query = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
         with psycopg.connect(self._server.get_uri(), autocommit=True) as connection:
-            answer = connection.execute(query).fetchone()
+            answer = connection.execute(query, (make_url(url).database,)).fetchone()
         assert answer is not None
-        return int(answer[0]) - 1
+        return int(answer[0])
 
     def stop(self) -> None:
         self._server.stop()

@@ -182,7 +182,6 @@ def test_a_symbolic_link_to_a_database_has_the_claims_of_its_target(tmp_path: Pa
 
 def test_objects_that_are_closed_or_dropped_leave_no_session(server: Server) -> None:
     url = server.new_database()
-    before = server.sessions()
     kept = open_claims(url)
     assert kept.try_claim("kept")
     for number in range(60):
@@ -191,9 +190,9 @@ def test_objects_that_are_closed_or_dropped_leave_no_session(server: Server) -> 
         if number % 2:
             claims.close()
         del claims
-    assert wait_until(lambda: server.sessions() == before + 1)
+    assert wait_until(lambda: server.sessions(url) == 1)
     kept.close()
-    assert wait_until(lambda: server.sessions() == before)
+    assert wait_until(lambda: server.sessions(url) == 0)
 
 
 def test_a_claim_outlives_the_timeouts_of_a_managed_server(server: Server) -> None:
