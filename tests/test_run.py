@@ -21,7 +21,7 @@ import torch
 
 from reports.export import main as export_main
 from storage.open_study import read_study
-from storage.study_storage import sqlite_url
+from storage.study_storage import STORAGE_ERRORS, StorageError, sqlite_url
 from study.list import main as list_main
 from study.options import request_of
 from study.plan import plan
@@ -165,13 +165,12 @@ def interrupt(process: "subprocess.Popen[str]", ready: Callable[[], bool], how: 
 
 
 def count(runs_dir: Path, study: str, *states: optuna.trial.TrialState) -> int:
+    """How many trials are in these states; read as a reader does, while another process may be making the tables."""
     try:
-        trials = optuna.load_study(study_name=study, storage=sqlite_url(runs_dir / "study.db")).get_trials(
-            deepcopy=False
-        )
-    except Exception:
+        with read_study(sqlite_url(runs_dir / "study.db"), study) as opened:
+            return 0 if opened.search is None else len(opened.search.get_trials(deepcopy=False, states=states))
+    except (StorageError, *STORAGE_ERRORS):
         return 0
-    return sum(trial.state in states for trial in trials)
 
 
 @pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])

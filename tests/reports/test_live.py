@@ -39,4 +39,4 @@ def test_many_refreshes_open_no_more_sessions(
     # One that is just opened or closed may be counted; one more a refresh would be eight more.
     assert max(counts[-3:]) <= max(counts[:4]) + 2, counts
     # The server takes a moment to notice; those of the copy may have ended meanwhile.
-    assert wait_until(lambda: server.sessions(url) <= before, 60)
+    assert wait_until(lambda: server.sessions(url) <= before, 180)

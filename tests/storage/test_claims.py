@@ -57,7 +57,7 @@ def start_holder(target: Callable[[str, Any], None], url: str) -> tuple[Any, Any
     return process, here.recv()
 
 
-def wait_until(condition: Callable[[], bool], seconds: float = 30.0) -> bool:
+def wait_until(condition: Callable[[], bool], seconds: float = 180.0) -> bool:
     deadline = time.monotonic() + seconds
     while not condition():
         if time.monotonic() > deadline:

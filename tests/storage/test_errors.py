@@ -48,7 +48,7 @@ def test_a_signal_ends_a_command_in_one_line(number: signal.Signals) -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
     process.send_signal(number)
-    assert process.communicate(timeout=60) == ("", f"{STOPPED}\n")
+    assert process.communicate(timeout=180) == ("", f"{STOPPED}\n")
     assert process.returncode == 128 + number
 
 
@@ -62,7 +62,7 @@ def test_ctrl_c_while_the_libraries_load_is_no_traceback(module: str) -> None:
     while process.poll() is None and not re.search(r"/(torch|optuna|numpy|sqlalchemy)/", maps.read_text()):
         time.sleep(0.005)
     process.send_signal(signal.SIGINT)
-    assert process.communicate(timeout=60) == ("", "")
+    assert process.communicate(timeout=180) == ("", "")
     assert process.returncode == -signal.SIGINT
 
 
@@ -70,7 +70,7 @@ def test_ctrl_c_while_the_libraries_load_is_no_traceback(module: str) -> None:
 def test_a_signal_ends_a_command_in_the_background_of_a_script(number: signal.Signals, tmp_path: Path) -> None:
     said = tmp_path / "said"
     process = shell(f"$RUN >{said} & until [ -s {said} ]; do :; done; kill -{int(number)} $!; wait $!; exit $?")
-    assert process.communicate(timeout=60) == ("", f"{STOPPED}\n")
+    assert process.communicate(timeout=180) == ("", f"{STOPPED}\n")
     assert process.returncode == 128 + number
 
 
@@ -82,7 +82,7 @@ def test_nohup_keeps_a_command_from_the_end_of_its_terminal_and_from_nothing_els
     time.sleep(0.3)
     assert process.poll() is None
     process.send_signal(signal.SIGTERM)
-    assert process.communicate(timeout=60)[1].splitlines()[-1] == STOPPED
+    assert process.communicate(timeout=180)[1].splitlines()[-1] == STOPPED
     assert process.returncode == 128 + signal.SIGTERM
 
 
@@ -95,7 +95,7 @@ def test_a_second_signal_does_not_end_in_a_traceback() -> None:
     process.send_signal(signal.SIGINT)
     time.sleep(0.1)
     process.send_signal(signal.SIGTERM)
-    assert process.communicate(timeout=60) == ("", f"{STOPPED}\n")
+    assert process.communicate(timeout=180) == ("", f"{STOPPED}\n")
     assert process.returncode == 128 + signal.SIGINT
 
 
@@ -104,7 +104,7 @@ def test_a_command_that_cannot_end_by_itself_is_ended() -> None:
     assert process.stdout is not None
     assert [process.stdout.readline() for _ in range(2)] == ["ready\n", "\n"]
     process.send_signal(signal.SIGTERM)
-    assert process.communicate(timeout=60) == ("", "")
+    assert process.communicate(timeout=180) == ("", "")
     assert process.returncode == -signal.SIGALRM
 
 
@@ -116,7 +116,7 @@ def test_a_signal_that_the_command_itself_answers_leaves_everything_as_it_was() 
         "print(signal.alarm(0), signal.getsignal(signal.SIGTERM) == signal.SIG_DFL)"
     )
     process = shell("exec $RUN", answered)
-    assert process.communicate(timeout=60) == ("ready\n0 True\n", "")
+    assert process.communicate(timeout=180) == ("ready\n0 True\n", "")
     assert process.returncode == 0
 
 
@@ -135,7 +135,7 @@ MANY_LINES = "while True: print('line' * 1000)"
 )
 def test_a_closed_output_is_no_traceback(line: str, out: str, err: str, exit_code: int) -> None:
     process = shell(line, MANY_LINES if "head" in line else "print('ready')")
-    printed, said = process.communicate(timeout=60)
+    printed, said = process.communicate(timeout=180)
     assert printed == out
     assert said.splitlines()[:1] == ([f"{err}; the same command goes on from here (the command)"] if err else [])
     if "echo" in line:
@@ -146,4 +146,4 @@ def test_a_closed_output_is_no_traceback(line: str, out: str, err: str, exit_cod
 def test_a_file_is_never_opened_as_the_closed_output(tmp_path: Path) -> None:
     file = tmp_path / "file"
     process = shell(f"$RUN >&-; cat {file}", f"import os; file = open({str(file)!r}, 'w'); os.system('echo printed')")
-    assert process.communicate(timeout=60) == ("", "")
+    assert process.communicate(timeout=180) == ("", "")

@@ -102,7 +102,7 @@ def test_a_worker_that_comes_later_shares_the_trials_of_tpe(url: str, tmp_path: 
         states = [trial.state for trial in search.study.get_trials()[16:]]
         return len(states) == 3 and states.count(TrialState.RUNNING) == 1
 
-    assert wait_until(others_have_ended, 60)
+    assert wait_until(others_have_ended, 180)
     other.join(0.5)
     assert other.is_alive(), "the comparison begins when the whole search has ended"
     assert toy.study().get_trials()[ours.number].state == TrialState.RUNNING
@@ -127,12 +127,12 @@ def test_nobody_leaves_the_search_while_a_failed_point_is_tried_again(url: str, 
     other = dataclasses.replace(toy, diverges=(0.5, 2.0)).start()
     # It has tried the point once more, in vain, and is at TPE's trial.
     stored = toy.study()
-    assert wait_until(lambda: len(stored.get_trials()) == 18, 60)
+    assert wait_until(lambda: len(stored.get_trials()) == 18, 180)
     search = dataclasses.replace(toy, commit="after").search()
     ours = search.trials.claim_next(search._ask_grid, suggest)
     assert ours is not None
     assert point_of(toy.study().get_trials()[ours.number]) == {"alpha": 0.5, "temperature": 2.0}
-    assert wait_until(lambda: stored.get_trials()[17].state == TrialState.COMPLETE, 60)
+    assert wait_until(lambda: stored.get_trials()[17].state == TrialState.COMPLETE, 180)
     other.join(0.5)
     assert other.is_alive()
     finish(search, ours)
@@ -251,7 +251,7 @@ def test_a_trial_without_all_parameters_is_continued_as_the_same(url: str, tmp_p
 def test_a_killed_trial_goes_on_from_its_last_epoch_to_the_same_numbers(url: str, tmp_path: Path) -> None:
     toy = Toy(url, tmp_path, epoch_seconds=0.05)
     worker = toy.start()
-    assert wait_until(functools.partial(_has_trained, toy, 6), 120)
+    assert wait_until(functools.partial(_has_trained, toy, 6), 180)
     worker.kill()
     worker.join()
     left = [trial for trial in toy.study().get_trials() if trial.state == TrialState.RUNNING]
@@ -399,7 +399,7 @@ def test_two_workers_survive_restarts_of_the_server(server: Server, tmp_path: Pa
     toy = Toy(server.new_database(), tmp_path, epoch_seconds=0.03)
     workers = [toy.start() for _ in range(2)]
     for epochs, outage in ((5, 0.0), (15, 1.0)):
-        assert wait_until(functools.partial(_has_trained, toy, epochs), 120)
+        assert wait_until(functools.partial(_has_trained, toy, epochs), 180)
         server.stop()
         time.sleep(outage)
         server.start()

@@ -232,7 +232,7 @@ def test_writers_that_are_killed_leave_whole_chunks_to_readers_at_the_same_time(
     for writer in writers:
         writer.start()
     rows = open_rows(tmp_path)
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while len(rows) < 200 and time.monotonic() < deadline:
         rows.read()
         time.sleep(0.01)

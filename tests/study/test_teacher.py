@@ -246,7 +246,7 @@ def test_options_that_make_no_sense_are_refused(
 def test_a_killed_training_ends_with_the_same_teacher(trained: Teacher, tiny_images: ImageSet, tmp_path: Path) -> None:
     process = PROCESSES.Process(target=train, args=(tiny_images, tmp_path))
     process.start()
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 180
     while not list(tmp_path.rglob("*.training.pt")):
         assert time.monotonic() < deadline, "no checkpoint was written"
         time.sleep(0.01)
@@ -313,6 +313,6 @@ def test_a_stopped_training_names_the_command_that_goes_on(tmp_path: Path) -> No
     assert process.stdout is not None
     assert "training" in process.stdout.readline()
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=60)[1]
+    said = process.communicate(timeout=180)[1]
     assert said.splitlines()[-1] == f"stopped; the same command goes on from here (python -m study.teacher {typed})"
     assert process.returncode == 130
