@@ -1,5 +1,6 @@
 """From the storage to one dict, the content of ``results.json``: nothing is trained or measured here."""
 
+import math
 from itertools import accumulate
 from typing import Any, cast
 
@@ -223,7 +224,7 @@ def _effort(entries: list[Trial], trials: list[TrialView], epochs: int) -> dict[
     return {
         "epochs_trained": trained,
         "epochs_full": full,
-        "seconds": sum(entry["seconds"] for entry in entries),
+        "seconds": math.fsum(trial.seconds for trial in trials),
         "started": min(started).isoformat(timespec="seconds") if started else None,
         "finished": max(finished).isoformat(timespec="seconds") if finished else None,
         "workers": _at_once(trials),

@@ -229,7 +229,9 @@ class Search(TypedDict):
 
     Attributes:
         tpe_trials: asked for, after the grid.
+        epochs_trained: by the points that a pruner may stop, so without the finalists' other seeds.
         epochs_full: that the trials of ``epochs_trained`` would have trained without a pruner.
+        seconds: of all trainings, those of finalists too.
         started, finished: of the first and the last trial, as ISO dates; None where there is none.
         workers: how many trials ran at the same time at most; None in results of format 1.
     """

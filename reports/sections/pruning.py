@@ -26,10 +26,11 @@ def _words(document: Document) -> str:
     saved = search["epochs_full"] - search["epochs_trained"]
     share = saved / search["epochs_full"] if search["epochs_full"] else 0.0
     without = f"{count(len(spared), 'trial')} ran without a pruner. " if spared else ""
+    finalists = "Finalists are never pruned and not counted here. " if document.results["finalists"] else ""
     return (
         f"The median pruner stopped {pruned}. {without}The search trained {search['epochs_trained']:,} of "
-        f"{search['epochs_full']:,} epochs, {100 * share:.0f} % fewer. A point that learns slowly at first can be "
-        "pruned although it would have been good in the end."
+        f"{search['epochs_full']:,} epochs, {100 * share:.0f} % fewer. {finalists}A point that learns slowly at first "
+        "can be pruned although it would have been good in the end."
     )
 
 

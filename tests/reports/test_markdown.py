@@ -356,6 +356,7 @@ def test_finalists_are_shown_with_their_means_and_how_often_they_would_win() -> 
     text = render(results).split("### Finalists")[1].split("##")[0]
     assert "Not all is done: 5 of these 6 trainings have ended." in text
     assert "46.00 % ± 0.58 %" in text
+    assert "Finalists are never pruned and not counted here." in render(results)
     assert "2 points with the highest accuracy" in text
     results["finalists"][1]["seeds"].append(10003)
     results["finalists"][1]["values"].append(0.47)

@@ -5,13 +5,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
+from optuna.distributions import IntDistribution
+from optuna.trial import create_trial
 
 from reports.build import PUBLISHED
 from reports.results import FORMAT, ResultsError, read_results
 from storage.study_storage import sqlite_url
 from tests.reports.made_up import made_up_results, with_controls
-from tests.reports.stored import collect
+from tests.reports.stored import collect, export
 
 FREE = ("versions", "arms")
 """Where keys are names that are not fixed: of packages, of arms."""
@@ -97,3 +100,26 @@ def test_a_calibration_error_that_was_not_stored_is_that_of_the_bins(tmp_path: P
     arm = read_results(tmp_path / "results.json")["arms"]["best"]
     assert arm["calibration_error"] == expected
     assert [arm["hits"], arm["agreement"], arm["divergence"]] == [[None] * 5] * 3
+
+
+def test_the_search_took_the_time_of_finalists_too_and_not_their_epochs(studied: Path, tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "study.db")
+    export(sqlite_url(studied / "study.db"), "demo", tmp_path / "study.db")
+    before = collect(url, "demo")
+    search = optuna.load_study(study_name="demo", storage=url)
+    trial = search.best_trial
+    seeded = {**trial.distributions, "seed": IntDistribution(0, 2**32 - 1)}
+    attributes = {**trial.user_attrs, "seconds": 7.0}
+    search.add_trial(
+        create_trial(
+            params={**trial.params, "seed": 10002},
+            distributions=seeded,
+            value=0.5,
+            user_attrs=attributes,
+            intermediate_values=trial.intermediate_values,
+        )
+    )
+    after = collect(url, "demo")
+    assert len(after["finalists"]) == 1
+    assert after["search"]["seconds"] == pytest.approx(before["search"]["seconds"] + 7)
+    assert after["search"]["epochs_trained"] == before["search"]["epochs_trained"]
