@@ -6,8 +6,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from types import FrameType
 
 import torch
 
@@ -41,7 +42,7 @@ def run_workers(
         for number in range(count):
             workers.append(_start(number, count, arguments, device))
             relays.append(_Relay(workers[-1]))
-        with bar(total, f"{count} workers", "training", initial=ended()) as progress:
+        with _suspended_with(workers), bar(total, f"{count} workers", "training", initial=ended()) as progress:
             while any(worker.poll() is None for worker in workers):
                 time.sleep(SECONDS_BETWEEN_LOOKS)
                 for relay in relays:
@@ -93,6 +94,24 @@ def _start(number: int, count: int, arguments: Sequence[str], device: torch.devi
         # answer with a traceback.
         process_group=0,
     )
+
+
+@contextmanager
+def _suspended_with(workers: "list[subprocess.Popen[str]]") -> Iterator[None]:
+    """Let Ctrl-Z suspend the workers too, which a terminal does not reach, and what wakes this process wake them."""
+
+    def suspend(_number: int, _frame: FrameType | None) -> None:
+        for worker in workers:
+            worker.send_signal(signal.SIGSTOP)
+        os.kill(os.getpid(), signal.SIGSTOP)
+        for worker in workers:
+            worker.send_signal(signal.SIGCONT)
+
+    before = signal.signal(signal.SIGTSTP, suspend)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTSTP, before)
 
 
 class _Relay(threading.Thread):

@@ -17,6 +17,7 @@ from tests.test_run import ROOT, cache, command, count, environment, runs_dir
 __all__ = ["cache", "runs_dir"]
 
 STUDIES = ("demo", "demo-comparison")
+LONG = ("--epochs", "60")  # so that it still trains when a test looks
 SECONDS = 180  # which only a failure needs, or a machine that does much else
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="no /proc to look for orphans in")
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason=
 def start(runs_dir: Path, shell: str) -> "subprocess.Popen[str]":
     """A shell that runs a line in which ``"$@"`` is the study with two workers."""
     return subprocess.Popen(
-        ["sh", "-c", shell, "sh", *command(runs_dir, "--workers", "2")],
+        ["sh", "-c", shell, "sh", *command(runs_dir, "--workers", "2", *LONG)],
         cwd=ROOT,
         env=environment(),
         stdout=subprocess.PIPE,
@@ -45,6 +46,14 @@ def processes_of(runs_dir: Path) -> list[int]:
         if str(runs_dir).encode() in arguments and arguments[0] != b"sh":
             found.append(int(file.parent.name))
     return found
+
+
+def are_suspended(runs_dir: Path) -> set[bool]:
+    """Of the processes of a study, which kinds there are: suspended, and not."""
+    return {
+        Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[0] == "T"
+        for number in processes_of(runs_dir)
+    }
 
 
 def trains(runs_dir: Path) -> bool:
@@ -68,6 +77,11 @@ def test_workers_end_with_what_started_them_and_the_same_command_goes_on(runs_di
     assert in_background.stdout is not None
     started = int(in_background.stdout.readline())
     assert wait_until(lambda: trains(runs_dir), SECONDS)
+    # Ctrl-Z reaches what was started alone.
+    os.kill(started, signal.SIGTSTP)
+    assert wait_until(lambda: are_suspended(runs_dir) == {True}, SECONDS)
+    os.kill(started, signal.SIGCONT)
+    assert wait_until(lambda: are_suspended(runs_dir) == {False}, SECONDS)
     os.kill(started, signal.SIGTERM)
     _, err = in_background.communicate(timeout=SECONDS)
     assert in_background.returncode == 128 + signal.SIGTERM
