@@ -209,7 +209,9 @@ def hits_of(trial: Trial, images: int) -> npt.NDArray[np.bool_] | None:
 
 def seed_deviation(results: Results) -> float | None:
     """The standard deviation between training seeds, pooled over the arms; None before an arm has two runs."""
-    runs = {(arm["alpha"], arm["temperature"]): arm["test_accuracy"] for arm in results["arms"].values()}
+    # Two arms of one pair share their runs, but for controls, which are other trainings.
+    plain = [arm for arm in results["arms"].values() if arm["control"] is None]
+    runs = {(arm["alpha"], arm["temperature"]): arm["test_accuracy"] for arm in plain}
     several = [accuracy for accuracy in runs.values() if len(accuracy) > 1]
     if not several:
         return None

@@ -46,6 +46,7 @@ class Comparison:
         artifacts: where each run's curve and weights are kept.
         made_by: this process.
         part: what those images are.
+        has_teacher: whether what is distilled can be trained here; a run that a dead worker left waits where not.
     """
 
     study: optuna.Study
@@ -56,6 +57,7 @@ class Comparison:
     artifacts: FileSystemArtifactStore
     made_by: MadeBy
     part: Part = "test"
+    has_teacher: bool = True
 
     def __post_init__(self) -> None:
         self.trials = TrialClaims(self.study, self.claims)
@@ -70,6 +72,7 @@ class Comparison:
                 run=self._run,
                 progress=progress,
                 ended=lambda: self._ended(points),
+                ready=lambda trial: self.has_teacher or point_of(trial)["alpha"] == 0,
                 # Others may be at runs that this worker is to be asked for later, the controls'.
                 awaited=lambda trial: point_of(trial) in points,
             )

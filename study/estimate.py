@@ -58,7 +58,7 @@ def _estimate(request: Request, work: Work, device: torch.device) -> tuple[float
     configuration, recipe = request.configuration, request.configuration.recipe
     threads = torch.get_num_threads()
     workers = at_once(request.workers, work, device)
-    probe = Probe(work.images, device)
+    probe = Probe(work.images, device, max(PROBE_IMAGES, recipe.batch_size))
     torch.set_num_threads(max(1, threads // workers))
     step, predict_student = probe.step(work.student.build, recipe), probe.prediction(work.student.build)
     ask = probe.prediction(lambda: fold_batch_norm(work.teacher.build().eval()))
@@ -76,17 +76,23 @@ def _estimate(request: Request, work: Work, device: torch.device) -> tuple[float
 
 def at_once(workers: int, work: Work, device: torch.device) -> int:
     """How many workers train at the same time: as many as there are trainings, and cores or devices for them."""
-    places = torch.cuda.device_count() if device.type == "cuda" else len(os.sched_getaffinity(0))
+    places = torch.cuda.device_count() if device.type == "cuda" else _cores()
     return max(1, min(workers, places, work.trainings + work.rates + work.runs))
 
 
-class Probe:
-    """Measures steps and predictions on random images of the shape of a study's, in seconds an image."""
+def _cores() -> int:
+    """How many this process may use."""
+    # macOS does not say it.
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
-    def __init__(self, shape: Images, device: torch.device) -> None:
-        self.classes, self.device = shape.classes, device
-        images = torch.randint(256, (PROBE_IMAGES, shape.channels, shape.size, shape.size), dtype=torch.uint8)
-        labels = torch.randint(shape.classes, (PROBE_IMAGES,))
+
+class Probe:
+    """Measures steps and predictions on so many random images of the shape of a study's, in seconds an image."""
+
+    def __init__(self, shape: Images, device: torch.device, count: int) -> None:
+        self.classes, self.device, self.count = shape.classes, device, count
+        images = torch.randint(256, (count, shape.channels, shape.size, shape.size), dtype=torch.uint8)
+        labels = torch.randint(shape.classes, (count,))
         mean, deviation = (torch.full((shape.channels,), value) for value in (0.5, 0.25))
         self.bank = ImageBank(images, labels, mean, deviation, device)
 
@@ -94,8 +100,8 @@ class Probe:
         """One training step with the distillation loss."""
         step = TrainingStep(make, recipe, self.bank, self.classes)
         # A step of a CPU is long enough to be timed alone.
-        batches = 1 if self.device.type == "cpu" else max(1, PROBE_IMAGES // recipe.batch_size)
-        images = torch.arange(batches * recipe.batch_size) % PROBE_IMAGES
+        batches = 1 if self.device.type == "cpu" else max(1, self.count // recipe.batch_size)
+        images = torch.arange(batches * recipe.batch_size)
         said = torch.zeros(len(images), self.classes, dtype=torch.float16)
         with tqdm(disable=True) as progress:
             call = partial(step.epoch, images, images % VIEWS, said, 0.5, 4.0, 0, progress)

@@ -32,6 +32,7 @@ from data import ImageSet, load_images, split
 from models import load_checkpoint, weights_hash
 from storage.arms import choose_arms, name_of_pair
 from storage.configuration import ConfigurationError, refuse_unless
+from storage.controls import control_of
 from storage.description import Description
 from storage.errors import PlainError, one_line_errors
 from storage.files import write_whole
@@ -291,7 +292,8 @@ def find_run(opened: OpenStudy, arm: str, seed: int | None) -> TrialView:
     """
     description, search, comparison = opened.begun()
     settings = description.settings
-    runs = [run for run in views(comparison) if run.point]
+    # A control has the pair and the seeds of its arm, and is another training.
+    runs = [run for run in views(comparison) if run.point and control_of(run.point) is None]
     named = choose_arms(search, settings)
     named |= {name_of_pair(run.pair): run.pair for run in runs if run.pair not in named.values()}
     if arm not in named:
@@ -503,7 +505,7 @@ def _noted(url: str, study: str, facts: ExportFacts) -> list[str]:
         with open_study(url, study) as opened:
             _, _, comparison = opened.begun()
             store_export(comparison, facts)
-    except (StorageError, *STORAGE_ERRORS) as error:
+    except (StorageError, OSError, *STORAGE_ERRORS) as error:
         return [f"the report of study {study!r} will not have it: {reason_of(error)}"]
     return []
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from functools import partial
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from data import ImageBank, ImageSet, Split, load_images, split
 from models import Architecture, Teacher, fold_batch_norm
@@ -54,14 +54,15 @@ def fetch(request: Request, work: Work, claims: Claims, device: torch.device) ->
     work.refuse_other_images(request.name, images.hash)
     bank = ImageBank.of_training_images(images, device)
     teacher = logits = None
-    if request.needs_teacher:
+    if work.needs_teacher:
         teacher = choose_teacher(configuration, images, cache, claims, device, request.teacher, work.begun_with)
         logits = _logits(teacher, images, bank, request, claims)
         logits.require_room(work.logits_to_ask)
-    on_validation, on_test = held_out(bank, images, teacher, configuration)
+    parts = split(images.train_labels, configuration.train_images, configuration.validation_images)
+    on_validation, on_test = held_out(bank, images, parts.validation, teacher, configuration)
     return Materials(
         images=images,
-        parts=split(images.train_labels, configuration.train_images, configuration.validation_images),
+        parts=parts,
         student=work.student,
         teacher=teacher,
         bank=bank,
@@ -73,15 +74,16 @@ def fetch(request: Request, work: Work, claims: Claims, device: torch.device) ->
 
 
 def held_out(
-    bank: ImageBank, images: ImageSet, teacher: Teacher | None, configuration: Configuration
+    bank: ImageBank, images: ImageSet, validation: Tensor, teacher: Teacher | None, configuration: Configuration
 ) -> tuple[HeldOut, HeldOut]:
     """The validation images and the test images.
 
     Args:
         bank: all official training images, on the device on which networks are scored.
+        validation: the indices into them of the study's validation images.
     """
     make_teacher = None if teacher is None else partial(_folded, teacher, bank.device)
-    validation, test = split(images.train_labels).validation, ImageBank.of_test_images(images, bank.device)
+    test = ImageBank.of_test_images(images, bank.device)
     precision = configuration.recipe.precision
     return (
         HeldOut(bank, validation, precision, make_teacher),

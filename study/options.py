@@ -55,11 +55,6 @@ class Request:
     workers: int
     dry_run: bool
 
-    @property
-    def needs_teacher(self) -> bool:
-        """Whether anything is distilled: the baseline alone can be trained before there is a teacher."""
-        return self.searches or any(alpha != 0 for alpha, _ in self.added_arms)
-
 
 def request_of(arguments: Sequence[str], description: str | None) -> Request:
     """Read the command line.
@@ -133,10 +128,6 @@ def _refuse_what_has_no_effect(options: argparse.Namespace, configuration: Confi
     refuse_unless(
         options.n_trials is None or options.sampler in get_args(Beyond),
         f"--n-trials {options.n_trials}: counts trials after the grid, give --sampler tpe with it or leave it out",
-    )
-    refuse_unless(
-        options.sampler != "none" or bool(options.arm) or options.teacher is None,
-        f"--teacher {options.teacher}: --sampler none without --arm trains the baseline alone, which has no teacher",
     )
     if options.sampler == "none":
         refuse_unless(

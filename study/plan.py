@@ -59,6 +59,8 @@ class Work:
         logits_to_ask: (image, view) pairs that the teacher is expected to be asked for the first time.
         images: that are trained on.
         student, teacher: the networks, for these images.
+        needs_teacher: whether anything of the study is distilled: the baseline alone can be trained before there is a
+            teacher.
         train_teacher: whether the teacher has to be trained before.
         begun_with: hash of the teacher with which the study was begun; None where it was not begun.
     """
@@ -72,6 +74,7 @@ class Work:
     images: Images
     student: Architecture
     teacher: Architecture
+    needs_teacher: bool = True
     train_teacher: bool = False
     begun_with: str | None = None
 
@@ -108,7 +111,12 @@ def plan(request: Request, opened: OpenStudy, device: torch.device) -> Work:
     trials, trainings = _trials_left(request, opened, here)
     rates = _rates_left(request, opened, trials)
     runs = _runs_left(request, opened, trials, rates, here)
-    asks, digest = request.needs_teacher and trials + rates + runs > 0, begun_with
+    needs_teacher = _needs_teacher(request, opened)
+    refuse_unless(
+        needs_teacher or request.teacher is None,
+        f"--teacher {request.teacher}: --sampler none without --arm trains the baseline alone, which has no teacher",
+    )
+    asks, digest = needs_teacher and trials + rates + runs > 0, begun_with
     if asks and request.teacher is None:
         found = teacher_at_hand(request.runs.cache, images.hash, configuration.teacher_network, begun_with)
         digest = None if found is None else found.hash
@@ -125,6 +133,7 @@ def plan(request: Request, opened: OpenStudy, device: torch.device) -> Work:
         images=images,
         student=images.architecture(configuration.student_network),
         teacher=images.architecture(configuration.teacher_network),
+        needs_teacher=needs_teacher,
         train_teacher=asks and request.teacher is None and digest is None,
         begun_with=begun_with,
     )
@@ -224,6 +233,16 @@ def _runs_left(request: Request, opened: OpenStudy, trials_left: int, rates_left
     if comparison is not None:
         done = [trial.point for trial in views(comparison) if _is_settled(trial, here)]
     return sum(point not in done for point in points_of(arms, seeds, controls)) + unknown
+
+
+def _needs_teacher(request: Request, opened: OpenStudy) -> bool:
+    """Whether anything is distilled: an arm, also of an earlier search, or a run that another start left."""
+    arms: Arms = {name_of_pair(pair): pair for pair in request.added_arms}
+    if opened.search is not None:
+        arms = choose_arms(opened.search, request.configuration, request.added_arms)
+    runs = [] if opened.comparison is None else views(opened.comparison)
+    left = [run.point["alpha"] for run in runs if run.point and not run.state.is_finished()]
+    return request.searches or any(alpha != 0 for alpha in [*left, *(alpha for alpha, _ in arms.values())])
 
 
 def _logits_in_all(request: Request, images: Images) -> int:

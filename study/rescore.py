@@ -18,7 +18,7 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 from torch import nn
 
-from data import ImageBank, load_images
+from data import ImageBank, load_images, split
 from models import load_checkpoint
 from storage.configuration import refuse_unless
 from storage.errors import one_line_errors
@@ -82,7 +82,8 @@ def rescore(
         teacher = choose_teacher(configuration, images, runs.cache, opened.claims, device, teacher_file, digest)
     network = student_of(description).build().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     done = 0
-    on = held_out(ImageBank.of_training_images(images, device), images, teacher, configuration)
+    parts = split(images.train_labels, configuration.train_images, configuration.validation_images)
+    on = held_out(ImageBank.of_training_images(images, device), images, parts.validation, teacher, configuration)
     for study, trials, scored_on in zip((search, comparison), wanted, on, strict=True):
         done += sum(_rescore(study, trial, scored_on, network, runs) for trial in trials)
     trainings = sum(map(len, wanted))

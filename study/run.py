@@ -93,7 +93,14 @@ def work_on(request: Request, opened: OpenStudy, work: Work, device: torch.devic
         request.beyond or "tpe",
     )
     comparison = Comparison(
-        comparison_study, opened.claims, configuration, trainings.of_run, materials.on_test, artifacts, here
+        comparison_study,
+        opened.claims,
+        configuration,
+        trainings.of_run,
+        materials.on_test,
+        artifacts,
+        here,
+        has_teacher=materials.teacher is not None,
     )
     if request.searches:
         patiently(search.run_grid)

@@ -97,6 +97,9 @@ def test_a_study_of_ones_own_killed_and_resumed_ends_with_the_same_numbers(
         28, 3, ["fruit", "water"],
     )  # fmt: skip
     assert (whole["data"]["train_images"], whole["data"]["validation_images"]) == (70, 10)
+    for cell in whole["grid"]:
+        hits = bytes.fromhex(cell["hits"])
+        assert (len(hits), int.from_bytes(hits).bit_count()) == (2, round(10 * cell["value"])), "of these 10 images"
 
     command = [sys.executable, "-m", "study.run", "--config", "mine.toml", *MACHINE, "--runs-dir", "again"]
     process = subprocess.Popen(

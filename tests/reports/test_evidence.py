@@ -35,7 +35,7 @@ from tests.reports.made_up import made_up_results
 
 
 def arm(seeds: list[int], accuracy: list[float]) -> Any:
-    return {"seeds": seeds, "test_accuracy": accuracy}
+    return {"seeds": seeds, "test_accuracy": accuracy, "control": None}
 
 
 def test_paired_interval_is_that_of_scipy() -> None:
@@ -171,6 +171,11 @@ def test_the_spread_between_seeds_widens_the_error() -> None:
     }
     # Variances 0.0001 with 2 degrees of freedom and 0.0002 with 1, each pair counted once.
     assert seed_deviation(results) == pytest.approx(math.sqrt((2 * 0.0001 + 0.0002) / 3))
+    results["arms"]["shuffled"] = {**results["arms"]["best"], "control": "shuffled", "test_accuracy": [0.1, 0.9]}
+    results["arms"]["rate"] = {**results["arms"]["baseline"], "control": "rate", "test_accuracy": [0.1, 0.2, 0.9]}
+    assert seed_deviation(results) == pytest.approx(math.sqrt((2 * 0.0001 + 0.0002) / 3)), (
+        "controls are other trainings"
+    )
     results["arms"] = {}
     assert seed_deviation(results) is None
 

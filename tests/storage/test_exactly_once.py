@@ -234,6 +234,19 @@ def test_a_worker_waits_for_runs_of_others_only_where_they_are_its_own(
                 process.join()
 
 
+def test_a_distilled_run_that_was_left_waits_for_one_who_has_a_teacher(url: str, tmp_path: Path) -> None:
+    search = Toy(url, tmp_path).search()
+    search.study.enqueue_trial(RUN)
+    left = search.study.ask()
+    for parameter in ("alpha", "temperature"):
+        left.suggest_float(parameter, 0.0, 16.0)
+    parts = (search.configuration, lambda point, name: None, search.validation, search.artifacts, search.made_by)
+    Comparison(search.study, search.claims, *parts, has_teacher=False).run([])  # type: ignore[arg-type]
+    (trial,) = search.study.get_trials()
+    assert trial.state == TrialState.RUNNING
+    assert "starts" not in trial.user_attrs, "nobody was at it"
+
+
 def test_a_trial_without_all_parameters_is_continued_as_the_same(url: str, tmp_path: Path) -> None:
     toy = Toy(url, tmp_path)
     for death in (die_after_ask, die_after_ask, die_between_suggestions):

@@ -16,6 +16,7 @@ from optuna.artifacts import get_all_artifact_meta
 
 from data import ImageBank, ImageSet, load_synthetic
 from models import StudentCNN, load_checkpoint, weights_hash
+from reports.collect import collect as collect_opened
 from reports.markdown import render
 from storage.folders import RunsFolder
 from storage.open_study import open_study, read_study
@@ -183,6 +184,16 @@ def test_the_seed_is_the_first_one_though_another_scored_better(runs_dir: Path) 
         first, second = (find_run(opened, "best", seed) for seed in (None, 2))
     assert (first.point["seed"], second.point["seed"]) == (1, 2)
     assert (second.value or 0) > (first.value or 0), "or this test shows nothing"
+
+
+def test_an_arm_is_never_its_control() -> None:
+    with read_study(
+        sqlite_url(ROOT / "reports" / "published" / "cifar100-ten-epochs" / "study.db"), "cifar100-ten-epochs"
+    ) as opened:
+        for name in ("baseline", "best"):
+            arm = collect_opened(opened)["arms"][name]
+            found = [find_run(opened, name, seed).value for seed in arm["seeds"]]
+            assert found == arm["test_accuracy"]
 
 
 def students(images: ImageSet, networks: dict[int, StudentCNN]) -> tuple[FromPixels, FromPixels]:

@@ -1,5 +1,6 @@
 """The plan counts what is left point by point, and promises no more help than there is."""
 
+import dataclasses
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from optuna.trial import TrialState
 from storage.configuration import Point
 from storage.open_study import open_study, read_study
 from storage.study_storage import sqlite_url
-from study.estimate import at_once
+from study.estimate import at_once, print_plan
 from study.options import request_of
 from study.plan import Images, Work, plan
 
@@ -74,16 +75,42 @@ def test_without_a_search_there_are_the_baseline_and_the_arms_alone(tmp_path: Pa
     assert (arms.trials, arms.runs, arms.train_teacher) == (0, 15, True)
 
 
+def test_an_arm_of_an_earlier_search_and_a_run_that_was_left_need_the_teacher(searched: Path, tmp_path: Path) -> None:
+    alone = ("--preset", "demo", "--sampler", "none")
+    more_seeds = work(searched, *alone, "--seeds", "3")
+    assert (more_seeds.runs, more_seeds.needs_teacher) == (2, True)
+    with open_study(sqlite_url(tmp_path / "other" / "study.db"), "demo") as opened:
+        _, comparison = opened.create()
+        end(comparison, points((0, 1), seeds=(1, 2)))
+        assert not work(tmp_path / "other", *alone, "--seeds", "3").needs_teacher
+        comparison.enqueue_trial({"alpha": 0.5, "temperature": 4.0, "seed": 1})
+        assert work(tmp_path / "other", *alone, "--seeds", "3").needs_teacher
+
+
 def test_a_whole_study_asks_the_teacher_for_what_one_run_sees(tmp_path: Path) -> None:
     one, many = work(tmp_path, *SMALL, "--seeds", "1"), work(tmp_path, *SMALL, "--seeds", "9")
     assert one.logits_to_ask == many.logits_to_ask < 5 * 2000
 
 
+def test_a_batch_of_any_size_can_be_timed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    request = request_of(["--preset", "demo", "--runs-dir", str(tmp_path)], None)
+    configuration = request.configuration
+    recipe = dataclasses.replace(configuration.recipe, batch_size=1024)
+    large = dataclasses.replace(request, configuration=dataclasses.replace(configuration, recipe=recipe))
+    print_plan(large, work(tmp_path, "--preset", "demo"), CPU)
+    assert "on cpu a student's step takes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("macos", [False, True])
 @pytest.mark.parametrize(("workers", "trainings", "expected"), [(1000, 40, 2), (2, 1, 1), (1, 40, 1), (2, 0, 1)])
 def test_no_more_workers_help_than_there_are_cores_and_trainings(
-    workers: int, trainings: int, expected: int, monkeypatch: pytest.MonkeyPatch
+    workers: int, trainings: int, expected: int, macos: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1})
+    if macos:  # which does not say which cores are whose
+        monkeypatch.delattr("os.sched_getaffinity")
+        monkeypatch.setattr("os.cpu_count", lambda: 2)
+    else:
+        monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1})
     images = Images(hash="", every=110, train=100, validation=10, classes=4, channels=3, size=32)
     student, teacher = images.architecture("StudentCNN"), images.architecture("resnet8")
     left = Work(trainings, trainings, 0, 0, 0, 0, images, student, teacher)
