@@ -112,7 +112,8 @@ def trial_note(trial: Trial, epochs: int) -> str | None:
             "complete then. The value shown is the accuracy after that epoch, **no result**."
         )
     if trial["state"] == "FAIL":
-        return f"**Failed**: {_reason(trial)}. The same command, started again, tries again."
+        again = "tries it again unless it would end the same"
+        return f"**Failed**: {_reason(trial)}. The same command, started again, {again}."
     return None
 
 

@@ -153,6 +153,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with one_line_errors("python -m reports.pruning_study"):
         refuse_unless(bool(options.studies or options.curves), "give a STUDY or --curves FILE")
+        refuse_unless(options.orders >= 1, f"--orders {options.orders}: give 1 or more")
+        refuse_unless(min(options.workers) >= 1, f"--workers {min(options.workers)}: give 1 or more")
         with read_study(options.storage or sqlite_url(RunsFolder(options.runs_dir).database)) as opened:
             results = [collect(opened.sibling(name)) for name in options.studies]
         results += [read_results(file) for file in options.curves]

@@ -14,14 +14,14 @@ Arms = dict[str, tuple[float, float]]
 def winner(trials: Sequence[TrialView], sampler: Sampler) -> TrialView | None:
     """The COMPLETE trial of a sampler at the point with the highest validation accuracy; None without one.
 
-    A point that was trained with several seeds counts by its mean, and before all that have fewer: it is a finalist.
+    A point that was trained with several seeds counts by its mean, and before all that have one: it is a finalist.
     The first of equals.
     """
     candidates = [trial for trial in trials if trial.value is not None and trial.sampler == sampler]
 
-    def rank(trial: TrialView) -> tuple[int, float, int]:
+    def rank(trial: TrialView) -> tuple[bool, float, int]:
         values = values_by_seed(trial.pair, trials).values()
-        return len(values), statistics.fmean(values), -trial.number
+        return len(values) > 1, statistics.fmean(values), -trial.number
 
     return max(candidates, key=rank, default=None)
 

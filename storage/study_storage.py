@@ -16,7 +16,7 @@ from storage.errors import PlainError
 from storage.optuna_internals import make_missing_indexes
 
 # argparse takes every unambiguous beginning of an option.
-STORAGE_OPTION = ("--storage", "--storag", "--stora", "--stor", "--sto")
+STORAGE_OPTION = ("--storage", "--storag", "--stora", "--stor", "--sto", "--st")
 
 KNOWN = "sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
 

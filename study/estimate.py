@@ -27,7 +27,7 @@ PROBE_SECONDS = 0.2
 def print_plan(request: Request, work: Work, device: torch.device) -> None:
     """Say what is left to run and how long the workers should take for it on this device."""
     if work.is_done:
-        say("all is trained: the report is made again")
+        say("all is trained" if request.dry_run else "all is trained: the report is made again")
         return
     images, recipe = work.images, request.configuration.recipe
     every = images.train + images.validation
@@ -38,7 +38,8 @@ def print_plan(request: Request, work: Work, device: torch.device) -> None:
             f"{images.every:,} images"
         )
     if work.trials:
-        pruning = f"pruning ({request.configuration.pruner}) may shorten them"
+        pruner = request.configuration.pruner
+        pruning = "none is pruned" if pruner == "none" else f"pruning ({pruner}) may shorten them"
         say(f"search: {work.trainings} trainings of {recipe.epochs} epochs on {images.train:,} images, {pruning}")
     if work.rates:
         say(f"controls: {work.rates} trainings of {recipe.epochs} epochs on {images.train:,} images")

@@ -121,7 +121,10 @@ def delete(opened: OpenStudy, runs: RunsFolder, asks: bool) -> None:
             )
     trials = sum(len(study.get_trials(deepcopy=False)) for study in studies)
     if asks:
-        answer = input(f"delete study {opened.name!r} with {trials} trials for good? Type its name: ")
+        try:
+            answer = input(f"delete study {opened.name!r} with {trials} trials for good? Type its name: ")
+        except EOFError:  # nobody is there
+            answer = ""
         refuse_unless(answer == opened.name, "nothing was deleted")
     assert opened.storage is not None
     for study in studies:

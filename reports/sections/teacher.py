@@ -9,6 +9,7 @@ from reports.evidence import Paired, paired
 from reports.results import Results
 from reports.sections.document import CONTROLS, Document
 from reports.sections.words import arm_label, interval, mean, percent, plain, points, table
+from storage.controls import best_rate
 
 # What is taken from the first arm in the second, in the words of the verdict and of the table.
 TAKEN_AWAY = (
@@ -68,10 +69,13 @@ def _conclusion(found: list[tuple[str, Paired]]) -> str:
     estimates = [(words, pairs.estimate) for words, pairs in found]
     if any(known is None for _, known in estimates):
         return "one seed gives no interval"
-    unclear = [words for words, known in estimates if known is not None and known.interval[0] <= 0]
-    if not unclear:
+    worse = [words for words, known in estimates if known is not None and known.interval[1] < 0]
+    unclear = [words for words, known in estimates if known is not None and known.interval[0] <= 0 <= known.interval[1]]
+    if not worse and not unclear:
         return "each is clear of zero" if len(found) > 1 else "that is clear of zero"
-    return f"the data do not tell the gain over {_listed(unclear)} from zero"
+    parts = [f"the best pair does worse than {_listed(worse)}"] if worse else []
+    parts += [f"the data do not tell the gain over {_listed(unclear)} from zero"] if unclear else []
+    return " and ".join(parts)
 
 
 def _listed(words: list[str]) -> str:
@@ -162,8 +166,8 @@ def _rates(document: Document) -> list[str]:
             for rate in rates
         ]  # fmt: skip
         rows.append([names[control], *words])
-        values = [(cell["value"], rate) for rate, cell in cells.items() if cell["value"] is not None]
-        best = max(values)[1] if values else None
+        values = {rate: cell["value"] for rate, cell in cells.items() if cell["value"] is not None}
+        best = best_rate(values, document.configuration["recipe"]["learning_rate"])
         if best in (rates[0], rates[-1]):
             remarks.append(
                 f"The best rate of {names[control]}, {best:.3g}, is the last one tried: a better may lie beyond."

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from optuna.pruners import MedianPruner, NopPruner
 
-from reports.pruning_study import Curves, full_curves, replay, table
+from reports.pruning_study import Curves, full_curves, main, replay, table
 from storage.configuration import ConfigurationError
 
 EPOCHS = 8
@@ -77,3 +77,11 @@ def test_curves_are_read_from_results_and_repeats_share_theirs() -> None:
 def test_a_study_that_was_pruned_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="--pruner none"):
         full_curves(results(EPOCHS - 1))
+
+
+@pytest.mark.parametrize("option", ["--workers", "--orders"])
+def test_no_worker_and_no_order_are_refused(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["study", option, "0"])
+    assert ended.value.code == 1
+    assert capsys.readouterr().err == f"error: {option} 0: give 1 or more\n"

@@ -73,8 +73,18 @@ def test_the_verdict_says_what_is_left_of_the_gain() -> None:
     assert "the teacher's logits shuffled within each class" in little.split(";")[1]
 
 
-def test_a_gain_over_a_control_that_is_a_loss_is_not_clear_of_zero() -> None:
-    assert "with each side's best learning rate from zero." in verdict(-0.1)
+def test_a_gain_over_a_control_that_is_a_loss_is_said_to_be_one() -> None:
+    text = verdict(-0.1)
+    assert "the best pair does worse than " in text.split(";")[1]
+    assert "the baseline with each side's best learning rate" in text.split("does worse than ")[1]
+    assert "clear of zero" not in text
+
+
+def test_of_equal_learning_rates_the_one_that_was_chosen_is_spoken_of() -> None:
+    results = with_controls(made_up_results("full"))
+    for rate in results["rates"]:
+        rate.update({"state": "COMPLETE", "value": 0.4, "reason": None})
+    assert "a better may lie beyond" not in section(render(results)), "the protocol's own is the one of equals"
 
 
 def test_a_control_that_is_worse_than_the_baseline_is_said_to_overstate() -> None:

@@ -136,6 +136,7 @@ def test_a_configuration_is_frozen() -> None:
 def test_no_password_is_stored_with_a_study(address: str, stored: str) -> None:
     assert without_password(["--storage", address, "--seed", "1"]) == ["--storage", stored, "--seed", "1"]
     assert without_password([f"--storage={address}"]) == [f"--storage={stored}"]
+    assert without_password(["--st", address]) == ["--st", stored]  # as study.teacher takes it
 
 
 def test_small_images_come_first_and_move_with_the_epochs() -> None:

@@ -69,6 +69,8 @@ def test_the_mean_of_a_finalist_overrules_one_better_score() -> None:
         study.add_trial(create_trial(params={**steady, "seed": seed}, distributions=seeded, value=of_steady))
     trials = views(study, 3)
     assert winner(trials, "grid") == trials[1]
+    study.add_trial(create_trial(params={**lucky, "seed": 10004}, distributions=seeded, value=0.44))
+    assert winner(views(study, 3), "grid") == trials[1], "the mean counts, not how many seeds it is of"
     assert values_by_seed((0.5, 4.0), trials) == {None: 0.48, 10002: 0.47, 10003: 0.48}
 
 

@@ -61,6 +61,12 @@ def test_nothing_is_deleted_by_mistake(
     where = ("--runs-dir", str(runs.path))
     monkeypatch.setattr("builtins.input", lambda question: "dem")
     assert refused(capsys, *where, "--delete", "demo") == "error: nothing was deleted"
+
+    def nobody(question: str) -> str:
+        raise EOFError
+
+    monkeypatch.setattr("builtins.input", nobody)
+    assert refused(capsys, *where, "--delete", "demo") == "error: nothing was deleted"
     assert "no study 'other'" in refused(capsys, *where, "--delete", "other", "--yes")
     assert "--yes" in refused(capsys, *where, "--yes")
     with open_study(sqlite_url(runs.database), "demo") as opened:
