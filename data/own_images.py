@@ -1,6 +1,7 @@
 """Images of one's own, from class folders: any number of classes and any size, cached as tensors in one file."""
 
 import hashlib
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -70,8 +71,10 @@ def _listed(root: Path) -> tuple[tuple[str, ...], Files, list[str]]:
     others = []
     for part in PARTS:
         for label, name in enumerate(classes):
-            every = sorted((root / part / name).rglob("*"))
-            images = [path for path in every if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+            folder = root / part / name
+            every = sorted(folder.rglob("*"))
+            shown = [path for path in every if not any(p.startswith(".") for p in path.relative_to(folder).parts)]
+            images = [path for path in shown if path.suffix.lower() in SUFFIXES]
             others += [path for path in every if path not in set(images) and path.is_file()]
             if name in found[part] and not images:
                 wrong.append(f"{root / part / name}: holds no image")
@@ -95,7 +98,7 @@ def _read(root: Path, classes: tuple[str, ...], files: Files, size: int, wrong: 
     for index, path in enumerate(paths):
         try:
             if path in modes:
-                pixels[index] = use_image(path, lambda image: _fitted(image, size, grey))
+                pixels[index] = use_image(path, partial(_fitted, path=path, size=size, grey=grey))
         except DataError as error:
             refused.append(str(error))
     _refuse(refused)
@@ -108,7 +111,9 @@ def _read(root: Path, classes: tuple[str, ...], files: Files, size: int, wrong: 
     return _image_set(root, classes, dict(zip(TENSORS, (*train, *test), strict=True)))
 
 
-def _fitted(image: Image.Image, size: int, grey: bool) -> NDArray[np.uint8]:
+def _fitted(image: Image.Image, path: Path, size: int, grey: bool) -> NDArray[np.uint8]:
+    if image.mode == "F" or (image.mode == "I" and np.asarray(image).max() < 256):
+        raise DataError(f"{path}: pixels of 32 bits whose range no file says: save it with 8 or 16 bits a channel")
     if image.mode.startswith("I"):  # Pillow would cut 16 bits off at 255 instead of scaling them
         image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
     upright = ImageOps.exif_transpose(image).convert("L" if grey else "RGB")

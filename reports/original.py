@@ -86,10 +86,13 @@ def departures(results: Results) -> list[str]:
     """
     configuration, found = results["configuration"], []
     recipe: Mapping[str, object] = {**configuration["recipe"]}
+    data = results["data"]
     if results["teacher"]["name"] != TEACHER_NETWORK:
         found.append(f"teacher {results['teacher'].get('name')} instead of {TEACHER_NETWORK}")
     if configuration["train_images"] < 45_000:
         found.append(f"{configuration['train_images']:,} training images in the search instead of 45,000 or more")
+    elif (together := data["train_images"] + data["validation_images"]) < data["official_train_images"]:
+        found.append(f"{together:,} images in the comparison instead of {data['official_train_images']:,}")
     for key, original in RECIPE.items():
         ours = recipe[key]
         if key == "step_epochs" and (recipe["schedule"] != "steps" or recipe["epochs"] != RECIPE["epochs"]):

@@ -70,7 +70,7 @@ def _groups(document: Document, by_group: list[Gain]) -> list[str]:
             ],
             rows,
         ),
-        f"Of {len(rows)} intervals of 95 %, about {max(1, round(0.05 * len(rows)))} would leave out zero by chance "
+        f"Of {len(rows)} intervals of 95 %, about {0.05 * len(rows):.2g} would leave out zero by chance "
         "even if nothing had changed.",
         *document.figure(GROUPS),
     ]

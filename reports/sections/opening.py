@@ -171,7 +171,12 @@ def _outside(
     """The border that a value lies on, in words, and values beyond it; none where nothing lies beyond."""
     low, high = limits
     if len(values) > 1 and value == values[-1] < high:
-        return [(f"{name} = {value:g} is the largest", [(value + high) / 2, high] if name == "alpha" else [2 * value])]
+        return [
+            (
+                f"{name} = {value:g} is the largest",
+                [(value + high) / 2, high] if name == "alpha" else [min(2 * value, high)],
+            )
+        ]
     if len(values) > 1 and value == values[0] > low:
         return [(f"{name} = {value:g} is the smallest", [(value + low) / 2, low])]
     return []

@@ -94,6 +94,23 @@ def test_grey_images_have_one_channel_until_one_is_in_colour(tmp_path: Path) -> 
     assert load(root).train_images.shape == (31, 3, 32, 32)
 
 
+@pytest.mark.parametrize(("dtype", "largest"), [(np.float32, 1.0), (np.int32, 255)])
+def test_pixels_whose_range_no_file_says_are_refused_and_not_made_black(
+    dtype: type, largest: float, flowers: Path
+) -> None:
+    file = flowers / "train" / "daisy" / "0.tif"
+    Image.fromarray(np.full((32, 32), largest, dtype=dtype)).save(file)
+    with pytest.raises(DataError, match=f"{file}: pixels of 32 bits whose range no file says"):
+        load(flowers)
+
+
+def test_hidden_folders_are_left_out_at_any_depth(flowers: Path) -> None:
+    before = load(flowers).hash
+    (flowers / "train" / "daisy" / ".ipynb_checkpoints").mkdir()
+    photograph(0, 5, (32, 32), "RGB").save(flowers / "train" / "daisy" / ".ipynb_checkpoints" / "0-checkpoint.png")
+    assert load(flowers).hash == before
+
+
 def test_views_of_another_size_are_shifted_by_up_to_four_pixels(flowers: Path) -> None:
     found = load(flowers, 45)
     bank = ImageBank.of_training_images(found, CPU)

@@ -1,5 +1,6 @@
 """The text of the report stays true, whatever the results are."""
 
+import copy
 import html
 import re
 
@@ -9,6 +10,7 @@ from markdown_it import MarkdownIt
 from reports.evidence import scored
 from reports.figures import figures
 from reports.markdown import render
+from reports.original import departures
 from reports.results import Results
 from reports.sections.words import plain
 from study.options import request_of
@@ -415,3 +417,10 @@ def test_who_went_on_from_the_grid_is_named() -> None:
     results["arms"]["gp"] = results["arms"]["best"]
     assert "A Gaussian process went on from the grid" in render(results)
     assert "the point of a Gaussian process minus the best arm is +0.00 points" in render(results)
+
+
+def test_images_that_no_training_of_the_comparison_sees_are_a_departure() -> None:
+    results = copy.deepcopy(CASES["full protocol"])
+    assert departures(results) == []
+    results["data"].update({"train_images": 45_000, "validation_images": 500})
+    assert departures(results) == ["45,500 images in the comparison instead of 50,000"]

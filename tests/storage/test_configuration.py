@@ -143,6 +143,7 @@ def test_small_images_come_first_and_move_with_the_epochs() -> None:
     recipe = TEACHER_RECIPES["two-cores"]
     assert [recipe.image_size_at(epoch) for epoch in (0, 9, 10, 25, 26, 39)] == [16, 16, 24, 24, 32, 32]
     assert [recipe.with_epochs(20).image_size_at(epoch) for epoch in (0, 4, 5, 12, 13, 19)] == [16, 16, 24, 24, 32, 32]
+    assert [recipe.with_epochs(epochs).image_size_at(epochs - 1) for epochs in (1, 2, 3)] == [32, 32, 32]
     assert TEACHER_RECIPES["simkd"].image_size_at(0) is None
 
 

@@ -159,3 +159,9 @@ def test_a_study_of_every_format_is_read_and_goes_on_by_the_same_command(
     after = json.loads((tmp_path / "demo" / "results.json").read_text())
     assert (after["configuration"]["draws"], len(after["grid"]), len(after["tpe"])) == (draws, 4, 1)
     assert after == json.loads(json.dumps(before))
+
+
+@pytest.mark.parametrize("option", [["--controls"], ["--arm", "0.5,4"], ["--finalists", "3"]])
+def test_what_is_no_setting_of_a_file_is_not_printed_as_if_it_were(option: list[str]) -> None:
+    with pytest.raises(ConfigurationError, match=f"{option[0]}: is no setting of a file"):
+        request_of([*option, "--print-config"], None)
