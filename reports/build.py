@@ -248,7 +248,7 @@ def main(arguments: list[str] | None = None) -> None:
     if options.check is not None:
         check(options.check or sorted(path for path in PUBLISHED.glob("*") if path.is_dir()))
         return
-    with one_line_errors("python -m reports.build"):
+    with one_line_errors():
         if options.render is not None:
             render(options.render)
         else:

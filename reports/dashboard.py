@@ -240,7 +240,7 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--port", type=int, default=8080, help="(default: 8080)")
     options = parser.parse_args(arguments)
-    with one_line_errors("python -m reports.dashboard"):
+    with one_line_errors():
         serve(options)
 
 

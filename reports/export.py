@@ -62,7 +62,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="(default: runs)")
     parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: sqlite:///RUNS_DIR/study.db)")
     options = parser.parse_args(arguments)
-    with one_line_errors("python -m reports.export"):
+    with one_line_errors():
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         url = options.storage or sqlite_url(RunsFolder(options.runs_dir).database)
         with read_study(url, options.study) as opened:

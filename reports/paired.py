@@ -61,7 +61,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("folders", type=Path, nargs=2, metavar="FOLDER", help="a report, with its results.json")
     parser.add_argument("--arm", default="baseline", metavar="NAME", help="(default: baseline)")
     options = parser.parse_args(arguments)
-    with one_line_errors("python -m reports.paired"):
+    with one_line_errors():
         first, second = (read_results(folder / "results.json") for folder in options.folders)
         print(compare(first, second, options.arm))
 

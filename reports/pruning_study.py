@@ -151,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--orders", type=int, default=20, metavar="N", help="of arrival, at random (default: 20)")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 4], metavar="N", help="default: 1 4")
     options = parser.parse_args(arguments)
-    with one_line_errors("python -m reports.pruning_study"):
+    with one_line_errors():
         refuse_unless(bool(options.studies or options.curves), "give a STUDY or --curves FILE")
         refuse_unless(options.orders >= 1, f"--orders {options.orders}: give 1 or more")
         refuse_unless(min(options.workers) >= 1, f"--workers {min(options.workers)}: give 1 or more")

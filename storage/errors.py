@@ -84,20 +84,21 @@ def _stop(number: int, _frame: FrameType | None) -> None:
 
 
 @contextmanager
-def one_line_errors(command: str | None) -> Iterator[None]:
+def one_line_errors(goes_on: str | None = None, says_stopped: bool = True) -> Iterator[None]:
     """Turn what a person can mend into one line on stderr and a non-zero exit.
 
     Args:
-        command: that goes on from here, as a person types it; None in a worker, whose parent says it.
+        goes_on: the command that goes on where it is stopped, as a person types it; None where it begins anew.
+        says_stopped: not in a worker, whose parent says it.
     """
     _open_closed_streams()
     try:
         with stop_on_signals():
             yield
     except KeyboardInterrupt as error:
-        _end(error.exit_code if isinstance(error, Stopped) else 128 + signal.SIGINT, _stopped("stopped", command))
+        _end(error.exit_code if isinstance(error, Stopped) else 128 + signal.SIGINT, _stopped("stopped", goes_on, says_stopped))
     except BrokenPipeError:
-        _end(OUTPUT_CLOSED, _stopped("stopped: nothing reads what it prints any more", command))
+        _end(OUTPUT_CLOSED, _stopped("stopped: nothing reads what it prints any more", goes_on, says_stopped))
     except PlainError as error:
         _end(error.exit_code, f"error: {error}")
     except OSError as error:
@@ -112,7 +113,8 @@ def one_line_errors(command: str | None) -> Iterator[None]:
             raise
         if is_disk_full(error):
             _end(1, f"error: the disk of the storage is full ({reason_of(error)}); make room and start again")
-        _end(1, f"error: the storage does not answer ({reason_of(error)}); the same command goes on from here")
+        then = "try again" if goes_on is None else "the same command goes on from here"
+        _end(1, f"error: the storage does not answer ({reason_of(error)}); {then}")
 
 
 def is_disk_full(error: BaseException | None) -> bool:
@@ -124,12 +126,12 @@ def is_disk_full(error: BaseException | None) -> bool:
     return False
 
 
-def _stopped(how: str, command: str | None) -> str | None:
-    if command is None:
+def _stopped(how: str, goes_on: str | None, says_stopped: bool) -> str | None:
+    if not says_stopped:
         return None
     # Behind the ^C that a terminal shows.
     start = "\n" if sys.stderr.isatty() else ""
-    return f"{start}{how}; the same command goes on from here ({command})"
+    return f"{start}{how}" + (f"; the same command goes on from here ({goes_on})" if goes_on else "")
 
 
 def _end(exit_code: int, line: str | None) -> NoReturn:

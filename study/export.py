@@ -131,7 +131,7 @@ class Agreement:
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     options = _parser().parse_args(arguments)
-    with one_line_errors("python -m study.export"):
+    with one_line_errors():
         keep_freed_memory()  # or a prediction takes as long as the kernel needs to find it pages
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         for line in export(options):

@@ -9,6 +9,7 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import optuna
 import pandas as pd
@@ -16,15 +17,16 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 
 from storage.arms import choose_arms, finalist_points, winner
-from storage.configuration import refuse_unless
+from storage.configuration import Point, refuse_unless
 from storage.description import Description
 from storage.errors import one_line_errors
 from storage.exactly_once import TrialClaims
 from storage.folders import RunsFolder, comparison_name
 from storage.open_study import OpenStudy, open_study, read_study
 from storage.study_storage import sqlite_url
-from storage.trials import TrialView, views
+from storage.trials import Beyond, TrialView, views
 from study.comparison import points_of
+from study.training import DIVERGED
 
 HEADER = ("study", "state", "trials", "runs", "best on validation", "not ended")
 
@@ -39,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--delete", metavar="NAME", help="delete a study, its comparison, artifacts and checkpoints")
     parser.add_argument("--yes", action="store_true", help="delete without asking")
     options = parser.parse_args(arguments)
-    with one_line_errors("python -m study.list"):
+    with one_line_errors():
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         refuse_unless(not options.yes or options.delete is not None, "--yes: answers what --delete asks, give both")
         runs = RunsFolder(options.runs_dir)
@@ -69,11 +71,16 @@ def row_of(opened: OpenStudy) -> tuple[str, ...]:
         return opened.name, "not of study.run", "-", "-", "-", "-"
     settings = known.settings
     trials, runs = views(search, len(settings.points)), views(comparison)
-    planned = len(settings.points) + known.tpe_trials + len(finalist_points(trials, settings))
-    ended = sum(trial.has_ended for trial in trials)
+    # More may have been asked for once than is now: more trials after the grid, more finalists.
+    beyond = [trial for trial in trials if trial.sampler in get_args(Beyond) and trial.has_ended]
+    finalists = finalist_points(trials, settings)
+    finalists += [trial.point for trial in trials if trial.sampler == "finalist" and trial.point not in finalists]
+    planned = len(settings.points) + max(known.tpe_trials, len(beyond)) + len(finalists)
+    ended = _ended(trials)
     wanted = points_of(choose_arms(search, settings), settings.final_seeds)
-    wanted += [run.point for run in runs if run.point and run.point not in wanted]
-    done = sum(run.has_ended for run in runs)
+    for run in runs:
+        wanted += [run.point] if run.point and run.point not in wanted else []
+    done = _ended(runs)
     failed = sum(trial.state == TrialState.FAIL for trial in (*trials, *runs))
     searched = ended >= planned or not trials  # arms may be compared without a search
     state = "done" if searched and done >= len(wanted) > 0 else "begun"
@@ -86,6 +93,16 @@ def row_of(opened: OpenStudy) -> tuple[str, ...]:
         "-" if best is None or best.value is None else f"{100 * best.value:.2f} % at {_point(best)}",
         _running(opened, [(search, trials), (comparison, runs)]),
     )
+
+
+def _ended(trials: Sequence[TrialView]) -> int:
+    """How many have ended. That a point diverges is an answer too, unless a later trial of it has ended otherwise."""
+    ended = [trial.point for trial in trials if trial.has_ended]
+    diverged: list[Point] = []
+    for trial in trials:
+        is_answer = trial.state == TrialState.FAIL and (trial.reason or "").startswith(DIVERGED)
+        diverged += [trial.point] if is_answer and trial.point not in [*ended, *diverged] else []
+    return len(ended) + len(diverged)
 
 
 def _point(trial: TrialView) -> str:

@@ -7,6 +7,7 @@ A study stores this by itself; those that were begun with an earlier version did
 """
 
 import argparse
+import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -25,7 +26,7 @@ from storage.errors import one_line_errors
 from storage.folders import RunsFolder
 from storage.open_study import OpenStudy, open_study, read_study
 from storage.optuna_internals import storage_of
-from storage.study_storage import sqlite_url
+from storage.study_storage import sqlite_url, without_password
 from storage.trials import TrialView, store_later, views
 from study.command_line import add_machine_options
 from study.device import pick_device
@@ -45,8 +46,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: sqlite:///RUNS_DIR/study.db)")
     parser.add_argument("--teacher", type=Path, metavar="FILE", help="a checkpoint of the study's teacher")
     add_machine_options(parser)
-    options = parser.parse_args(arguments)
-    with one_line_errors("python -m study.rescore"):
+    typed = list(sys.argv[1:] if arguments is None else arguments)
+    options = parser.parse_args(typed)
+    with one_line_errors("python -m study.rescore " + shlex.join(without_password(typed))):
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         runs = RunsFolder(options.runs_dir)
         url = options.storage or sqlite_url(runs.database)

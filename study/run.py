@@ -44,7 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the study that the command line describes, from where it is to the end."""
     typed = list(sys.argv[1:] if arguments is None else arguments)
     is_worker = WORKER in typed
-    with one_line_errors(None if is_worker else "python -m study.run " + shlex.join(without_password(typed))):
+    command = "python -m study.run " + shlex.join(without_password(typed))
+    with one_line_errors(command, says_stopped=not is_worker):
         if is_worker:
             end_with_parent()
         optuna.logging.set_verbosity(optuna.logging.ERROR)

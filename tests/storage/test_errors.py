@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys, time
 import storage.errors
-with storage.errors.one_line_errors("the command"):
+with storage.errors.one_line_errors({command}):
     print("ready", flush=True)
     {body}
 """
@@ -23,11 +23,11 @@ STUBBORN = "try:\n        print(flush=True); time.sleep(60)\n    finally:\n     
 STOPPED = "stopped; the same command goes on from here (the command)"
 
 
-def shell(line: str, body: str = SLEEP) -> "subprocess.Popen[str]":
+def shell(line: str, body: str = SLEEP, command: str = "'the command'") -> "subprocess.Popen[str]":
     """A shell that runs a line in which ``$RUN`` is a program that says "ready" and then does what ``body`` says."""
     environment = {
         **os.environ,
-        "PROGRAM": PROGRAM.format(body=body),
+        "PROGRAM": PROGRAM.format(body=body, command=command),
         "PYTHON": sys.executable,
         "PYTHONPATH": str(ROOT),
     }
@@ -50,6 +50,14 @@ def test_a_signal_ends_a_command_in_one_line(number: signal.Signals) -> None:
     process.send_signal(number)
     assert process.communicate(timeout=180) == ("", f"{STOPPED}\n")
     assert process.returncode == 128 + number
+
+
+def test_a_command_that_begins_anew_does_not_say_that_it_goes_on() -> None:
+    process = shell("exec $RUN", command="")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGINT)
+    assert process.communicate(timeout=180) == ("", "stopped\n")
 
 
 @pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="no /proc to see what is loaded")

@@ -2,15 +2,21 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
+from optuna.trial import FrozenTrial, TrialState, create_trial
 
+from storage.arms import winner
 from storage.claims import hold
 from storage.folders import RunsFolder
 from storage.open_study import open_study, read_study
 from storage.study_storage import sqlite_url
+from storage.trials import views
 from study.list import main
 from study.sampler import suggest
+from study.training import DIVERGED
 
 
 @pytest.fixture
@@ -42,6 +48,35 @@ def test_each_study_says_how_far_it_has_come(runs: RunsFolder, capsys: pytest.Ca
         trial.report(0.5, 3)
     row = next(line for line in said(capsys, "--runs-dir", str(runs.path)).splitlines() if line.startswith("demo"))
     assert row.endswith("trial 4, epoch 3")
+
+
+def test_a_study_of_which_less_is_asked_for_than_it_has_is_done(
+    runs: RunsFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Finalists that were lowered, TPE trials too, and a run that diverged, as it would again."""
+    with open_study(sqlite_url(runs.database), "demo") as opened:
+        assert opened.search is not None
+        assert opened.comparison is not None
+        best = winner(views(opened.search, 4), "grid")
+        assert best is not None
+        opened.search.add_trial(trial_at({**best.point, "seed": 10_002}, value=best.value))
+        opened.search.add_trial(trial_at({"alpha": 0.3, "temperature": 3.0}, state=TrialState.PRUNED))
+        for _ in range(2):
+            opened.comparison.add_trial(
+                trial_at(
+                    {"alpha": 0.25, "temperature": 2.0, "seed": 1},
+                    state=TrialState.FAIL,
+                    user_attrs={"reason": f"{DIVERGED} in epoch 1"},
+                )
+            )
+    row = next(line for line in said(capsys, "--runs-dir", str(runs.path)).splitlines() if line.startswith("demo"))
+    assert row.split()[:10] == ["demo", "done,", "2", "failed", "6", "of", "6", "3", "of", "3"]
+
+
+def trial_at(point: dict[str, float], **settings: Any) -> FrozenTrial:
+    spaces: dict[str, BaseDistribution] = {"alpha": FloatDistribution(0, 1), "seed": IntDistribution(0, 20_000)}
+    spaces["temperature"] = FloatDistribution(1, 16, log=True)
+    return create_trial(params=point, distributions={name: spaces[name] for name in point}, **settings)
 
 
 def test_a_deleted_study_leaves_nothing_but_its_report(runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
