@@ -96,9 +96,11 @@ def one_line_errors(goes_on: str | None = None, says_stopped: bool = True) -> It
         with stop_on_signals():
             yield
     except KeyboardInterrupt as error:
-        _end(error.exit_code if isinstance(error, Stopped) else 128 + signal.SIGINT, _stopped("stopped", goes_on, says_stopped))
+        exit_code = error.exit_code if isinstance(error, Stopped) else 128 + signal.SIGINT
+        _end(exit_code, _stopped("stopped", goes_on) if says_stopped else None)
     except BrokenPipeError:
-        _end(OUTPUT_CLOSED, _stopped("stopped: nothing reads what it prints any more", goes_on, says_stopped))
+        line = _stopped("stopped: nothing reads what it prints any more", goes_on)
+        _end(OUTPUT_CLOSED, line if says_stopped else None)
     except PlainError as error:
         _end(error.exit_code, f"error: {error}")
     except OSError as error:
@@ -126,9 +128,7 @@ def is_disk_full(error: BaseException | None) -> bool:
     return False
 
 
-def _stopped(how: str, goes_on: str | None, says_stopped: bool) -> str | None:
-    if not says_stopped:
-        return None
+def _stopped(how: str, goes_on: str | None) -> str:
     # Behind the ^C that a terminal shows.
     start = "\n" if sys.stderr.isatty() else ""
     return f"{start}{how}" + (f"; the same command goes on from here ({goes_on})" if goes_on else "")

@@ -21,9 +21,9 @@ from storage.trials import views
 from study.evaluation import precision_effect
 from study.manifest import commit, hardware, versions
 from study.materials import Materials
-from study.networks import check_trainable, known_by, refuse_another_source
+from study.networks import check_trainable, known_by, student_of, teacher_of
 from study.options import Request
-from study.plan import Work
+from study.plan import Work, images_at_hand
 from study.recipes import TEACHER_RECIPES
 
 
@@ -31,7 +31,8 @@ def going_on(request: Request, opened: OpenStudy) -> Request:
     """The request as the study that it names goes on: with the draws with which that was begun.
 
     Raises:
-        ConfigurationError: where the study was begun with another configuration, or by others.
+        ConfigurationError: where the study was begun with another configuration or other networks, or by others.
+        NetworkError: where a network of one's own is not there.
     """
     refuse_foreign(opened)
     known, search = opened.description, opened.search
@@ -39,23 +40,23 @@ def going_on(request: Request, opened: OpenStudy) -> Request:
         return request
     configuration = dataclasses.replace(request.configuration, draws=known.settings.draws)
     refuse_another(known, configuration, search)
+    student_of(known), teacher_of(known)  # or they are refused
     return dataclasses.replace(request, configuration=configuration)
 
 
 def refuse_unusable(request: Request, opened: OpenStudy, work: Work) -> None:
-    """Refuse networks of one's own that cannot be studied, or are not those with which the study was begun.
+    """Refuse networks of one's own that cannot be studied; where nothing is left to train, other images than its own.
 
     Raises:
-        NetworkError, ConfigurationError: in one line that says why.
+        NetworkError, ConfigurationError, DataError: in one line that says why.
     """
     if work.is_done:
+        if request.data_dir is not None and request.configuration.dataset == "folder":
+            work.refuse_other_images(request.name, images_at_hand(request, opened).hash)
         return
-    known, images, configuration = opened.description, work.images, request.configuration
-    begun_with: list[CostFacts | None] = [None, None] if known is None else [known.student, known.teacher]
-    for architecture, facts in zip((work.student, work.teacher), begun_with, strict=True):
+    images, configuration = work.images, request.configuration
+    for architecture in (work.student, work.teacher):
         check_network(architecture)
-        if facts is not None:
-            refuse_another_source(architecture, facts)
     check_trainable(work.student, configuration.recipe, [images.train, images.train + images.validation])
     if work.train_teacher:
         check_trainable(work.teacher, TEACHER_RECIPES[configuration.teacher_recipe], [images.every])

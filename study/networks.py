@@ -1,13 +1,13 @@
 """The networks of a study: whether they can be trained, and whether they are those with which it was begun."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
 
 from models import Architecture, check_training
 from storage.configuration import Recipe, refuse_unless
-from storage.description import Description
+from storage.description import CostFacts, Description
 
 
 def check_trainable(architecture: Architecture, recipe: Recipe, images: Iterable[int]) -> None:
@@ -40,14 +40,9 @@ def known_by(architecture: Architecture, network: nn.Module) -> dict[str, Any]:
     return {"source": architecture.source, "shapes": shapes}
 
 
-def refuse_another_source(architecture: Architecture, stored: Mapping[str, Any]) -> None:
-    """Refuse a network of one's own that is not as it was stored.
-
-    Raises:
-        ConfigurationError: where its source or its shapes are other ones.
-    """
+def _refuse_another_source(architecture: Architecture, stored: CostFacts) -> None:
     refuse_unless(
-        known_by(architecture, architecture.build()).items() <= stored.items(),
+        not architecture.is_own or known_by(architecture, architecture.build()).items() <= stored.items(),
         f"the study was begun with another source of {architecture.name}: bring that back, "
         "or give --study NAME to begin another",
     )
@@ -59,7 +54,16 @@ def student_of(description: Description) -> Architecture:
     Raises:
         NetworkError, ConfigurationError: where one of one's own is not there, or not as it was.
     """
-    data, settings = description.data, description.settings
-    student = Architecture(settings.student_network, len(data["classes"]), data["channels"], data["image_size"])
-    refuse_another_source(student, description.student)
-    return student
+    return _as_stored(description.settings.student_network, description, description.student)
+
+
+def teacher_of(description: Description) -> Architecture:
+    """The teacher's network of a stored study; raises as ``student_of``."""
+    return _as_stored(description.settings.teacher_network, description, description.teacher)
+
+
+def _as_stored(network: str, description: Description, stored: CostFacts) -> Architecture:
+    data = description.data
+    architecture = Architecture(network, len(data["classes"]), data["channels"], data["image_size"])
+    _refuse_another_source(architecture, stored)
+    return architecture

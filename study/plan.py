@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from optuna.trial import TrialState
 
-from data import VIEWS, load_images, split
+from data import VIEWS, ImageSet, load_images, split
 from data.cifar100 import CIFAR100_HASH
 from models import Architecture
 from storage.arms import Arms, choose_arms, finalist_points, name_of_pair
@@ -116,6 +116,10 @@ def plan(request: Request, opened: OpenStudy, device: torch.device) -> Work:
         needs_teacher or request.teacher is None,
         f"--teacher {request.teacher}: --sampler none without --arm trains the baseline alone, which has no teacher",
     )
+    refuse_unless(
+        request.teacher is None or request.teacher.exists(),
+        f"{request.teacher}: no such file; give the path of a {configuration.teacher_network} checkpoint",
+    )
     asks, digest = needs_teacher and trials + rates + runs > 0, begun_with
     if asks and request.teacher is None:
         found = teacher_at_hand(request.runs.cache, images.hash, configuration.teacher_network, begun_with)
@@ -144,6 +148,16 @@ def expected_views(images: int, draws: int) -> int:
     return round(images * VIEWS * (1 - (1 - 1 / VIEWS) ** draws))
 
 
+def images_at_hand(request: Request, opened: OpenStudy) -> ImageSet:
+    """The images that a request names; nothing is written for a dry run.
+
+    Raises:
+        DataError: where they cannot be used.
+    """
+    cache = None if request.dry_run else request.runs.cache
+    return load_images(request.configuration, cache, request.data_dir, opened.claims)
+
+
 def _images(request: Request, opened: OpenStudy) -> Images:
     """From what is stored of a study that was begun, else from the images themselves, unless they are known."""
     configuration, description = request.configuration, opened.description
@@ -161,8 +175,7 @@ def _images(request: Request, opened: OpenStudy) -> Images:
     if configuration.dataset == "cifar100":
         labels, data_hash, channels = torch.arange(100).repeat_interleave(500), CIFAR100_HASH, 3
     else:
-        cache = None if request.dry_run else request.runs.cache
-        loaded = load_images(configuration, cache, request.data_dir, opened.claims)
+        loaded = images_at_hand(request, opened)
         labels, data_hash, channels = loaded.train_labels, loaded.hash, loaded.train_images.shape[1]
     parts = split(labels, configuration.train_images, configuration.validation_images)
     return Images(

@@ -118,15 +118,19 @@ def test_a_study_of_ones_own_killed_and_resumed_ends_with_the_same_numbers(
 
 
 def refuse_what_is_another_study(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """After a study of two seeds."""
-    more = ["--config", "mine.toml", "--seeds", "3"]
+    """After a study of two seeds: where there would be more to do, and where all is done."""
+    done = ["--config", "mine.toml"]
+    more = [*done, "--seeds", "3"]
     with (folder / "own_study_networks.py").open("a") as file:
         file.write("# changed\n")
-    assert "begun with another source of own_study_networks:TinyNet: bring that back" in refusal(capsys, *more)
+    for command in (more, done):
+        assert "begun with another source of own_study_networks:TinyNet: bring that back" in refusal(capsys, *command)
     (folder / "own_study_networks.py").write_text(NETWORKS)
     shutil.copy("pictures/train/fruit/0.jpg", "pictures/train/water/more.jpg")
-    assert "was begun with data" in refusal(capsys, *more)
+    for command in (more, done, [*done, "--dry-run"]):
+        assert "was begun with data" in refusal(capsys, *command)
     (folder / "pictures" / "train" / "water" / "more.jpg").unlink()
+    assert "nosuch.pth: no such file" in refusal(capsys, *more, "--teacher", "nosuch.pth", "--dry-run")
     assert "was begun with image_size 28, not 32" in refusal(capsys, *_with("image_size = 28", "", folder))
 
 
