@@ -73,7 +73,7 @@ def request_of(arguments: Sequence[str], description: str | None) -> Request:
     configuration = _configuration(settings.configuration, options)
     _refuse_what_has_no_effect(options, configuration)
     if options.print_config:
-        for option in ("arm", "controls", "finalists", "teacher"):
+        for option in ("arm", "controls", "teacher"):
             refuse_unless(not getattr(options, option), f"--{option}: is no setting of a file, give it with the study")
         print(as_toml(dataclasses.replace(settings, configuration=configuration)), end="")
         raise SystemExit(0)

@@ -104,6 +104,8 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "pruner": _one_of("median or none", "median", "none"),
         "seed": _whole("of the search"),
         "seeds": _whole("runs of each arm of the comparison"),
+        "finalists": _whole("best points that get more search seeds; left out: none"),
+        "finalist_seeds": _whole("search seeds of each in all; left out: 3"),
     },
 }
 
@@ -154,6 +156,10 @@ def _settings(tables: Tables, protocol: Tables) -> Settings:
     student = {**protocol["student"], **tables.get("student", {})}
     folder, weights = data.get("folder"), teacher.get("weights")
     refuse_unless(
+        "finalist_seeds" not in search or search.get("finalists", 0) != 0,
+        "[search] finalist_seeds: has no effect without finalists, leave it out",
+    )
+    refuse_unless(
         weights is None or "recipe" not in teacher, "[teacher] recipe: has no effect beside weights, leave it out"
     )
     configuration = Configuration(
@@ -167,6 +173,8 @@ def _settings(tables: Tables, protocol: Tables) -> Settings:
         temperatures=tuple(map(float, searches["temperatures"])),
         seed=searches["seed"],
         seeds=searches["seeds"],
+        finalists=searches.get("finalists", 0),
+        finalist_seeds=searches.get("finalist_seeds", Configuration.finalist_seeds),
         pruner=searches["pruner"],
         student_network=student["network"],
         image_size=data.get("image_size", 32),
@@ -188,6 +196,11 @@ def _recipe(given: dict[str, Any], protocol: dict[str, Any]) -> Recipe:
         return Recipe(**training)
     training["step_epochs"] = tuple(training["step_epochs"])
     if "step_epochs" in given:
+        for epoch in training["step_epochs"]:
+            refuse_unless(
+                1 <= epoch < training["epochs"],
+                f"[training] step_epochs: {epoch} is none of {training['epochs']} epochs after which another follows",
+            )
         return Recipe(**training)
     return Recipe(**{**training, "epochs": protocol["epochs"]}).with_epochs(training["epochs"])
 
@@ -216,6 +229,8 @@ def as_toml(settings: Settings) -> str:
         "training": {key: recipe[key] for key in SECTIONS["training"]},
         "search": {key: getattr(configuration, key) for key in SECTIONS["search"]},
     }
+    if configuration.finalists == 0:
+        values["search"] |= {"finalists": None, "finalist_seeds": None}
     lines = [f"name = {_json(configuration.preset)}"]
     for section, table in values.items():
         lines += ["", f"[{section}]"]

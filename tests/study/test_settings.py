@@ -37,6 +37,8 @@ momentum = 0.9
 alphas = [0.0, 0.5, 0.9, 1.0]
 temperatures = [1, 2]
 seeds = 3
+finalists = 2
+finalist_seeds = 4
 """
 
 
@@ -56,6 +58,7 @@ def test_a_file_is_the_study_that_it_describes(tmp_path: Path) -> None:
     assert (configuration.preset, configuration.dataset, settings.folder) == ("flowers", "folder", Path("flowers"))
     assert (configuration.image_size, configuration.validation_images, configuration.seeds) == (48, 500, 3)
     assert (configuration.student_network, configuration.teacher_network) == ("mynets:TinyNet", "resnet20")
+    assert (configuration.finalists, configuration.finalist_seeds) == (2, 4)
     assert (configuration.alphas, configuration.temperatures) == ((0, 0.5, 0.9, 1), (1, 2))
     assert (recipe.epochs, recipe.batch_size, recipe.learning_rate, recipe.momentum) == (30, 64, 0.05, 0.9)
     # What it leaves out is as in the protocol, whose steps lie at 30, 60 and 90 % of the epochs.
@@ -114,6 +117,9 @@ def test_the_command_prints_its_settings_with_what_overrides_them(
         ('name = "a"\n[data]\nimage_size = 64', "image_size 64: the images of cifar100 are 32 x 32"),
         ('name = "a"\n[search]\nalphas = [0.5, "1"]', "alphas = [0.5, '1']: give numbers in []"),
         ('name = "a"\n[search]\nseeds = 0', "seeds 0: give 1 to"),
+        ('name = "a"\n[search]\nfinalist_seeds = 4', "finalist_seeds: has no effect without finalists"),
+        ('name = "a"\n[training]\nepochs = 20\nstep_epochs = [10, 20]', "step_epochs: 20 is none of 20 epochs"),
+        ('name = "a"\n[training]\nstep_epochs = [0]', "step_epochs: 0 is none of 100 epochs"),
         ("name = mine", "no TOML (Invalid value (at line 1, column 8))"),
     ],
 )
@@ -161,7 +167,7 @@ def test_a_study_of_every_format_is_read_and_goes_on_by_the_same_command(
     assert after == json.loads(json.dumps(before))
 
 
-@pytest.mark.parametrize("option", [["--controls"], ["--arm", "0.5,4"], ["--finalists", "3"]])
+@pytest.mark.parametrize("option", [["--controls"], ["--arm", "0.5,4"]])
 def test_what_is_no_setting_of_a_file_is_not_printed_as_if_it_were(option: list[str]) -> None:
     with pytest.raises(ConfigurationError, match=f"{option[0]}: is no setting of a file"):
         request_of([*option, "--print-config"], None)
