@@ -16,6 +16,7 @@ STUDENT_NETWORK = "StudentCNN"  # 1.4.2
 STUDENT_PARAMETERS = 799_652  # 1.4.2
 BEST_POINT_SECTION_2 = (0.25, 4.0)  # 2.4, point 7: "KL divergence weight"
 BEST_POINT_SECTION_3 = (0.75, 4.0)  # 3.2: "alpha"
+BEST_POINTS = (BEST_POINT_SECTION_2, BEST_POINT_SECTION_3)
 
 RECIPE = {  # 1.4.2 and 2.4; momentum is not named there
     "epochs": 100,
@@ -29,6 +30,13 @@ RECIPE = {  # 1.4.2 and 2.4; momentum is not named there
 }
 """How the student was trained. Arithmetic is not part of it: the original ran on Apple's MPS, which no other processor
 repeats bit for bit. What bfloat16 does is measured: ``python -m reports.paired``."""
+
+UNSAID = (
+    "What the original does not say had to be chosen here, and a difference may come from it: the kernels of the "
+    "student's layers (the one plain reading that has its number of parameters), momentum (none), the padding of its "
+    "crops (4 pixels), how weights are initialised (torch's defaults), and the epoch that its accuracies are of (the "
+    "last)."
+)
 
 
 @dataclass(frozen=True)

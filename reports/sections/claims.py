@@ -9,8 +9,6 @@ from reports.sections.document import Document
 from reports.sections.words import interval, mean_and_deviation, percent, points, state_words, table
 from reports.standing import are_apart
 
-READINGS = (original.BEST_POINT_SECTION_2, original.BEST_POINT_SECTION_3)
-
 
 def claims(document: Document) -> list[str]:
     """The table of claims and the two readings of the best point; nothing of a study of other images."""
@@ -19,8 +17,8 @@ def claims(document: Document) -> list[str]:
     rows = [
         _teacher_claim(document),
         _arm_claim(document, "Student without distillation, test accuracy", "baseline", original.BASELINE),
-        _arm_claim(document, "Student with distillation, test accuracy", "best", original.DISTILLED),
-        _gain_claim(document),
+        *(_distilled_claim(document, name, where) for name, where in document.held_against_original.items()),
+        *(_gain_claim(document, name, where) for name, where in document.held_against_original.items()),
         _point_claim(document, original.BEST_POINT_SECTION_2, "2.4"),
         _point_claim(document, original.BEST_POINT_SECTION_3, "3.2"),
         _teacher_parameters_claim(document),
@@ -36,6 +34,7 @@ def claims(document: Document) -> list[str]:
         "spread, *yes* means within 1 point. A best point is *yes* where it is ours too, and *cannot tell* "
         "where it was not measured to the end or cannot be told apart from ours.",
         _power(document),
+        original.UNSAID,
         "### Which best point: (0.25, 4) or (0.75, 4)?",
         _readings(document),
     ]
@@ -76,16 +75,17 @@ def _teacher_claim(document: Document) -> Sequence[str]:
     return claim, percent(original.TEACHER_ACCURACY), here, _judged_of_teacher(document, verdict), difference
 
 
+def _distilled_claim(document: Document, name: str, where: str) -> Sequence[str]:
+    claim = f"Student with distillation{where}, test accuracy"
+    claimed = _arm_claim(document, claim, name, original.DISTILLED)
+    if name == "best" and document.undistilled:
+        here = "the search's best is alpha = 0, so none"
+        return *claimed[:2], here, _judged(document, "cannot tell"), "-"
+    return claimed
+
+
 def _arm_claim(document: Document, claim: str, name: str, published: original.Summary) -> Sequence[str]:
     there = f"{percent(published.mean)} ± {100 * published.deviation:.2f} %"
-    if name == "best" and document.undistilled:
-        return (
-            claim,
-            there,
-            "no distilled arm was trained: the search chose alpha = 0",
-            "-",
-            _judged(document, "cannot tell"),
-        )
     values = document.arms[name]["test_accuracy"] if name in document.arms else []
     theirs = estimate(published.mean, published.deviation, published.count)
     ours = estimate_of(values)
@@ -96,14 +96,15 @@ def _arm_claim(document: Document, claim: str, name: str, published: original.Su
     return claim, there, mean_and_deviation(values), _judged(document, reproduced(ours, theirs)), difference
 
 
-def _gain_claim(document: Document) -> Sequence[str]:
-    theirs, known = original.gain(), None if document.gain is None or document.undistilled else document.gain.estimate
+def _gain_claim(document: Document, name: str, where: str) -> Sequence[str]:
+    theirs, gain = original.gain(), document.gain_of(name)
+    known = None if gain is None else gain.estimate
     here, difference = "-", "-"
-    if document.gain is not None and not document.undistilled:
-        here = points(document.gain.mean) + (f" ({interval(known)})" if known is not None else " (one run)")
+    if gain is not None:
+        here = points(gain.mean) + (f" ({interval(known)})" if known is not None else " (one run)")
     if known is not None and not document.departures:
         difference = f"{100 * (known - theirs).mean:+.2f} ({interval(known - theirs)})"
-    return "Gain", points(theirs.mean), here, _judged(document, reproduced(known, theirs)), difference
+    return f"Gain{where}", points(theirs.mean), here, _judged(document, reproduced(known, theirs)), difference
 
 
 def _point_claim(document: Document, where: tuple[float, float], section: str) -> Sequence[str]:
@@ -152,7 +153,7 @@ def _readings(document: Document) -> str:
 
 def _readings_on_test(document: Document) -> str | None:
     """What the comparison says of both points; None where it has not two seeds of both."""
-    low, high = (arm_at(document.results, *where) for where in READINGS)
+    low, high = (arm_at(document.results, *where) for where in original.BEST_POINTS)
     if low is None or high is None:
         return None
     pairs = paired(document.arms[high], document.arms[low])
@@ -174,7 +175,7 @@ def _readings_on_test(document: Document) -> str | None:
 
 
 def _readings_on_validation(document: Document) -> str:
-    cells = [cell for where in READINGS if (cell := document.cell(where)) is not None]
+    cells = [cell for where in original.BEST_POINTS if (cell := document.cell(where)) is not None]
     if len(cells) < 2:
         return "The grid of this study does not hold both points."
     words = [
@@ -188,7 +189,7 @@ def _readings_on_validation(document: Document) -> str:
         return f"{shown} Without both values the data support neither over the other."
     if not are_apart(cells[0].trial, cells[1].trial, document.results, among=2):
         return f"{shown} One seed cannot tell them apart: the data support neither over the other."
-    better = READINGS[0] if values[0] > values[1] else READINGS[1]
+    better = original.BEST_POINTS[0 if values[0] > values[1] else 1]
     return (
         f"{shown} By one seed the data support ({better[0]:g}, {better[1]:g}); seeds of the final "
         "comparison at both points would say it more firmly."

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from reports import original
 from reports.drawing import Figure
-from reports.evidence import Paired, paired
+from reports.evidence import Paired, arm_at, paired
 from reports.results import Arm, Results
 from reports.standing import Cell, grid_cells
 
@@ -65,6 +65,23 @@ class Document:
             return None
         found = paired(arms[name], arms["baseline"])
         return found if found.seeds else None
+
+    def gain_of(self, name: str) -> Paired | None:
+        """What an arm gains by distillation; None where it has none, or shares no seed with the baseline."""
+        return None if name in self.arms and self.arms[name]["alpha"] == 0 else self.paired_with_baseline(name)
+
+    @property
+    def held_against_original(self) -> dict[str, str]:
+        """The arms held against the original's distilled student, each with what tells it apart in words.
+
+        The search's best, and the points that the original names, where they were compared.
+        """
+        named = {
+            name: f" at ({alpha:g}, {temperature:g})"
+            for alpha, temperature in original.BEST_POINTS
+            if (name := arm_at(self.results, alpha, temperature)) not in (None, "best")
+        }
+        return {**({} if named and "best" not in self.arms else {"best": ""}), **named}
 
     def cell(self, where: tuple[float, float]) -> Cell | None:
         """The grid's cell at (alpha, T); None where the grid has no such point."""

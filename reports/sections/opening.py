@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from reports import original
-from reports.evidence import reproduced
+from reports.evidence import Estimate, reproduced
 from reports.results import Arm
 from reports.sections.document import Document
 from reports.sections.teacher import verdict_on_teacher
@@ -224,14 +224,23 @@ def _verdict_on_original(document: Document) -> str:
     theirs = points(original.DISTILLED.mean - original.BASELINE.mean)
     if document.departures:
         return f"The original's gain of {theirs} is neither confirmed nor refuted by this changed protocol."
+    judged = []
+    for name, where in document.held_against_original.items():
+        gain = document.gain_of(name)
+        if gain is not None and gain.estimate is not None:
+            judged.append(f"{_verdict_on(gain.estimate)}{where}: {_beside_original(gain.estimate)}")
+    if judged:
+        return f"The original's gain of {theirs} {'; it '.join(judged)}."
     if document.undistilled:
         return f"The original's gain of {theirs} cannot be judged, as no distilled arm was trained."
-    known = None if document.gain is None else document.gain.estimate
-    if known is None:
-        return f"The original's gain of {theirs} cannot be judged without two seeds in both arms."
+    return f"The original's gain of {theirs} cannot be judged without two seeds in both arms."
+
+
+def _verdict_on(gain: Estimate) -> str:
     words = {"yes": "is reproduced", "no": "is not reproduced", "cannot tell": "is neither confirmed nor refuted"}
-    difference = known - original.gain()
-    return (
-        f"The original's gain of {theirs} {words[reproduced(known, original.gain())]}: ours minus its gain is "
-        f"{points(difference.mean)} (95 % Welch interval {interval(difference)})."
-    )
+    return words[reproduced(gain, original.gain())]
+
+
+def _beside_original(gain: Estimate) -> str:
+    difference = gain - original.gain()
+    return f"ours minus its gain is {points(difference.mean)} (95 % Welch interval {interval(difference)})"

@@ -15,7 +15,7 @@ from reports.results import Results
 from reports.sections.words import plain
 from study.options import request_of
 from tests.reports.conftest import DrawnCases
-from tests.reports.made_up import drop_run, made_up_results, odd_cases
+from tests.reports.made_up import drop_run, made_up_arm, made_up_results, odd_cases
 
 CASES = odd_cases()
 
@@ -184,6 +184,30 @@ def test_which_reading_is_said_from_the_test_images_where_both_points_were_train
     assert "The data support (0.75, 4): on test" in part
     part = render(CASES["full protocol"]).split("### Which best point")[1].split("###")[0]
     assert "On validation, one seed each" in part
+
+
+def test_without_a_search_each_of_the_originals_points_is_held_against_its_accuracy_and_gain() -> None:
+    results = copy.deepcopy(CASES["arms without a search"])
+    arms = results["arms"]
+    arms["0.25,4"] = made_up_arm(0.25, 4.0, (1, 2, 3, 4, 5), 0.57, 100)
+    arms["baseline"]["test_accuracy"] = [0.5372, 0.5365, 0.5379, 0.5370, 0.5374]
+    arms["0.25,4"]["test_accuracy"] = [0.5639, 0.5632, 0.5646, 0.5637, 0.5641]
+    arms["0.75,4"]["test_accuracy"] = [0.5439, 0.5432, 0.5446, 0.5437, 0.5441]
+    rows = [[cell.strip() for cell in row.split("|")[1:5]] for row in claims(results).splitlines()[2:]]
+    judged = {claim: verdict for claim, _, _, verdict in rows}
+    assert list(judged)[1:6] == [
+        "Student without distillation, test accuracy",
+        "Student with distillation at (0.25, 4), test accuracy",
+        "Student with distillation at (0.75, 4), test accuracy",
+        "Gain at (0.25, 4)",
+        "Gain at (0.75, 4)",
+    ]
+    assert list(judged.values())[1:6] == ["yes", "yes", "no", "yes", "no"]
+    assert "gain of +2.67 points is reproduced at (0.25, 4): ours minus its gain is +0.00 points" in verdict(results)
+    assert "; it is not reproduced at (0.75, 4): ours minus its gain is -2.00 points" in verdict(results)
+    # A search whose best is another point has that one beside them, one whose best is a point of them has it once.
+    both = claims(CASES["arms at both of the original's points"])
+    assert re.findall(r"^\| (Gain.*?) +\|", both, flags=re.MULTILINE) == ["Gain", "Gain at (0.25, 4)"]
 
 
 def test_a_pruned_point_of_the_original_cannot_be_judged() -> None:
