@@ -86,7 +86,7 @@ def rates_note(results: Results, running: Sequence[FrozenTrial]) -> str:
     blocks = [
         f"## Learning rates of the controls of study `{results['study']}`",
         "Each is tried once, with the seed and on the images of the search. The best of each control is the rate of "
-        "its runs in the final comparison; that of the protocol was tried by the search.",
+        "its runs in the final comparison; that of the protocol is here only where the search did not try it.",
         table(["control", "learning rate", "validation accuracy, %"], rows) if rows else "None was tried yet.",
         *_list("Runs now", (_running(trial) for trial in running)),
     ]

@@ -81,7 +81,8 @@ def replay(curves: Curves, pruner: BasePruner, order: Sequence[Cell], workers: i
                 continue
             ended[cell] = running.pop(cell)
     best = max(curves, key=lambda cell: curves[cell][-1])
-    best_pruned = best in ended and state_of(best) == TrialState.PRUNED
+    # At alpha = 0 all cells are one, of which the first to come was trained.
+    best_pruned = any(state_of(cell) == TrialState.PRUNED for cell in ended if cell == best or cell[0] == best[0] == 0)
     return Replay(1 - epochs_run.total() / (epochs * len(ended)), best_pruned, curves[best][-1] - study.best_value)
 
 

@@ -6,6 +6,7 @@ import plotly.graph_objects as go
 
 from reports import original
 from reports.drawing import GREY, Figure, arm_colours, blank
+from reports.evidence import Paired
 from reports.results import Arm, Results
 from reports.sections.document import Document, plain_arms
 from reports.sections.words import arm_label, count, interval, mean_and_deviation, percent, plain, table
@@ -108,11 +109,20 @@ def _what_it_can_show(document: Document) -> list[str]:
     return [
         f"What {count(runs, 'seed')} can and cannot show: a difference smaller than about "
         f"{100 * known.half_width:.2f} points would not be told from zero here. The interval takes the differences "
-        f"as roughly normal, which {count(runs, 'value')} cannot check. A sign-flip test of {runs} cannot give a "
-        f"p-value below {document.gain.smallest_sign_flip_p:.4g}, so it is not used; nor is a percentile bootstrap, "
-        "which is too narrow for so few. The interval covers the spread of training seeds for these test images "
-        "and this teacher, not that of other images or teachers."
+        f"as roughly normal, which {count(runs, 'value')} cannot check. {_no_other_test(document.gain)}"
+        "The interval covers the spread of training seeds for these test images and this teacher, not that of other "
+        "images or teachers."
     ]
+
+
+def _no_other_test(gain: Paired) -> str:
+    """Why not one without that assumption, where there is no use in it."""
+    if gain.smallest_sign_flip_p <= 0.05:
+        return ""
+    return (
+        f"A sign-flip test of {len(gain.seeds)} cannot give a p-value below {gain.smallest_sign_flip_p:.4g}, so it is "
+        "not used; nor is a percentile bootstrap, which is too narrow for so few. "
+    )
 
 
 def runs_by_arm(results: Results) -> go.Figure | None:

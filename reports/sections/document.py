@@ -48,6 +48,11 @@ class Document:
         self.undistilled = "best" in self.arms and self.arms["best"]["alpha"] == 0
 
     @property
+    def imported_teacher(self) -> bool:
+        """Whether it was trained elsewhere, nobody knows here on what."""
+        return self.teacher["origin"].startswith("imported")
+
+    @property
     def is_searched(self) -> bool:
         """Whether the search has begun a trial: arms may be compared without one."""
         return any(cell.standing != "not yet" for cell in self.grid)

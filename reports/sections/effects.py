@@ -7,9 +7,9 @@ from reports.sections.words import count, table
 
 def effects(document: Document) -> list[str]:
     """Shares of the grid's variance, where every cell has a value."""
-    grid = document.results["grid"]
-    rows = []
-    for name, cells in (("whole grid", grid), ("without alpha = 0", [cell for cell in grid if cell["alpha"] != 0])):
+    grid, rows = document.results["grid"], []
+    distilled = [cell for cell in grid if cell["alpha"] != 0]
+    for name, cells in {"whole grid": grid, **({"without alpha = 0": distilled} if distilled != grid else {})}.items():
         shares = variance_shares(cells, document.validation_images)
         if shares is not None:
             shown = (shares.alpha, shares.temperature, shares.rest, shares.noise)
@@ -23,15 +23,26 @@ def effects(document: Document) -> list[str]:
         "Shares of the sum of squares of the grid's accuracies: of the row means (alpha), of the column means (T), "
         "and what is left, which is their interplay and noise. The last column is an upper bound of what the sampling "
         f"error of the {document.validation_images:,} validation images alone would make if all points were equally "
-        "good: it takes them as drawn anew for each point, though all points share them, and in the whole grid it "
-        f"counts the one trial of alpha = 0 as {len(document.configuration['temperatures'])}. That trial at all "
-        "temperatures also lowers the share of T there.",
+        f"good: it takes them as drawn anew for each point, though all points share them{_at_zero(document)}.",
     ]
+
+
+def _at_zero(document: Document) -> str:
+    if 0 not in document.configuration["alphas"]:
+        return ""
+    return (
+        f", and in the whole grid it counts the one trial of alpha = 0 as "
+        f"{len(document.configuration['temperatures'])}. That trial at all temperatures also lowers the share of T "
+        "there"
+    )
 
 
 def _not_computable(document: Document) -> str:
     grid = document.grid
     without = sum(cell.value is None for cell in grid)
+    if without and not any(cell.standing in ("pruned", "failed") for cell in grid):
+        have = "has" if without == 1 else "have"
+        return f"Not computable yet: {without} of {count(len(grid), 'grid point')} {have} no value."
     if without:
         return (
             f"Not computable: {without} of {count(len(grid), 'grid point')} have no value. Bad points are the "

@@ -6,6 +6,7 @@ import statistics
 from reports.evidence import estimate_of, win_shares
 from reports.sections.document import Document
 from reports.sections.words import count, percent, point, table
+from reports.standing import count_compared
 
 
 def finalists(document: Document) -> list[str]:
@@ -40,6 +41,8 @@ def finalists(document: Document) -> list[str]:
 
 
 def _missing(document: Document) -> str:
-    wanted = document.configuration["finalists"] * document.configuration["finalist_seeds"]
-    done = sum(len(finalist["seeds"]) for finalist in document.results["finalists"])
-    return f"Not all is done: {done} of these {wanted} trainings have ended. " if done < wanted else ""
+    configuration, results = document.configuration, document.results
+    complete = count_compared(results["grid"] + results["tpe"])
+    wanted = min(configuration["finalists"], complete) * configuration["finalist_seeds"]
+    done = sum(len(finalist["seeds"]) for finalist in results["finalists"])
+    return f"{done} of these {wanted} trainings are complete. " if done < wanted else ""

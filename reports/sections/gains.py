@@ -70,9 +70,17 @@ def _groups(document: Document, by_group: list[Gain]) -> list[str]:
             ],
             rows,
         ),
-        f"Of {len(rows)} intervals of 95 %, about {0.05 * len(rows):.2g} would leave out zero by chance "
-        "even if nothing had changed.",
+        *_by_chance(sum(gain.paired.estimate is not None for gain in by_group)),
         *document.figure(GROUPS),
+    ]
+
+
+def _by_chance(intervals: int) -> list[str]:
+    if not intervals:
+        return []
+    return [
+        f"Of {intervals} intervals of 95 %, about {0.05 * intervals:.2g} would leave out zero by chance even if "
+        "nothing had changed."
     ]
 
 

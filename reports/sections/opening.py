@@ -132,8 +132,11 @@ def _on_images(document: Document) -> str | None:
     students = document.data["train_images"] + document.data["validation_images"]
     if students >= teachers or document.gain is None or document.undistilled:
         return None
+    saw = f"saw {teachers:,} images and the student {students:,}"
+    if document.imported_teacher:
+        saw = f"may have seen all {teachers:,} images, and the student saw {students:,}"
     return (
-        f"The teacher saw {teachers:,} images and the student {students:,}: part of a gain may be the "
+        f"The teacher {saw}: part of a gain may be the "
         f"{teachers - students:,} others, of which it learns by way of the teacher."
     )
 
@@ -212,11 +215,11 @@ def _verdict_on_point(document: Document) -> str:
     pair = run_pair(document.best["alpha"], document.best["temperature"])
     of_best = [one for one in document.results["finalists"] if (one["alpha"], one["temperature"]) == pair]
     named = f"; of the finalists it has the highest mean over {len(of_best[0]['seeds'])} seeds" if of_best else ""
+    beside = f" and {near or 'none'} of the {others} other complete points cannot be told apart from it by one seed"
     return (
         f"The {'unfinished ' if unfinished else ''}search's best point is "
         f"{point(document.best['alpha'], document.best['temperature'])} with {percent(document.best['value'])} on "
-        f"{document.validation_images:,} validation images, and {near or 'none'} of the {others} other complete points "
-        f"cannot be told apart from it by one seed{named}."
+        f"{document.validation_images:,} validation images,{beside if others else ' the only complete point'}{named}."
     )
 
 

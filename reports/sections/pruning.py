@@ -20,7 +20,7 @@ def _words(document: Document) -> str:
     if not any(trial["epochs"] for trial in trials):
         return "No trial has trained an epoch yet."
     if document.pruners == {"none"}:
-        return "Pruning was switched off: every trial that did not fail trained to its last epoch."
+        return "Pruning was switched off: no trial was stopped for its accuracy."
     pruned = count(sum(trial["state"] == "PRUNED" for trial in trials), "trial")
     spared = [trial for trial in trials if trial["pruner"] == "none"]
     saved = search["epochs_full"] - search["epochs_trained"]

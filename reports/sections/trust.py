@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from reports.sections.document import Document
 from reports.sections.words import count, mean_and_deviation, percent, plain, table
+from reports.standing import count_compared
 
 
 def trust(document: Document) -> list[str]:
@@ -25,6 +26,8 @@ def trust(document: Document) -> list[str]:
 def _on_the_teacher(document: Document) -> list[str]:
     if not document.is_searched:
         return []
+    if document.imported_teacher:
+        return ["What an imported teacher was trained on is not known here: the validation images may be among it."]
     return [
         "The teacher was trained on the whole training set, the validation images among them. What it says of them "
         "is surer than of new images; no student trains on them during the search."
@@ -32,7 +35,7 @@ def _on_the_teacher(document: Document) -> list[str]:
 
 
 def _on_the_winner(document: Document) -> list[str]:
-    if document.best is None:
+    if document.best is None or count_compared(document.results["grid"] + document.results["tpe"]) < 2:
         return []
     remark = (
         f"The winner's validation accuracy of {percent(document.best['value'])} is optimistic: it is the best of "

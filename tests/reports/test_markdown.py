@@ -15,7 +15,7 @@ from reports.results import Results
 from reports.sections.words import plain
 from study.options import request_of
 from tests.reports.conftest import DrawnCases
-from tests.reports.made_up import drop_run, made_up_arm, made_up_results, odd_cases
+from tests.reports.made_up import drop_run, made_up_arm, made_up_results, odd_cases, stop
 
 CASES = odd_cases()
 
@@ -380,13 +380,55 @@ def test_finalists_are_shown_with_their_means_and_how_often_they_would_win() -> 
         {"alpha": 0.5, "temperature": 8.0, "seeds": [0, 10002], "values": [0.46, 0.48]},
     ]
     text = render(results).split("### Finalists")[1].split("##")[0]
-    assert "Not all is done: 5 of these 6 trainings have ended." in text
+    assert "5 of these 6 trainings are complete." in text
     assert "46.00 % ± 0.58 %" in text
     assert "Finalists are never pruned and not counted here." in render(results)
     assert "2 points with the highest accuracy" in text
     results["finalists"][1]["seeds"].append(10003)
     results["finalists"][1]["values"].append(0.47)
-    assert "Not all is done" not in render(results)
+    assert "trainings are complete" not in render(results)
+    results["configuration"]["finalists"] = 20  # more than there are points
+    assert "6 of these 30 trainings are complete." in render(results)
+
+
+def test_of_an_imported_teacher_it_is_not_known_what_it_saw() -> None:
+    results = made_up_results()
+    assert "The teacher was trained on the whole training set" in render(results)
+    assert "The teacher saw 50,000 images and the student 20,000" in render(results)
+    results["teacher"]["origin"] = "imported from elsewhere.pth"
+    assert "What an imported teacher was trained on is not known here" in render(results)
+    assert "The teacher may have seen all 50,000 images, and the student saw 20,000" in render(results)
+    assert "was trained on the whole training set" not in render(results)
+
+
+def test_nothing_is_said_of_what_the_grid_does_not_have() -> None:
+    """Of alpha = 0 and of other points where there are none, nor that pruning hides what has not run yet."""
+    results = made_up_results(pruned=(), failed=())
+    assert "counts the one trial of alpha = 0" in render(results)
+    results["configuration"]["alphas"] = [0.25, 0.5, 0.75]
+    results["grid"] = [cell for cell in results["grid"] if cell["alpha"] != 0]
+    text = render(results)
+    assert "What alpha and T explain" in text
+    assert "alpha = 0" not in text.split("### What alpha and T explain")[1].split("###")[0]
+    stop(results["grid"][0], "RUNNING", 10)
+    assert "Not computable yet: 1 of 12 grid points has no value." in render(results)
+    results["configuration"] |= {"alphas": [0.75], "temperatures": [4.0]}
+    results["grid"] = [cell for cell in results["grid"] if (cell["alpha"], cell["temperature"]) == (0.75, 4.0)]
+    text = render(results)
+    assert "on 5,000 validation images, the only complete point." in verdict(results)
+    assert "it is the best of many" not in text
+
+
+def test_a_sign_flip_test_is_ruled_out_only_where_it_could_never_say_anything() -> None:
+    assert "cannot give a p-value below 0.0625" in render(CASES["full protocol"])
+    six = render(made_up_results("full", seeds=(1, 2, 3, 4, 5, 6)))
+    assert "What 6 seeds can and cannot show" in six
+    assert "sign-flip" not in six
+
+
+def test_intervals_are_counted_only_where_there_are_any() -> None:
+    assert "intervals of 95 %" in render(CASES["full protocol"])
+    assert "intervals of 95 %" not in render(CASES["one seed"])
 
 
 def test_the_power_of_the_rule_is_printed_beside_it() -> None:

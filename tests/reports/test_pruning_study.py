@@ -58,6 +58,13 @@ def test_alpha_0_takes_its_epochs_once(workers: int) -> None:
     assert seen.accuracy_lost == 0.0
 
 
+def test_alpha_0_is_seen_to_be_pruned_at_whichever_temperature_it_was_trained() -> None:
+    slow = [0.0] * (EPOCHS - 1) + [1.0]
+    curves = {**parallel_curves(), (0.0, 2.0): slow, (0.0, 1.0): slow}
+    order = [*parallel_curves(), (0.0, 1.0), (0.0, 2.0)]
+    assert replay(curves, MedianPruner(n_startup_trials=2), order, workers=1).best_pruned
+
+
 def results(epochs: int) -> Any:
     def cell(number: int, alpha: float, temperature: float, repeats: int | None) -> dict[str, Any]:
         curve = [] if repeats is not None else [{"validation_accuracy": 0.1 * alpha + epoch} for epoch in range(epochs)]
