@@ -24,7 +24,7 @@ from study.record import is_worth_trying_again, store_training
 from study.sampler import suggest
 from study.teacher_logits import SmoothLabels
 from study.training import Training
-from study.work import name_of, note_epoch, work_together
+from study.work import name_of, note_epoch, with_lines, work_together
 
 LARGEST_LEARNING_RATE = 1000.0  # a bound that Optuna asks for
 
@@ -87,7 +87,8 @@ class Comparison:
         training = self.make_training(point, name)
         record.began(self._settings(point, training), self.made_by)
         known = len(training.curve)
-        for number, _ in enumerate(training.epochs(lambda: self.trials.check_held(trial)), start=1):
+        epochs = training.epochs(lambda: self.trials.check_held(trial))
+        for number, _ in enumerate(with_lines(epochs, self.configuration.recipe.epochs, name), start=1):
             self.trials.check_held(trial)
             if number > known:
                 note_epoch(trial, number)

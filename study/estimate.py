@@ -14,7 +14,7 @@ from storage.configuration import Recipe
 from study.evaluation import predict
 from study.options import Request
 from study.plan import Images, Work
-from study.progress import say
+from study.progress import duration, say
 from study.recipes import TEACHER_RECIPES
 from study.step import TrainingStep
 from study.teacher_logits import BATCH_SIZE as LOGITS_BATCH
@@ -135,15 +135,3 @@ class Probe:
             torch.cuda.synchronize(self.device)
         elif self.device.type == "mps":
             torch.mps.synchronize()
-
-
-def duration(seconds: float) -> str:
-    """``40 s``, ``12 min``, ``3 h 20 min`` or ``2.5 days``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    if minutes < 48 * 60:
-        return f"{minutes // 60} h {minutes % 60:02d} min"
-    return f"{minutes / 60 / 24:.1f} days"

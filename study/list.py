@@ -110,9 +110,13 @@ def _point(trial: TrialView) -> str:
 
 
 def _running(opened: OpenStudy, studies: list[tuple[optuna.Study, list[TrialView]]]) -> str:
-    """The trials in state RUNNING; whether a living process has them is not asked, so that nothing is claimed."""
+    """The trials in state RUNNING; whether a living process has them is not asked, so that nothing is claimed.
+
+    With the last epoch that was reported, which runs of the comparison do not: no epoch of theirs is scored.
+    """
     names = [
-        f"{'run' if study.study_name != opened.name else 'trial'} {trial.number}, epoch {trial.last_epoch}"
+        f"{'run' if study.study_name != opened.name else 'trial'} {trial.number}"
+        + (f", epoch {trial.last_epoch}" if trial.last_epoch else "")
         for study, trials in studies
         for trial in trials
         if trial.state == TrialState.RUNNING

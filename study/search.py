@@ -20,7 +20,7 @@ from study.progress import bar, say
 from study.record import is_worth_trying_again, store_training
 from study.sampler import GridFirst, suggest
 from study.training import Epoch, Training
-from study.work import name_of, note_epoch, work_together
+from study.work import name_of, note_epoch, with_lines, work_together
 
 MakeTraining = Callable[[float, float, int, str], Training]
 
@@ -157,14 +157,15 @@ class Search:
     def _follow(self, trial: Trial, training: Training, record: TrialRecord) -> tuple[TrialState, list[Epoch]]:
         """Train to the end or until pruned, reporting each epoch that the storage does not know yet."""
         known = self._view(self._frozen(trial)).last_epoch
-        epochs, is_finalist = self.configuration.recipe.epochs, self._is_finalist(trial)
-        for number, epoch in enumerate(training.epochs(lambda: self.trials.check_held(trial)), start=1):
+        total, is_finalist = self.configuration.recipe.epochs, self._is_finalist(trial)
+        epochs = training.epochs(lambda: self.trials.check_held(trial))
+        for number, epoch in enumerate(with_lines(epochs, total, name_of(trial)), start=1):
             assert epoch.validation_accuracy is not None
             if number > known:
                 record.reached(epoch.validation_accuracy, number)
                 note_epoch(trial, number)
             # The pruner judges the last epoch reported, so it is asked again only from there on.
-            if known <= number < epochs and not is_finalist and trial.should_prune():
+            if known <= number < total and not is_finalist and trial.should_prune():
                 return TrialState.PRUNED, training.curve[:number]
         return TrialState.COMPLETE, training.curve
 

@@ -1,7 +1,7 @@
 """What one worker does: claim a trial, run it, wait for those of others, be patient with the storage."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from typing import Any, TypeVar
 
@@ -13,10 +13,11 @@ from storage.claims import ClaimLostError
 from storage.errors import is_disk_full
 from storage.exactly_once import TrialClaims
 from storage.study_storage import STORAGE_ERRORS, StorageError, reason_of
-from study.progress import say
-from study.training import DivergedError, is_out_of_memory
+from study.progress import draws_bars, duration, say
+from study.training import DivergedError, Epoch, is_out_of_memory
 
 SECONDS_BETWEEN_LOOKS = 1.0
+SECONDS_BETWEEN_LINES = 300.0
 OUT_OF_MEMORY_TRIES = 3
 STARTS_WITHOUT_EPOCH = 5
 
@@ -133,6 +134,23 @@ def _run(trial: Trial, run: Callable[[Trial], None], trials: TrialClaims) -> Non
             trials.check_held(trial)
             trial.set_user_attr("starts", {"without_epoch": starts, "epoch": epoch})
         raise
+
+
+def with_lines(epochs: Iterable[Epoch], total: int, name: str) -> Iterator[Epoch]:
+    """The epochs of a training as they come; where no bar is drawn, with a line every few minutes.
+
+    Args:
+        total: how many there will be.
+        name: of the training.
+    """
+    last = time.monotonic()
+    for number, epoch in enumerate(epochs, start=1):
+        now = time.monotonic()
+        if not draws_bars() and number < total and now - last >= SECONDS_BETWEEN_LINES:
+            left = duration((total - number) * epoch.seconds)
+            say(f"{name}: epoch {number} of {total}, loss {epoch.train_loss:.3f}, {left} left")
+            last = now
+        yield epoch
 
 
 def note_epoch(trial: Trial, epoch: int) -> None:

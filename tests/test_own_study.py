@@ -1,6 +1,7 @@
 """A study of one's own images and networks: a folder, a file of networks, a file of settings, the same commands."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -13,6 +14,7 @@ import optuna
 import pytest
 from PIL import Image
 
+from study import work
 from study.run import main
 from study.teacher import main as teacher_main
 from tests.test_run import count, environment, interrupt, results, without_times
@@ -84,11 +86,15 @@ def refusal(capsys: pytest.CaptureFixture[str], *options: str) -> str:
 
 
 def test_a_study_of_ones_own_killed_and_resumed_ends_with_the_same_numbers(
-    folder: Path, capsys: pytest.CaptureFixture[str]
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     teacher_main(["--config", "mine.toml", *MACHINE])
     shutil.copytree("runs", "again")
+    monkeypatch.setattr(work, "SECONDS_BETWEEN_LINES", 0.0)
     main(["--config", "mine.toml", *MACHINE])
+    lines = capsys.readouterr().out
+    told = re.findall(r"^trial 0 \((.*?)\): epoch 1 of 2, loss \d\.\d+, \d+ s left$", lines, flags=re.MULTILINE)
+    assert ["seed" in name for name in told] == [False, True], "of the search, then of the comparison"
     whole = results(folder / "runs", "pictures")
     report = (folder / "runs" / "pictures" / "report.md").read_text()
     assert report.startswith("# Knowledge distillation on pictures: study `pictures`\n")

@@ -46,8 +46,11 @@ def test_each_study_says_how_far_it_has_come(runs: RunsFolder, capsys: pytest.Ca
         trial = opened.search.ask()
         suggest(trial)
         trial.report(0.5, 3)
+        assert opened.comparison is not None
+        opened.comparison.enqueue_trial({"alpha": 0.0, "temperature": 1.0, "seed": 2})
+        opened.comparison.ask()
     row = next(line for line in said(capsys, "--runs-dir", str(runs.path)).splitlines() if line.startswith("demo"))
-    assert row.endswith("trial 4, epoch 3")
+    assert row.endswith("trial 4, epoch 3; run 2")
 
 
 def test_a_study_of_which_less_is_asked_for_than_it_has_is_done(

@@ -1,0 +1,39 @@
+"""What a person who watches no terminal is told of a training."""
+
+import sys
+
+import pytest
+
+from study import work
+from study.training import Epoch
+from study.work import with_lines
+
+EPOCHS = [Epoch(loss, None, None, 60.0) for loss in (2.0, 1.0, 0.5)]
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No minutes between the lines."""
+    monkeypatch.delenv("TQDM_DISABLE", raising=False)
+    monkeypatch.setattr(work, "SECONDS_BETWEEN_LINES", 0.0)
+
+
+def said(capsys: pytest.CaptureFixture[str]) -> list[str]:
+    assert list(with_lines(iter(EPOCHS), 3, "run 4")) == EPOCHS
+    return capsys.readouterr().out.splitlines()
+
+
+def test_without_bars_lines_say_how_far_a_training_is(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lines = ["run 4: epoch 1 of 3, loss 2.000, 2 min left", "run 4: epoch 2 of 3, loss 1.000, 60 s left"]
+    assert said(capsys) == lines
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert said(capsys) == [], "a bar says it"
+    monkeypatch.setenv("TQDM_DISABLE", "1")  # as in a worker, whose lines its parent prints
+    assert said(capsys) == lines
+
+
+def test_lines_are_minutes_apart(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(work, "SECONDS_BETWEEN_LINES", 300.0)
+    assert said(capsys) == []
