@@ -245,11 +245,10 @@ def main(arguments: list[str] | None = None) -> None:
     of_storage = (options.study, options.storage, options.output)
     if (options.check is not None or options.render is not None) and of_storage != (None, None, None):
         parser.error("--check and --render take folders of reports, and neither --study, --storage nor --output")
-    if options.check is not None:
-        check(options.check or sorted(path for path in PUBLISHED.glob("*") if path.is_dir()))
-        return
     with one_line_errors():
-        if options.render is not None:
+        if options.check is not None:
+            check(options.check or sorted(path for path in PUBLISHED.glob("*") if path.is_dir()))
+        elif options.render is not None:
             render(options.render)
         else:
             build(options)

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from reports import original
-from reports.evidence import Estimate, reproduced
+from reports.evidence import Estimate, estimate, estimate_of, reproduced
 from reports.results import Arm
 from reports.sections.document import Document
 from reports.sections.teacher import verdict_on_teacher
@@ -231,19 +231,27 @@ def _verdict_on_original(document: Document) -> str:
     for name, where in document.held_against_original.items():
         gain = document.gain_of(name)
         if gain is not None and gain.estimate is not None:
-            judged.append(f"{_verdict_on(gain.estimate)}{where}: {_beside_original(gain.estimate)}")
+            judged.append(_beside(gain.estimate, original.gain(), where))
     if judged:
-        return f"The original's gain of {theirs} {'; it '.join(judged)}."
-    if document.undistilled:
-        return f"The original's gain of {theirs} cannot be judged, as no distilled arm was trained."
-    return f"The original's gain of {theirs} cannot be judged without two seeds in both arms."
+        return f"{_on_the_baseline(document)}The original's gain of {theirs} {'; it '.join(judged)}."
+    why = ", as no distilled arm was trained" if document.undistilled else " without two seeds in both arms"
+    return f"{_on_the_baseline(document)}The original's gain of {theirs} cannot be judged{why}."
 
 
-def _verdict_on(gain: Estimate) -> str:
+def _on_the_baseline(document: Document) -> str:
+    """Whether the original's baseline is met, from which every gain is counted; nothing before two seeds of ours."""
+    theirs = estimate(original.BASELINE.mean, original.BASELINE.deviation, original.BASELINE.count)
+    ours = estimate_of(document.arms["baseline"]["test_accuracy"]) if "baseline" in document.arms else None
+    if ours is None or theirs is None:
+        return ""
+    return f"The original's baseline of {percent(theirs.mean)} {_beside(ours, theirs)}. "
+
+
+def _beside(ours: Estimate, theirs: Estimate, where: str = "") -> str:
+    """What the rule says of a number of the original's, and how far ours is from it."""
     words = {"yes": "is reproduced", "no": "is not reproduced", "cannot tell": "is neither confirmed nor refuted"}
-    return words[reproduced(gain, original.gain())]
-
-
-def _beside_original(gain: Estimate) -> str:
-    difference = gain - original.gain()
-    return f"ours minus its gain is {points(difference.mean)} (95 % Welch interval {interval(difference)})"
+    difference = ours - theirs
+    return (
+        f"{words[reproduced(ours, theirs)]}{where}: ours is {points(difference.mean)} from it (95 % Welch interval "
+        f"{interval(difference)})"
+    )

@@ -73,9 +73,9 @@ def test_a_pruned_cell_with_a_value_by_mistake_is_still_not_shown() -> None:
     assert "98.7" not in str(figures(results)["grid"].to_json())
 
 
-def test_the_verdict_has_four_sentences_with_its_numbers() -> None:
+def test_the_verdict_has_five_sentences_with_its_numbers() -> None:
     text = verdict(CASES["full protocol"])
-    assert len(re.findall(r"\.(?= [A-Z]|$)", text)) == 4
+    assert len(re.findall(r"\.(?= [A-Z]|$)", text)) == 5
     assert text.startswith("Distillation helps this student: mean test accuracy goes from ")
     assert "paired over 5 seeds, better in 5 of 5" in text
     assert "best point is alpha = 0.75, T = 4" in text
@@ -174,7 +174,11 @@ def test_the_full_protocol_is_judged_by_the_rule() -> None:
     results["teacher"]["test_accuracy"] = 0.7840
     judged = [row.split("|")[4].strip() for row in claims(results).splitlines()[2:]]
     assert judged[:4] == ["yes", "yes", "no", "no"]
-    assert "is not reproduced" in verdict(results)
+    assert "gain of +2.67 points is not reproduced: ours is -2.00 points from it" in verdict(results)
+    assert "The original's baseline of 53.72 % is reproduced: ours is +0.00 points from it (95 %" in verdict(results)
+    results["arms"]["baseline"]["test_accuracy"] = [0.5572, 0.5565, 0.5579, 0.5570, 0.5574]
+    assert "The original's baseline of 53.72 % is not reproduced: ours is +2.00 points from it" in verdict(results)
+    assert "original's baseline" not in verdict(CASES["one seed"])
     assert "protocol" not in render(results).splitlines()[0]
 
 
@@ -203,8 +207,8 @@ def test_without_a_search_each_of_the_originals_points_is_held_against_its_accur
         "Gain at (0.75, 4)",
     ]
     assert list(judged.values())[1:6] == ["yes", "yes", "no", "yes", "no"]
-    assert "gain of +2.67 points is reproduced at (0.25, 4): ours minus its gain is +0.00 points" in verdict(results)
-    assert "; it is not reproduced at (0.75, 4): ours minus its gain is -2.00 points" in verdict(results)
+    assert "gain of +2.67 points is reproduced at (0.25, 4): ours is +0.00 points from it" in verdict(results)
+    assert "; it is not reproduced at (0.75, 4): ours is -2.00 points from it" in verdict(results)
     # A search whose best is another point has that one beside them, one whose best is a point of them has it once.
     both = claims(CASES["arms at both of the original's points"])
     assert re.findall(r"^\| (Gain.*?) +\|", both, flags=re.MULTILINE) == ["Gain", "Gain at (0.25, 4)"]
