@@ -9,14 +9,10 @@ named by arm and seed, never chosen by its test score.
 """
 
 import argparse
-import copy
-import importlib
-import io
 import json
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -34,71 +30,34 @@ from storage.arms import choose_arms, name_of_pair
 from storage.configuration import ConfigurationError, refuse_unless
 from storage.controls import control_of
 from storage.description import Description
-from storage.errors import PlainError, one_line_errors
+from storage.errors import one_line_errors
 from storage.files import write_whole
 from storage.folders import RunsFolder
 from storage.open_study import OpenStudy, open_study, read_study
 from storage.study_storage import STORAGE_ERRORS, StorageError, reason_of, sqlite_url
 from storage.trials import ExportFacts, TrialView, store_export, views
 from study.device import keep_freed_memory
-from study.evaluation import BATCH_SIZE
+from study.formats import (
+    FORMATS,
+    METADATA,
+    ExportError,
+    Format,
+    FromPixels,
+    Predict,
+    onnx_accuracy,
+    quantized,
+    require_packages,
+    spread,
+    with_metadata,
+)
 from study.manifest import commit, versions
 from study.networks import student_of
 
 COMPARED_IMAGES = 256
-CALIBRATION_IMAGES = 512
-CALIBRATION_BATCH = 32
 LATENCY_REPEATS = 51
 # Of the network's largest logit: how far those of a file may be from the network's. Float32 summed in another order is
 # near 1e-6; 8 bits of every weight and activation differ by some per cent.
 TOLERANCE = {None: 1e-3, "int8": 0.3}
-
-METADATA = ("classes", "manifest")  # both are JSON
-
-Predict = Callable[[Tensor], Tensor]
-"""Float32 logits of shape (batch, classes) of uint8 images of shape (batch, 3, height, width)."""
-
-
-class ExportError(PlainError):
-    """A student that cannot be exported; the message is one line."""
-
-
-class FromPixels(nn.Module):
-    """A network with its normalisation before it.
-
-    Args:
-        network: takes normalised images.
-        mean, deviation: of each channel, float32 of shape (3,), on the scale 0 to 1.
-    """
-
-    mean: Tensor
-    deviation: Tensor
-
-    def __init__(self, network: nn.Module, mean: Tensor, deviation: Tensor) -> None:
-        super().__init__()
-        self.network = network
-        self.register_buffer("mean", mean.view(-1, 1, 1).clone())
-        self.register_buffer("deviation", deviation.view(-1, 1, 1).clone())
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Logits, float32 of shape (batch, classes), of uint8 images of shape (batch, 3, height, width)."""
-        logits: Tensor = self.network(images.float().div(255).sub(self.mean).div(self.deviation))
-        return logits
-
-
-@dataclass(frozen=True)
-class Format:
-    """A kind of file.
-
-    Attributes:
-        packages: that it needs beside torch.
-        write: the file's content, of a network, two images of the shape it takes, and the metadata.
-        read: what a file predicts, and its metadata; the network lends its code where the file has none.
-    """
-
-    packages: tuple[str, ...]
-    write: Callable[[FromPixels, Tensor, dict[str, str]], bytes]
-    read: Callable[[Path, FromPixels], tuple[Predict, dict[str, str]]]
 
 
 @dataclass(frozen=True)
@@ -156,7 +115,7 @@ def export(options: argparse.Namespace) -> list[str]:
     refuse_unless(
         options.format != "pt2" or output.suffix == ".pt2", f"{output}: torch reads it where its name ends in .pt2"
     )
-    _require(kind.packages, options.format)
+    require_packages(kind.packages, options.format)
     with read_study(url, options.study) as opened:
         description, _, _ = opened.begun()
         run = find_run(opened, options.arm, options.seed)
@@ -176,7 +135,7 @@ def export(options: argparse.Namespace) -> list[str]:
             "quantized_test_accuracy": onnx_accuracy(content, images),
             "exact_bytes": len(exact),
         }
-        content = _with_metadata(content, _metadata(manifest))
+        content = with_metadata(content, _metadata(manifest))
     agreement = write_checked(
         content, _metadata(manifest), output, kind, student, images.test_images, manifest["quantized"]
     )
@@ -333,143 +292,6 @@ def manifest_of(
         "input": "images: uint8 (batch, channel, height, width), red green blue; normalised inside",
         "output": "logits: float32 (batch, class)",
     }
-
-
-def quantized(content: bytes, images: Tensor) -> bytes:
-    """An ONNX file with weights and activations of 8 bits, whose ranges are those that training images give.
-
-    Args:
-        images: uint8 of shape (images, 3, height, width), of which 512 are shown.
-    """
-    import onnx
-    from onnxruntime.quantization import quantize_static
-    from onnxruntime.quantization.shape_inference import quant_pre_process
-
-    with tempfile.TemporaryDirectory() as folder:
-        prepared, file = Path(folder) / "prepared.onnx", Path(folder) / "int8.onnx"
-        quant_pre_process(onnx.load_from_string(content), str(prepared))
-        quantize_static(str(prepared), str(file), Calibration(images), per_channel=True)
-        return file.read_bytes()
-
-
-class Calibration:
-    """Training images as onnxruntime asks for them.
-
-    Args:
-        images: uint8 of shape (images, 3, height, width); 512 of them are given, in batches.
-    """
-
-    def __init__(self, images: Tensor) -> None:
-        self._batches = iter(spread(images, CALIBRATION_IMAGES).split(CALIBRATION_BATCH))
-
-    def get_next(self) -> dict[str, Any] | None:
-        """The next batch by the name of the file's input; None after the last."""
-        batch = next(self._batches, None)
-        return None if batch is None else {"images": batch.numpy()}
-
-
-def onnx_accuracy(content: bytes, images: ImageSet) -> float:
-    """The share of test images that an ONNX file classifies correctly, 0 to 1."""
-    predict = _predict_of(_session(content))
-    predicted = torch.cat([predict(batch).argmax(1) for batch in images.test_images.split(BATCH_SIZE)])
-    return (predicted == images.test_labels).double().mean().item()
-
-
-def spread(images: Tensor, wanted: int) -> Tensor:
-    """So many images, or all, at equal distances: sets are sorted by class, so that every class has its share."""
-    return images[torch.linspace(0, len(images) - 1, min(wanted, len(images))).round().long()]
-
-
-def _write_onnx(student: FromPixels, images: Tensor, metadata: dict[str, str]) -> bytes:
-    program: Any = torch.onnx.export(
-        student,
-        (images,),
-        dynamo=True,
-        verbose=False,
-        input_names=["images"],
-        output_names=["logits"],
-        dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
-    )
-    model = program.model_proto
-    # Beside what they are, nodes carry where in which file of this machine they came from.
-    for part in (*model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
-        del part.metadata_props[:]
-    return _with_metadata(model.SerializeToString(), metadata)
-
-
-def _with_metadata(content: bytes, metadata: dict[str, str]) -> bytes:
-    import onnx
-
-    model: Any = onnx.load_from_string(content)
-    onnx.helper.set_model_props(model, metadata)
-    return bytes(model.SerializeToString())
-
-
-def _read_onnx(file: Path, _student: FromPixels) -> tuple[Predict, dict[str, str]]:
-    session = _session(str(file))
-    return _predict_of(session), dict(session.get_modelmeta().custom_metadata_map)
-
-
-def _session(file: str | bytes) -> Any:
-    import onnxruntime
-
-    settings = onnxruntime.SessionOptions()
-    settings.intra_op_num_threads = 1
-    return onnxruntime.InferenceSession(file, settings, providers=["CPUExecutionProvider"])
-
-
-def _predict_of(session: Any) -> Predict:
-    return lambda images: torch.from_numpy(session.run(["logits"], {"images": images.numpy()})[0])
-
-
-def _write_pt2(student: FromPixels, images: Tensor, metadata: dict[str, str]) -> bytes:
-    program = torch.export.export(
-        student,
-        (images,),
-        dynamic_shapes={"images": {0: torch.export.Dim("batch", min=1)}},
-    )
-    for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # has the paths of this machine
-    content = io.BytesIO()
-    torch.export.save(program, content, extra_files=dict(metadata))
-    return content.getvalue()
-
-
-def _read_pt2(file: Path, _student: FromPixels) -> tuple[Predict, dict[str, str]]:
-    metadata = dict.fromkeys(METADATA, "")
-    program = torch.export.load(file, extra_files=metadata)
-    return program.module(), metadata
-
-
-def _write_safetensors(student: FromPixels, _images: Tensor, metadata: dict[str, str]) -> bytes:
-    from safetensors.torch import save
-
-    return bytes(save({name: tensor.contiguous() for name, tensor in student.state_dict().items()}, metadata))
-
-
-def _read_safetensors(file: Path, student: FromPixels) -> tuple[Predict, dict[str, str]]:
-    from safetensors import safe_open
-    from safetensors.torch import load_file
-
-    network = copy.deepcopy(student)
-    network.load_state_dict(load_file(file))
-    with safe_open(file, "pt") as opened:
-        return network, dict(opened.metadata())
-
-
-FORMATS = {
-    "onnx": Format(("onnx", "onnxscript", "onnxruntime"), _write_onnx, _read_onnx),
-    "pt2": Format((), _write_pt2, _read_pt2),
-    "safetensors": Format(("safetensors",), _write_safetensors, _read_safetensors),
-}
-
-
-def _require(packages: Sequence[str], name: str) -> None:
-    for package in packages:
-        try:
-            importlib.import_module(package)
-        except ImportError as error:
-            raise ExportError(f"--format {name}: {error}; run: pip install 'kd-study[export]'") from None
 
 
 def _weights(opened: OpenStudy, run: TrialView, runs: RunsFolder) -> Path:

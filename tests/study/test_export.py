@@ -23,7 +23,8 @@ from storage.open_study import open_study, read_study
 from storage.study_storage import sqlite_url
 from storage.trials import views
 from study.evaluation import predict
-from study.export import FORMATS, ExportError, FromPixels, find_run, main, spread, write_checked
+from study.export import find_run, main, write_checked
+from study.formats import FORMATS, ExportError, FromPixels, spread
 from study.manifest import versions
 from study.run import main as study_main
 from tests.conftest import CPU
