@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from reports.drawing import DASHES, GREEN, GREY, Figure, arm_colours, blank
 from reports.evidence import calibration_error, pool_bins
 from reports.results import Results
-from reports.sections.document import Document
+from reports.sections.document import Document, distilled_arm
 from reports.sections.words import arm_label, mean, table
 
 FEWEST_IMAGES_A_BIN = 30
@@ -37,9 +37,10 @@ def lines(results: Results) -> Iterator[tuple[str, str, list[tuple[float, float,
     """Name, colour and bins of each curve of the calibration diagram; bins of all seeds of an arm added up."""
     arms = results["arms"]
     colours = arm_colours(arms)
-    for name in ("baseline", "best"):
+    for name in ("baseline", distilled_arm(results)):
         if name in arms and arms[name]["calibration"]:
-            yield name, colours[name], pool_bins(arms[name]["calibration"])
+            label = name if name in ("baseline", "best") else arm_label(name, arms[name])
+            yield label, colours[name], pool_bins(arms[name]["calibration"])
     if results["teacher"]["hash"] is not None:
         yield "teacher", GREEN, pool_bins([results["teacher"]["calibration"]])
 

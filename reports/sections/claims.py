@@ -110,6 +110,8 @@ def _gain_claim(document: Document, name: str, where: str) -> Sequence[str]:
 def _point_claim(document: Document, where: tuple[float, float], section: str) -> Sequence[str]:
     cell = document.cell(where)
     here, verdict = "not in this grid", "cannot tell"
+    if not document.is_searched:
+        here, cell = "no search was run", None
     if cell is not None:
         here = percent(cell.value) + " on validation" if cell.value is not None else state_words(cell)
         if cell.standing == "best":

@@ -8,7 +8,7 @@ from reports import original
 from reports.drawing import GREY, Figure, arm_colours, blank
 from reports.evidence import Paired
 from reports.results import Arm, Results
-from reports.sections.document import Document, plain_arms
+from reports.sections.document import Document, distilled_arm, plain_arms
 from reports.sections.words import arm_label, count, interval, mean_and_deviation, percent, plain, table
 
 
@@ -28,7 +28,7 @@ def comparison(document: Document) -> list[str]:
 
 def _models(document: Document) -> str:
     """Teacher and arms, beside the original's where the images are its own."""
-    originals = {"baseline": original.BASELINE, "best": original.DISTILLED}
+    originals = {"baseline": original.BASELINE, **dict.fromkeys(document.held_against_original, original.DISTILLED)}
     teacher = f"Teacher (`{document.teacher['name']}`)"
     accuracy = document.teacher["test_accuracy"]
     rows = [[teacher, percent(original.TEACHER_ACCURACY), percent(accuracy), "-" if accuracy is None else "1"]]
@@ -99,17 +99,19 @@ def _differences(document: Document) -> list[str]:
 
 
 def _what_it_can_show(document: Document) -> list[str]:
-    if document.gain is None:
-        return []
-    if document.undistilled:
+    if document.undistilled and document.gain is not None:
         return ["The best arm is the baseline's own configuration: the difference says nothing."]
-    runs, known = len(document.gain.seeds), document.gain.estimate
+    name = distilled_arm(document.results)
+    gain = None if name is None else document.gain_of(name)
+    if gain is None:
+        return []
+    runs, known = len(gain.seeds), gain.estimate
     if known is None:
         return ["One seed gives no interval: how far the next seed would fall from it is not known."]
     return [
         f"What {count(runs, 'seed')} can and cannot show: a difference smaller than about "
         f"{100 * known.half_width:.2f} points would not be told from zero here. The interval takes the differences "
-        f"as roughly normal, which {count(runs, 'value')} cannot check. {_no_other_test(document.gain)}"
+        f"as roughly normal, which {count(runs, 'value')} cannot check. {_no_other_test(gain)}"
         "The interval covers the spread of training seeds for these test images and this teacher, not that of other "
         "images or teachers."
     ]

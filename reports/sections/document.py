@@ -17,6 +17,17 @@ def plain_arms(results: Results) -> dict[str, Arm]:
     return {name: arm for name, arm in results["arms"].items() if name not in CONTROLS and arm["control"] is None}
 
 
+def distilled_arm(results: Results) -> str | None:
+    """The arm whose gains and losses are shown: the search's best, without one the first that was asked for.
+
+    None where no arm is distilled.
+    """
+    plain = plain_arms(results)
+    if "best" in plain:
+        return "best" if plain["best"]["alpha"] != 0 else None
+    return next((name for name, arm in plain.items() if arm["alpha"] != 0 and arm["test_accuracy"]), None)
+
+
 class Document:
     """The results, what follows from them at once, and the figures that lie beside the report.
 

@@ -7,14 +7,14 @@ import plotly.graph_objects as go
 from reports.drawing import BLUE, GREY, ORANGE, Figure, blank
 from reports.evidence import Gain, gains_by_name
 from reports.results import Results
-from reports.sections.document import Document
-from reports.sections.words import count, interval, percent, plain, table
+from reports.sections.document import Document, distilled_arm
+from reports.sections.words import arm_label, count, interval, percent, plain, table
 
 MOST_ROWS = 20
 
 
 def gains(document: Document) -> list[str]:
-    """The best arm's gain over the baseline by group and by class; nothing where the best is not distilled."""
+    """The gain of the distilled arm that is shown over the baseline, by group and by class; nothing without one."""
     by_group, by_class = (_gains(document.results, document.data[key]) for key in ("groups", "classes"))
     if not by_class:
         return []
@@ -40,9 +40,16 @@ def _shows_classes(results: Results) -> bool:
 
 
 def _gains(results: Results, names: Sequence[str]) -> list[Gain]:
-    """As ``gains_by_name``; empty too where the best arm is the baseline's own point."""
-    best = results["arms"].get("best")
-    return [] if best is None or best["alpha"] == 0 else gains_by_name(results, names)
+    """As ``gains_by_name``, of the distilled arm that is shown; empty too without one."""
+    name = distilled_arm(results)
+    return [] if name is None else gains_by_name(results, names, name)
+
+
+def _shown(results: Results) -> str:
+    """The arm that gains, as the tables name it."""
+    name = distilled_arm(results)
+    assert name is not None, "something gains"
+    return name if name == "best" else arm_label(name, results["arms"][name])
 
 
 def _row(gain: Gain) -> list[str]:
@@ -64,7 +71,7 @@ def _groups(document: Document, by_group: list[Gain]) -> list[str]:
             [
                 "Class" if _ungrouped(document.results) else "Group",
                 "baseline",
-                "best",
+                _shown(document.results),
                 "Gain, points",
                 "95 % t interval",
             ],
@@ -92,7 +99,7 @@ def _classes(document: Document, by_class: list[Gain]) -> list[str]:
         f"Of {count(len(by_class), 'class', 'classes')}, {up} gain, {down} lose and {len(by_class) - up - down} "
         "stay the same on average. With few test images a class, single classes move by chance; the ends of the "
         "list:",
-        table(["Class", "baseline", "best", "Gain, points"], map(_row, shown)),
+        table(["Class", "baseline", _shown(document.results), "Gain, points"], map(_row, shown)),
         *document.figure(CLASSES),
     ]
 

@@ -21,11 +21,18 @@ def images(document: Document) -> list[str]:
         ("Images", f"{size} x {size} pixels, {count(data['channels'], 'channel')}"),
         ("Classes", len(data["classes"])),
         *([("Groups of classes", len(set(data["groups"])))] if data["groups"] != data["classes"] else []),
-        ("Search trains on", f"{data['train_images']:,}"),
-        ("Search is scored on", f"{data['validation_images']:,} of the training set, kept apart"),
+        *(_of_the_search(document) if document.is_searched else []),
         ("Comparison trains on", f"{data['train_images'] + data['validation_images']:,}"),
     ]
     return ["## The data", table(["Feature", "Value"], rows), *document.figure(SAMPLES)]
+
+
+def _of_the_search(document: Document) -> list[tuple[str, str]]:
+    data = document.data
+    return [
+        ("Search trains on", f"{data['train_images']:,}"),
+        ("Search is scored on", f"{data['validation_images']:,} of the training set, kept apart"),
+    ]
 
 
 def samples(results: Results) -> go.Figure | None:

@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 
 from reports.drawing import ORANGE, Figure, arm_colours, blank
 from reports.results import Arm, Results, Trial
-from reports.sections.document import Document
+from reports.sections.document import Document, distilled_arm
 from reports.sections.words import arm_label, mean, table, trial_label
 
 
@@ -33,9 +33,9 @@ def without_distillation(results: Results) -> go.Figure | None:
 
 
 def with_distillation(results: Results) -> go.Figure | None:
-    """Training loss of the best arm, likewise; nothing where the best arm is not distilled."""
-    best = results["arms"].get("best")
-    return _drawn(results, "best") if best is not None and best["alpha"] != 0 else None
+    """Training loss of the distilled arm that is shown, likewise."""
+    name = distilled_arm(results)
+    return None if name is None else _drawn(results, name)
 
 
 def _drawn(results: Results, name: str) -> go.Figure | None:
@@ -43,11 +43,12 @@ def _drawn(results: Results, name: str) -> go.Figure | None:
     if arm is None or not any(arm["curves"]):
         return None
     figure = blank(height=360)
+    of_arm = "" if name in ("baseline", "best") else f" of {arm_label(name, arm)}"
     for index, (seed, curve) in enumerate(zip(arm["seeds"], arm["curves"], strict=True)):
         figure.add_scatter(
             x=list(range(1, len(curve) + 1)),
             y=[epoch["train_loss"] for epoch in curve],
-            name=f"training, {len(arm['seeds'])} final seeds",
+            name=f"training, {len(arm['seeds'])} final seeds{of_arm}",
             legendgroup="training",
             showlegend=index == 0,
             mode="lines",
@@ -81,13 +82,13 @@ def _trial_of(results: Results, arm: Arm) -> Trial | None:
 
 WITHOUT_DISTILLATION = Figure(
     name="loss_without_distillation",
-    caption="Training loss without distillation. The validation loss "
+    caption="Training loss without distillation. A validation loss "
     "is that of the search trial at the same point, which trained on fewer images and with another seed.",
     draw=without_distillation,
 )
 WITH_DISTILLATION = Figure(
     name="loss_with_distillation",
     caption="Training loss with distillation. The training loss is the "
-    "weighted sum that is trained on, the validation loss plain cross-entropy: their levels do not compare.",
+    "weighted sum that is trained on, a validation loss plain cross-entropy: their levels do not compare.",
     draw=with_distillation,
 )

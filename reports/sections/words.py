@@ -94,4 +94,4 @@ def arm_label(name: str, arm: Arm) -> str:
     if arm["alpha"] == 0:
         return f"{name} (no teacher{rate})"
     point = f"({arm['alpha']:.3g}, {arm['temperature']:.3g}{rate})"
-    return name if name.replace(" ", "") == point[1:-1].replace(" ", "") else f"{name} {point}"
+    return point if name == f"{arm['alpha']:g},{arm['temperature']:g}" else f"{name} {point}"

@@ -369,6 +369,12 @@ def test_arms_without_a_search_have_a_verdict_of_their_own() -> None:
     assert "The comparison has seeds (1, 2, 3, 4, 5), the same for every arm." in text
     assert "No controls were run" not in text, "they need a best pair"
     assert "during the search" not in text
+    assert "| Student, (0.75, 4) " in text
+    assert "What 5 seeds can and cannot show" in text
+    assert "| Class | baseline | (0.75, 4) | Gain, points |" in re.sub(" +", " ", text)
+    assert "no search was run" in claims(CASES["arms without a search"])
+    assert "Search trains on" not in text
+    assert {"groups", "classes", "loss_with_distillation"} <= figures(CASES["arms without a search"]).keys()
     alone = render(CASES["the baseline alone, before a teacher"])
     assert "The baseline alone was trained: " in alone
     assert "| Teacher, test accuracy " in alone
