@@ -127,7 +127,9 @@ def _progress(results: Results, running: Sequence[FrozenTrial], runs: int) -> st
     configuration = results["configuration"]
     if configuration["finalists"]:
         ended: Counter[State] = Counter({"COMPLETE": sum(len(known["seeds"]) - 1 for known in results["finalists"])})
-        more_seeds = configuration["finalists"] * (configuration["finalist_seeds"] - 1)
+        trials = results["grid"] + results["tpe"]
+        possible = sum(trial["state"] not in ("PRUNED", "FAIL") and trial["repeats"] is None for trial in trials)
+        more_seeds = min(configuration["finalists"], possible) * (configuration["finalist_seeds"] - 1)
         rows.append(_row("finalists", ended, of_finalists, more_seeds))
     done = sum(len(arm["seeds"]) for arm in results["arms"].values())
     if done + runs == 0:

@@ -32,10 +32,10 @@ RECIPE = {  # 1.4.2 and 2.4; momentum is not named there
 repeats bit for bit. What bfloat16 does is measured: ``python -m reports.paired``."""
 
 UNSAID = (
-    "What the original does not say had to be chosen here, and a difference may come from it: the kernels of the "
-    "student's layers (the one plain reading that has its number of parameters), momentum (none), the padding of its "
-    "crops (4 pixels), how weights are initialised (torch's defaults), and the epoch that its accuracies are of (the "
-    "last)."
+    "Some things that the original does not say had to be chosen here, and a difference may come from them: the "
+    "kernels of the student's layers (the one plain reading that has its number of parameters), momentum (none), the "
+    "padding of its crops (4 pixels), how weights are initialised (torch's defaults), whether the KL divergence is a "
+    "mean over images (it is), and the epoch that its accuracies are of (the last)."
 )
 
 

@@ -21,7 +21,7 @@ from storage.trials import views
 from study.evaluation import precision_effect
 from study.manifest import commit, hardware, versions
 from study.materials import Materials
-from study.networks import check_trainable, known_by, student_of, teacher_of
+from study.networks import check_trainable, known_by, refuse_other_networks
 from study.options import Request
 from study.plan import Work, images_at_hand
 from study.recipes import TEACHER_RECIPES
@@ -32,7 +32,6 @@ def going_on(request: Request, opened: OpenStudy) -> Request:
 
     Raises:
         ConfigurationError: where the study was begun with another configuration or other networks, or by others.
-        NetworkError: where a network of one's own is not there.
     """
     refuse_foreign(opened)
     known, search = opened.description, opened.search
@@ -40,19 +39,23 @@ def going_on(request: Request, opened: OpenStudy) -> Request:
         return request
     configuration = dataclasses.replace(request.configuration, draws=known.settings.draws)
     refuse_another(known, configuration, search)
-    student_of(known), teacher_of(known)  # or they are refused
+    refuse_other_networks(known)
     return dataclasses.replace(request, configuration=configuration)
 
 
 def refuse_unusable(request: Request, opened: OpenStudy, work: Work) -> None:
-    """Refuse networks of one's own that cannot be studied; where nothing is left to train, other images than its own.
+    """Refuse networks of one's own that cannot be studied, and other images than those a study was begun with.
+
+    Whoever trains looks at the images anyway. Where nothing is left to train, they need not be there.
 
     Raises:
         NetworkError, ConfigurationError, DataError: in one line that says why.
     """
+    folder = request.data_dir if request.configuration.dataset == "folder" else None
+    looks = folder is not None and (folder.is_dir() if work.is_done else request.dry_run)
+    if looks and opened.description is not None:
+        work.refuse_other_images(request.name, images_at_hand(request, opened).hash)
     if work.is_done:
-        if request.data_dir is not None and request.configuration.dataset == "folder":
-            work.refuse_other_images(request.name, images_at_hand(request, opened).hash)
         return
     images, configuration = work.images, request.configuration
     for architecture in (work.student, work.teacher):

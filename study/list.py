@@ -72,7 +72,7 @@ def row_of(opened: OpenStudy) -> tuple[str, ...]:
     settings = known.settings
     trials, runs = views(search, len(settings.points)), views(comparison)
     # More may have been asked for once than is now: more trials after the grid, more finalists.
-    beyond = [trial for trial in trials if trial.sampler in get_args(Beyond) and trial.has_ended]
+    beyond = [trial for trial in trials if _is_beyond(trial) and trial.state.is_finished()]
     finalists = finalist_points(trials, settings)
     finalists += [trial.point for trial in trials if trial.sampler == "finalist" and trial.point not in finalists]
     planned = len(settings.points) + max(known.tpe_trials, len(beyond)) + len(finalists)
@@ -95,9 +95,17 @@ def row_of(opened: OpenStudy) -> tuple[str, ...]:
     )
 
 
+def _is_beyond(trial: TrialView) -> bool:
+    return trial.sampler in get_args(Beyond)
+
+
 def _ended(trials: Sequence[TrialView]) -> int:
-    """How many have ended. That a point diverges is an answer too, unless a later trial of it has ended otherwise."""
-    ended = [trial.point for trial in trials if trial.has_ended]
+    """How many have ended.
+
+    That a point diverges is an answer too, unless a later trial of it has ended otherwise; after the grid no trial that
+    failed is tried again.
+    """
+    ended = [trial.point for trial in trials if trial.has_ended or (_is_beyond(trial) and trial.state.is_finished())]
     diverged: list[Point] = []
     for trial in trials:
         is_answer = trial.state == TrialState.FAIL and (trial.reason or "").startswith(DIVERGED)

@@ -1,11 +1,12 @@
 """The networks of a study: whether they can be trained, and whether they are those with which it was begun."""
 
 from collections.abc import Iterable
+from contextlib import suppress
 from typing import Any
 
 from torch import nn
 
-from models import Architecture, check_training
+from models import Architecture, NetworkError, check_training
 from storage.configuration import Recipe, refuse_unless
 from storage.description import CostFacts, Description
 
@@ -40,12 +41,19 @@ def known_by(architecture: Architecture, network: nn.Module) -> dict[str, Any]:
     return {"source": architecture.source, "shapes": shapes}
 
 
-def _refuse_another_source(architecture: Architecture, stored: CostFacts) -> None:
-    refuse_unless(
-        not architecture.is_own or known_by(architecture, architecture.build()).items() <= stored.items(),
-        f"the study was begun with another source of {architecture.name}: bring that back, "
-        "or give --study NAME to begin another",
-    )
+def refuse_other_networks(description: Description) -> None:
+    """Refuse networks of one's own that are not those of a stored study; one that is not there is not another one.
+
+    Raises:
+        ConfigurationError: where the source or the shapes of one are other ones.
+    """
+    settings = description.settings
+    for name, stored in (
+        (settings.student_network, description.student),
+        (settings.teacher_network, description.teacher),
+    ):
+        with suppress(NetworkError):
+            _refuse_another_source(_architecture(name, description), stored)
 
 
 def student_of(description: Description) -> Architecture:
@@ -54,16 +62,19 @@ def student_of(description: Description) -> Architecture:
     Raises:
         NetworkError, ConfigurationError: where one of one's own is not there, or not as it was.
     """
-    return _as_stored(description.settings.student_network, description, description.student)
+    student = _architecture(description.settings.student_network, description)
+    _refuse_another_source(student, description.student)
+    return student
 
 
-def teacher_of(description: Description) -> Architecture:
-    """The teacher's network of a stored study; raises as ``student_of``."""
-    return _as_stored(description.settings.teacher_network, description, description.teacher)
-
-
-def _as_stored(network: str, description: Description, stored: CostFacts) -> Architecture:
+def _architecture(network: str, description: Description) -> Architecture:
     data = description.data
-    architecture = Architecture(network, len(data["classes"]), data["channels"], data["image_size"])
-    _refuse_another_source(architecture, stored)
-    return architecture
+    return Architecture(network, len(data["classes"]), data["channels"], data["image_size"])
+
+
+def _refuse_another_source(architecture: Architecture, stored: CostFacts) -> None:
+    refuse_unless(
+        not architecture.is_own or known_by(architecture, architecture.build()).items() <= stored.items(),
+        f"the study was begun with another source of {architecture.name}: bring that back, or give --study NAME to "
+        "begin another; python -m reports.build makes the report of what is stored",
+    )

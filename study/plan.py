@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import get_args
 
 import torch
 from optuna.trial import TrialState
@@ -13,7 +14,7 @@ from storage.arms import Arms, choose_arms, finalist_points, name_of_pair
 from storage.configuration import Point, refuse_unless
 from storage.controls import RATE_FACTORS, control_arms, rate_pairs, rate_points
 from storage.open_study import OpenStudy
-from storage.trials import MadeBy, TrialView, run_pair, views
+from storage.trials import Beyond, MadeBy, TrialView, run_pair, views
 from study.comparison import points_of
 from study.options import Request
 from study.record import is_worth_trying_again, made_by
@@ -117,7 +118,7 @@ def plan(request: Request, opened: OpenStudy, device: torch.device) -> Work:
         f"--teacher {request.teacher}: --sampler none without --arm trains the baseline alone, which has no teacher",
     )
     refuse_unless(
-        request.teacher is None or request.teacher.exists(),
+        request.teacher is None or request.teacher.is_file(),
         f"{request.teacher}: no such file; give the path of a {configuration.teacher_network} checkpoint",
     )
     asks, digest = needs_teacher and trials + rates + runs > 0, begun_with
@@ -209,7 +210,9 @@ def _trials_left(request: Request, opened: OpenStudy, here: MadeBy) -> tuple[int
     beyond = max(0, request.trials_beyond - of_sampler)
     configuration = request.configuration
     if left or beyond:
-        more = configuration.finalists * (configuration.finalist_seeds - 1)
+        distinct = {run_pair(point["alpha"], point["temperature"]) for point in points}
+        others = sum(trial.sampler in get_args(Beyond) for trial in trials) + beyond
+        more = min(configuration.finalists, len(distinct) + others) * (configuration.finalist_seeds - 1)
     else:
         more = sum(point not in done for point in finalist_points(trials, configuration))
     return len(left) + beyond + more, len(trained) + beyond + more

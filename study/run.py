@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     typed = list(sys.argv[1:] if arguments is None else arguments)
     is_worker = WORKER in typed
     command = "python -m study.run " + shlex.join(without_password(typed))
-    with one_line_errors(command, says_stopped=not is_worker):
+    with one_line_errors(None if "--dry-run" in typed else command, says_stopped=not is_worker):
         if is_worker:
             end_with_parent()
         optuna.logging.set_verbosity(optuna.logging.ERROR)

@@ -7,6 +7,7 @@ in proportion to its epochs.
 import dataclasses
 import json
 import math
+import re
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -122,7 +123,8 @@ def read_settings(file: Path) -> Settings:
         return _settings(tables, protocol)
     except ConfigurationError as error:
         # Settings are refused by the names of their options.
-        raise ConfigurationError(f"{file}: {str(error).removeprefix('--')}") from None
+        named = re.sub(r"^--([a-z-]+)", lambda option: option[1].replace("-", "_"), str(error))
+        raise ConfigurationError(f"{file}: {named}") from None
 
 
 def _tables(file: Path) -> Tables:
@@ -196,12 +198,10 @@ def _recipe(given: dict[str, Any], protocol: dict[str, Any]) -> Recipe:
         return Recipe(**training)
     training["step_epochs"] = tuple(training["step_epochs"])
     if "step_epochs" in given:
-        for epoch in training["step_epochs"]:
-            refuse_unless(
-                1 <= epoch < training["epochs"],
-                f"[training] step_epochs: {epoch} is none of {training['epochs']} epochs after which another follows",
-            )
-        return Recipe(**training)
+        recipe = Recipe(**training)
+        for epoch in recipe.step_epochs:
+            refuse_unless(1 <= epoch <= recipe.epochs, f"[training] step_epochs: {epoch}: give 1 to {recipe.epochs}")
+        return recipe
     return Recipe(**{**training, "epochs": protocol["epochs"]}).with_epochs(training["epochs"])
 
 

@@ -133,9 +133,15 @@ def refuse_what_is_another_study(folder: Path, capsys: pytest.CaptureFixture[str
         assert "begun with another source of own_study_networks:TinyNet: bring that back" in refusal(capsys, *command)
     (folder / "own_study_networks.py").write_text(NETWORKS)
     shutil.copy("pictures/train/fruit/0.jpg", "pictures/train/water/more.jpg")
-    for command in (more, done, [*done, "--dry-run"]):
+    for command in (more, [*more, "--dry-run"], done, [*done, "--dry-run"]):
         assert "was begun with data" in refusal(capsys, *command)
     (folder / "pictures" / "train" / "water" / "more.jpg").unlink()
+    # Where all is done, what is not there is not another one: a study on another machine has its report.
+    (folder / "pictures").rename(folder / "away")
+    main([*MACHINE, *done])
+    assert "all done: " in capsys.readouterr().out
+    assert "no such folder" in refusal(capsys, *more)
+    (folder / "away").rename(folder / "pictures")
     assert "nosuch.pth: no such file" in refusal(capsys, *more, "--teacher", "nosuch.pth", "--dry-run")
     assert "was begun with image_size 28, not 32" in refusal(capsys, *_with("image_size = 28", "", folder))
 

@@ -34,7 +34,7 @@ def claims(document: Document) -> list[str]:
         "spread, *yes* means within 1 point. A best point is *yes* where it is ours too, and *cannot tell* "
         "where it was not measured to the end or cannot be told apart from ours.",
         _power(document),
-        original.UNSAID,
+        *([] if document.departures else [original.UNSAID]),
         "### Which best point: (0.25, 4) or (0.75, 4)?",
         _readings(document),
     ]

@@ -97,7 +97,9 @@ class Document:
             for alpha, temperature in original.BEST_POINTS
             if (name := arm_at(self.results, alpha, temperature)) not in (None, "best")
         }
-        return {**({} if named and "best" not in self.arms else {"best": ""}), **named}
+        if not named:
+            return {"best": ""}
+        return {**({"best": " at the search's best"} if "best" in self.arms else {}), **named}
 
     def cell(self, where: tuple[float, float]) -> Cell | None:
         """The grid's cell at (alpha, T); None where the grid has no such point."""

@@ -3,6 +3,7 @@
 from reports.evidence import variance_shares
 from reports.sections.document import Document
 from reports.sections.words import count, table
+from reports.standing import UNFINISHED
 
 
 def effects(document: Document) -> list[str]:
@@ -23,13 +24,12 @@ def effects(document: Document) -> list[str]:
         "Shares of the sum of squares of the grid's accuracies: of the row means (alpha), of the column means (T), "
         "and what is left, which is their interplay and noise. The last column is an upper bound of what the sampling "
         f"error of the {document.validation_images:,} validation images alone would make if all points were equally "
-        f"good: it takes them as drawn anew for each point, though all points share them{_at_zero(document)}.",
+        f"good: it takes them as drawn anew for each point, though all points share them"
+        f"{_at_zero(document) if len(rows) > 1 else ''}.",
     ]
 
 
 def _at_zero(document: Document) -> str:
-    if 0 not in document.configuration["alphas"]:
-        return ""
     return (
         f", and in the whole grid it counts the one trial of alpha = 0 as "
         f"{len(document.configuration['temperatures'])}. That trial at all temperatures also lowers the share of T "
@@ -40,12 +40,15 @@ def _at_zero(document: Document) -> str:
 def _not_computable(document: Document) -> str:
     grid = document.grid
     without = sum(cell.value is None for cell in grid)
-    if without and not any(cell.standing in ("pruned", "failed") for cell in grid):
-        have = "has" if without == 1 else "have"
-        return f"Not computable yet: {without} of {count(len(grid), 'grid point')} {have} no value."
     if without:
+        yet = " yet" if any(cell.standing in UNFINISHED for cell in grid) else ""
+        have = "has" if without == 1 else "have"
+        pruned = (
+            " Bad points are the ones that are pruned, so shares from the rest would mislead. `--pruner none` gives a "
+            "full grid."
+        )
         return (
-            f"Not computable: {without} of {count(len(grid), 'grid point')} have no value. Bad points are the "
-            "ones that are pruned, so shares from the rest would mislead. `--pruner none` gives a full grid."
+            f"Not computable{yet}: {without} of {count(len(grid), 'grid point')} {have} no value."
+            f"{pruned if any(cell.standing == 'pruned' for cell in grid) else ''}"
         )
     return "Not computable: the grid has fewer than two rows or columns, or all its values are the same."

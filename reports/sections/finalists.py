@@ -27,13 +27,13 @@ def finalists(document: Document) -> list[str]:
                 f"{100 * share:.0f} %",
             )
         )
+    number = _number(document)
     spread = math.sqrt(statistics.fmean(statistics.variance(finalist["values"]) for finalist in known))
     return [
         "### Finalists: the best points with more seeds",
-        f"{count(len(known), 'point')} with the highest accuracy of the search seed "
-        f"{'is' if len(known) == 1 else 'are'} trained with more seeds and scored on the validation images, before the "
-        f"arms of the comparison are named by the mean. {_missing(document)}Between seeds the "
-        f"accuracy of one point spreads by {100 * spread:.2f} points.",
+        f"{count(number, 'point')} with the highest accuracy of the search seed {'is' if number == 1 else 'are'} "
+        "trained with more seeds and scored on the validation images, before the arms of the comparison are named by "
+        f"the mean. {_missing(document)}Between seeds the accuracy of one point spreads by {100 * spread:.2f} points.",
         table(["Point", "Seeds", "Accuracy by seed, %", "Mean ± its standard error", "Would win"], rows),
         "*Would win*: how often the point would have the highest mean, were all trained anew with other seeds, if each "
         "mean is as found. The first seed is the one by which the points were chosen, so it is optimistic for all.",
@@ -41,8 +41,13 @@ def finalists(document: Document) -> list[str]:
 
 
 def _missing(document: Document) -> str:
-    configuration, results = document.configuration, document.results
-    complete = count_compared(results["grid"] + results["tpe"])
-    wanted = min(configuration["finalists"], complete) * configuration["finalist_seeds"]
-    done = sum(len(finalist["seeds"]) for finalist in results["finalists"])
+    wanted = _number(document) * (document.configuration["finalist_seeds"] - 1)
+    done = sum(len(finalist["seeds"]) - 1 for finalist in document.results["finalists"])
     return f"{done} of these {wanted} trainings are complete. " if done < wanted else ""
+
+
+def _number(document: Document) -> int:
+    """How many points are finalists; there may have been more of them once than are asked for now."""
+    results = document.results
+    complete = count_compared(results["grid"] + results["tpe"])
+    return max(len(results["finalists"]), min(document.configuration["finalists"], complete))

@@ -86,8 +86,8 @@ def _by_chance(intervals: int) -> list[str]:
     if not intervals:
         return []
     return [
-        f"Of {intervals} intervals of 95 %, about {0.05 * intervals:.2g} would leave out zero by chance even if "
-        "nothing had changed."
+        f"Of {count(intervals, 'interval')} of 95 %, about {0.05 * intervals:.2g} would leave out zero by chance "
+        "even if nothing had changed."
     ]
 
 

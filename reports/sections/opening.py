@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from reports import original
 from reports.evidence import Estimate, estimate, estimate_of, reproduced
 from reports.results import Arm
-from reports.sections.document import Document
+from reports.sections.document import Document, distilled_arm
 from reports.sections.teacher import verdict_on_teacher
 from reports.sections.words import interval, mean_and_deviation, percent, plain, point, points
 from reports.standing import UNFINISHED
@@ -76,15 +76,19 @@ def verdict(document: Document) -> list[str]:
 
 
 def _verdict_on_gain(document: Document) -> str:
-    where = "On these synthetic images, " if document.synthetic else ""
+    where, others = "On these synthetic images, " if document.synthetic else "", _gains_of_others(document)
+    beside = f" Against the baseline, on test, {'; '.join(others)}." if others else ""
     if document.gain is None and not document.is_searched:
-        sentence = _given_arms(document)
+        sentence = _given_arms(document, others)
     elif document.gain is None:
-        sentence = "the final comparison has not finished one seed in both arms, so there is no verdict yet."
+        missing = "of the search's best " if others else ""
+        sentence = f"the final comparison {missing}has not finished one seed in both arms, so there is no verdict yet"
+        sentence += f" on it.{beside}" if others else "."
     elif document.undistilled:
+        found = "" if others else ", so no gain from distillation was found"
         sentence = (
-            "the search chose alpha = 0, which is training without the teacher, so no gain from distillation was "
-            f"found: the baseline reaches {mean_and_deviation(document.arms['baseline']['test_accuracy'])} on test."
+            f"the search chose alpha = 0, which is training without the teacher{found}: the baseline reaches "
+            f"{mean_and_deviation(document.arms['baseline']['test_accuracy'])} on test.{beside}"
         )
     else:
         before, after = (_mean_over(document.gain.seeds, document.arms[name]) for name in ("baseline", "best"))
@@ -111,15 +115,20 @@ def _verdict_on_gain(document: Document) -> str:
     return where + sentence if where else sentence[0].upper() + sentence[1:]
 
 
-def _given_arms(document: Document) -> str:
-    """What the arms that were asked for gain, where no search chose one."""
+def _gains_of_others(document: Document) -> list[str]:
+    """What the distilled arms beside the search's best gain, each in words."""
     gains = []
-    for name, arm in document.arms.items():
-        pairs = document.paired_with_baseline(name) if name != "baseline" else None
+    for name, arm in document.plain.items():
+        pairs = document.gain_of(name) if name != "best" else None
         if pairs is not None:
             known = pairs.estimate
             spread = "one seed" if known is None else f"95 % interval {interval(known)}, {len(pairs.seeds)} seeds"
             gains.append(f"{point(arm['alpha'], arm['temperature'])} is {points(pairs.mean)} ({spread})")
+    return gains
+
+
+def _given_arms(document: Document, gains: Sequence[str]) -> str:
+    """What the arms that were asked for gain, where no search chose one."""
     if gains:
         return f"against the baseline, on test, {'; '.join(gains)}."
     values = document.arms["baseline"]["test_accuracy"] if "baseline" in document.arms else []
@@ -130,7 +139,7 @@ def _on_images(document: Document) -> str | None:
     """How many images teacher and student saw, where they are not the same."""
     teachers = document.data["official_train_images"]
     students = document.data["train_images"] + document.data["validation_images"]
-    if students >= teachers or document.gain is None or document.undistilled:
+    if students >= teachers or not any(document.gain_of(name) for name in document.plain):
         return None
     saw = f"saw {teachers:,} images and the student {students:,}"
     if document.imported_teacher:
@@ -215,11 +224,13 @@ def _verdict_on_point(document: Document) -> str:
     pair = run_pair(document.best["alpha"], document.best["temperature"])
     of_best = [one for one in document.results["finalists"] if (one["alpha"], one["temperature"]) == pair]
     named = f"; of the finalists it has the highest mean over {len(of_best[0]['seeds'])} seeds" if of_best else ""
-    beside = f" and {near or 'none'} of the {others} other complete points cannot be told apart from it by one seed"
+    beside = " the only complete point of the grid"
+    if others:
+        beside = f" and {near or 'none'} of the {others} other complete points cannot be told apart from it by one seed"
     return (
         f"The {'unfinished ' if unfinished else ''}search's best point is "
         f"{point(document.best['alpha'], document.best['temperature'])} with {percent(document.best['value'])} on "
-        f"{document.validation_images:,} validation images,{beside if others else ' the only complete point'}{named}."
+        f"{document.validation_images:,} validation images,{beside}{named}."
     )
 
 
@@ -227,14 +238,18 @@ def _verdict_on_original(document: Document) -> str:
     theirs = points(original.DISTILLED.mean - original.BASELINE.mean)
     if document.departures:
         return f"The original's gain of {theirs} is neither confirmed nor refuted by this changed protocol."
-    judged = []
-    for name, where in document.held_against_original.items():
+    judged, held = [], document.held_against_original
+    for name, where in held.items():
         gain = document.gain_of(name)
         if gain is not None and gain.estimate is not None:
             judged.append(_beside(gain.estimate, original.gain(), where))
     if judged:
         return f"{_on_the_baseline(document)}The original's gain of {theirs} {'; it '.join(judged)}."
-    why = ", as no distilled arm was trained" if document.undistilled else " without two seeds in both arms"
+    why = " without two seeds in both arms"
+    if document.undistilled:
+        why = ", as the search chose alpha = 0 and none of the points that it names was compared"
+    elif not document.is_searched and distilled_arm(document.results) is not None and "best" in held:
+        why = ", as none of the points that it names was compared"
     return f"{_on_the_baseline(document)}The original's gain of {theirs} cannot be judged{why}."
 
 

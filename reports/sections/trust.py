@@ -24,10 +24,13 @@ def trust(document: Document) -> list[str]:
 
 
 def _on_the_teacher(document: Document) -> list[str]:
+    if document.imported_teacher:
+        return [
+            "What an imported teacher was trained on is not known here. Where test images were among it, all that is "
+            "distilled from it scores too high on them; so it is with validation images and the search."
+        ]
     if not document.is_searched:
         return []
-    if document.imported_teacher:
-        return ["What an imported teacher was trained on is not known here: the validation images may be among it."]
     return [
         "The teacher was trained on the whole training set, the validation images among them. What it says of them "
         "is surer than of new images; no student trains on them during the search."
@@ -35,11 +38,12 @@ def _on_the_teacher(document: Document) -> list[str]:
 
 
 def _on_the_winner(document: Document) -> list[str]:
-    if document.best is None or count_compared(document.results["grid"] + document.results["tpe"]) < 2:
+    among = count_compared(document.results["grid"])
+    if document.best is None or among < 2:
         return []
     remark = (
         f"The winner's validation accuracy of {percent(document.best['value'])} is optimistic: it is the best of "
-        "many, each with its own luck."
+        f"{among}, each with its own luck."
     )
     values = document.arms["best"]["test_accuracy"] if "best" in document.arms else []
     if values:

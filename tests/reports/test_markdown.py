@@ -211,7 +211,8 @@ def test_without_a_search_each_of_the_originals_points_is_held_against_its_accur
     assert "; it is not reproduced at (0.75, 4): ours is -2.00 points from it" in verdict(results)
     # A search whose best is another point has that one beside them, one whose best is a point of them has it once.
     both = claims(CASES["arms at both of the original's points"])
-    assert re.findall(r"^\| (Gain.*?) +\|", both, flags=re.MULTILINE) == ["Gain", "Gain at (0.25, 4)"]
+    gains = re.findall(r"^\| (Gain.*?) +\|", both, flags=re.MULTILINE)
+    assert gains == ["Gain at the search's best", "Gain at (0.25, 4)"]
 
 
 def test_a_pruned_point_of_the_original_cannot_be_judged() -> None:
@@ -390,7 +391,7 @@ def test_finalists_are_shown_with_their_means_and_how_often_they_would_win() -> 
         {"alpha": 0.5, "temperature": 8.0, "seeds": [0, 10002], "values": [0.46, 0.48]},
     ]
     text = render(results).split("### Finalists")[1].split("##")[0]
-    assert "5 of these 6 trainings are complete." in text
+    assert "3 of these 4 trainings are complete." in text
     assert "46.00 % ± 0.58 %" in text
     assert "Finalists are never pruned and not counted here." in render(results)
     assert "2 points with the highest accuracy" in text
@@ -398,7 +399,8 @@ def test_finalists_are_shown_with_their_means_and_how_often_they_would_win() -> 
     results["finalists"][1]["values"].append(0.47)
     assert "trainings are complete" not in render(results)
     results["configuration"]["finalists"] = 20  # more than there are points
-    assert "6 of these 30 trainings are complete." in render(results)
+    assert "10 points with the highest accuracy" in render(results)
+    assert "4 of these 20 trainings are complete." in render(results)
 
 
 def test_of_an_imported_teacher_it_is_not_known_what_it_saw() -> None:
@@ -407,6 +409,9 @@ def test_of_an_imported_teacher_it_is_not_known_what_it_saw() -> None:
     assert "The teacher saw 50,000 images and the student 20,000" in render(results)
     results["teacher"]["origin"] = "imported from elsewhere.pth"
     assert "What an imported teacher was trained on is not known here" in render(results)
+    without = copy.deepcopy(CASES["arms without a search"])
+    without["teacher"]["origin"] = "imported from elsewhere.pth"
+    assert "What an imported teacher was trained on is not known here" in render(without)
     assert "The teacher may have seen all 50,000 images, and the student saw 20,000" in render(results)
     assert "was trained on the whole training set" not in render(results)
 
@@ -425,8 +430,52 @@ def test_nothing_is_said_of_what_the_grid_does_not_have() -> None:
     results["configuration"] |= {"alphas": [0.75], "temperatures": [4.0]}
     results["grid"] = [cell for cell in results["grid"] if (cell["alpha"], cell["temperature"]) == (0.75, 4.0)]
     text = render(results)
-    assert "on 5,000 validation images, the only complete point." in verdict(results)
-    assert "it is the best of many" not in text
+    assert "on 5,000 validation images, the only complete point of the grid." in verdict(results)
+    assert "it is the best of" not in text
+
+
+def test_pruning_is_named_for_missing_values_only_where_it_is_the_reason() -> None:
+    results = made_up_results(pruned=(), failed=((0.5, 8.0),))
+    text = render(results).split("### What alpha and T explain")[1].split("###")[0]
+    assert text.strip() == "Not computable: 1 of 16 grid points has no value."
+    text = render(made_up_results(pruned=((0.5, 8.0),), failed=())).split("### What alpha and T explain")[1]
+    assert "Bad points are the ones that are pruned" in text.split("###")[0]
+    zero = made_up_results(pruned=tuple((0.0, temperature) for temperature in (1.0, 2.0, 4.0, 8.0)), failed=())
+    text = render(zero).split("### What alpha and T explain")[1].split("###")[0]
+    assert "| without alpha = 0" in text
+    assert "counts the one trial of alpha = 0" not in text, "the row that counts it is not there"
+
+
+def test_a_search_that_chose_no_distillation_does_not_speak_for_arms_that_were_asked_for() -> None:
+    results = copy.deepcopy(CASES["alpha 0 best"])
+    assert "no gain from distillation was found" in verdict(results)
+    results["arms"]["0.5,2"] = made_up_arm(0.5, 2.0, (1, 2, 3, 4, 5), 0.57, 100)
+    text = verdict(results)
+    assert "no gain from distillation was found" not in text
+    assert "Against the baseline, on test, alpha = 0.5, T = 2 is +" in text
+    assert "cannot be judged, as the search chose alpha = 0 and none of the points that it names was compared" in text
+    results["arms"]["0.75,4"] = made_up_arm(0.75, 4.0, (1, 2, 3, 4, 5), 0.57, 100)
+    assert "at (0.75, 4): ours is" in verdict(results)
+
+
+def test_without_a_search_other_points_say_nothing_of_the_original() -> None:
+    results = copy.deepcopy(CASES["arms without a search"])
+    results["arms"]["0.5,2"] = results["arms"].pop("0.75,4")
+    results["arms"]["0.5,2"].update({"alpha": 0.5, "temperature": 2.0})
+    assert "cannot be judged, as none of the points that it names was compared" in verdict(results)
+
+
+def test_a_best_arm_without_runs_is_not_the_only_one_that_is_spoken_of() -> None:
+    results = copy.deepcopy(CASES["no run of the best arm"])
+    results["arms"]["0.25,4"] = made_up_arm(0.25, 4.0, (1, 2, 3, 4, 5), 0.57, 100)
+    text = verdict(results)
+    assert "of the search's best has not finished one seed in both arms, so there is no verdict yet on it." in text
+    assert "Against the baseline, on test, alpha = 0.25, T = 4 is +" in text
+
+
+def test_what_the_original_leaves_unsaid_is_named_under_its_protocol_only() -> None:
+    assert "momentum (none)" in render(CASES["full protocol"])
+    assert "momentum (none)" not in render(CASES["finished"])
 
 
 def test_a_sign_flip_test_is_ruled_out_only_where_it_could_never_say_anything() -> None:

@@ -56,7 +56,7 @@ def test_each_study_says_how_far_it_has_come(runs: RunsFolder, capsys: pytest.Ca
 def test_a_study_of_which_less_is_asked_for_than_it_has_is_done(
     runs: RunsFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Finalists that were lowered, TPE trials too, and a run that diverged, as it would again."""
+    """Finalists that were lowered, TPE trials too, one of them failed, and a run that diverged, as it would again."""
     with open_study(sqlite_url(runs.database), "demo") as opened:
         assert opened.search is not None
         assert opened.comparison is not None
@@ -64,6 +64,7 @@ def test_a_study_of_which_less_is_asked_for_than_it_has_is_done(
         assert best is not None
         opened.search.add_trial(trial_at({**best.point, "seed": 10_002}, value=best.value))
         opened.search.add_trial(trial_at({"alpha": 0.3, "temperature": 3.0}, state=TrialState.PRUNED))
+        opened.search.add_trial(trial_at({"alpha": 0.4, "temperature": 3.0}, state=TrialState.FAIL))
         for _ in range(2):
             opened.comparison.add_trial(
                 trial_at(
@@ -73,7 +74,7 @@ def test_a_study_of_which_less_is_asked_for_than_it_has_is_done(
                 )
             )
     row = next(line for line in said(capsys, "--runs-dir", str(runs.path)).splitlines() if line.startswith("demo"))
-    assert row.split()[:10] == ["demo", "done,", "2", "failed", "6", "of", "6", "3", "of", "3"]
+    assert row.split()[:10] == ["demo", "done,", "3", "failed", "7", "of", "7", "3", "of", "3"]
 
 
 def trial_at(point: dict[str, float], **settings: Any) -> FrozenTrial:

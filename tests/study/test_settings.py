@@ -87,6 +87,13 @@ def test_what_is_printed_is_read_back_as_it_was(name: str, tmp_path: Path) -> No
     assert read_settings(written(tmp_path, as_toml(settings))) == settings
 
 
+@pytest.mark.parametrize("preset", PRESETS)
+def test_what_is_printed_of_few_epochs_is_read_back_too(preset: str, tmp_path: Path) -> None:
+    for epochs in range(1, 12):
+        settings = Settings(asked("--preset", preset, "--epochs", str(epochs)).configuration)
+        assert read_settings(written(tmp_path, as_toml(settings))) == settings
+
+
 def test_the_command_prints_its_settings_with_what_overrides_them(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -118,8 +125,10 @@ def test_the_command_prints_its_settings_with_what_overrides_them(
         ('name = "a"\n[search]\nalphas = [0.5, "1"]', "alphas = [0.5, '1']: give numbers in []"),
         ('name = "a"\n[search]\nseeds = 0', "seeds 0: give 1 to"),
         ('name = "a"\n[search]\nfinalist_seeds = 4', "finalist_seeds: has no effect without finalists"),
-        ('name = "a"\n[training]\nepochs = 20\nstep_epochs = [10, 20]', "step_epochs: 20 is none of 20 epochs"),
-        ('name = "a"\n[training]\nstep_epochs = [0]', "step_epochs: 0 is none of 100 epochs"),
+        ('name = "a"\n[training]\nepochs = 20\nstep_epochs = [10, 21]', "step_epochs: 21: give 1 to 20"),
+        ('name = "a"\n[training]\nstep_epochs = [0]', "step_epochs: 0: give 1 to 100"),
+        ('name = "a"\n[training]\nepochs = 0\nstep_epochs = [1]', "epochs 0: give 1 or more"),
+        ('name = "a"\n[search]\nfinalists = 2\nfinalist_seeds = 1', "finalist_seeds 1: give 2 or more"),
         ("name = mine", "no TOML (Invalid value (at line 1, column 8))"),
     ],
 )
