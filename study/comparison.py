@@ -8,23 +8,21 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import optuna
-from optuna.artifacts import FileSystemArtifactStore
-from optuna.trial import Trial
+from optuna.trial import FrozenTrial, Trial
 
 from storage.arms import Arms
-from storage.claims import Claims
-from storage.configuration import Configuration, Point
+from storage.configuration import Point
 from storage.controls import KNOWLEDGE, point_of_pair
 from storage.exactly_once import TrialClaims, point_of
 from storage.optuna_internals import as_stored
-from storage.trials import MadeBy, Part, TrialRecord, views
+from storage.trials import Part, TrialRecord, views
 from study.evaluation import HeldOut
 from study.progress import bar, say
 from study.record import is_worth_trying_again, store_training
 from study.sampler import suggest
 from study.teacher_logits import SmoothLabels
 from study.training import Training
-from study.work import name_of, note_epoch, with_lines, work_together
+from study.work import Worker, name_of, note_epoch, with_lines, work_together
 
 LARGEST_LEARNING_RATE = 1000.0  # a bound that Optuna asks for
 
@@ -38,36 +36,30 @@ class Comparison:
     They are the trials of an Optuna study of their own, so they are claimed and continued as those of the search.
 
     Args:
+        worker: this process.
         study: that study; its value is the accuracy.
-        claims: of its storage.
-        configuration: what the study is.
         make_training: gives the training for (point, name), resumed where it was stopped.
         held_out: the images that each run is scored on at its end.
-        artifacts: where each run's curve and weights are kept.
-        made_by: this process.
         part: what those images are.
         has_teacher: whether what is distilled can be trained here; a run that a dead worker left waits where not.
     """
 
+    worker: Worker
     study: optuna.Study
-    claims: Claims
-    configuration: Configuration
     make_training: MakeTraining
     held_out: HeldOut
-    artifacts: FileSystemArtifactStore
-    made_by: MadeBy
     part: Part = "test"
     has_teacher: bool = True
 
     def __post_init__(self) -> None:
-        self.trials = TrialClaims(self.study, self.claims)
+        self.trials = TrialClaims(self.study, self.worker.claims)
 
     def run(self, points: list[Point]) -> None:
         """Work until each of these runs has ended, whoever ended it."""
         with bar(len(points), self.study.study_name, "run", initial=self._ended(points)) as progress:
             work_together(
                 self.trials,
-                ask=lambda: self.trials.ask_for(points, lambda failed: is_worth_trying_again(failed, self.made_by)),
+                ask=lambda: self.trials.ask_for(points, self._is_worth_trying_again),
                 suggest=self._suggest,
                 run=self._run,
                 progress=progress,
@@ -77,6 +69,9 @@ class Comparison:
                 awaited=lambda trial: point_of(trial) in points,
             )
 
+    def _is_worth_trying_again(self, failed: FrozenTrial) -> bool:
+        return is_worth_trying_again(failed, self.worker.made_by)
+
     def _ended(self, points: list[Point]) -> int:
         done = [trial.point for trial in views(self.study) if trial.has_ended]
         return sum(point in done for point in points)
@@ -85,15 +80,15 @@ class Comparison:
         point = self._suggest(trial)
         name, record = name_of(trial), TrialRecord(trial, self.trials)
         training = self.make_training(point, name)
-        record.began(self._settings(point, training), self.made_by)
+        record.began(self._settings(point, training), self.worker.made_by)
         known = len(training.curve)
         epochs = training.epochs(lambda: self.trials.check_held(trial))
-        for number, _ in enumerate(with_lines(epochs, self.configuration.recipe.epochs, name), start=1):
+        for number, _ in enumerate(with_lines(epochs, self.worker.configuration.recipe.epochs, name), start=1):
             self.trials.check_held(trial)
             if number > known:
                 note_epoch(trial, number)
         scores = self.held_out.score(training.network)
-        store_training(trial, record, training, training.curve, self.artifacts, scores.accuracy)
+        store_training(trial, record, training, training.curve, self.worker.artifacts, scores.accuracy)
         record.scored(self.part, asdict(scores))
         self.trials.tell(trial, scores.accuracy)
         training.forget()
@@ -114,7 +109,7 @@ class Comparison:
 
     def _settings(self, point: Point, training: Training) -> dict[str, Any]:
         """What a run was trained with, beside its parameters."""
-        settings = self.configuration.recipe.as_json()
+        settings = self.worker.configuration.recipe.as_json()
         if "learning_rate" in point:
             settings["learning_rate"] = point["learning_rate"]
         if isinstance(training.logits, SmoothLabels):

@@ -35,7 +35,7 @@ from study.processes import end_with_parent, run_workers
 from study.record import made_by
 from study.search import Search
 from study.trainings import Trainings
-from study.work import patiently
+from study.work import Worker, patiently
 
 SOME_FAILED = 3
 
@@ -80,29 +80,13 @@ def work_on(request: Request, opened: OpenStudy, work: Work, device: torch.devic
     """
     materials = fetch(request, work, opened.claims, device)
     search_study, comparison_study = begin(opened, request, work, materials, device)
-    configuration, artifacts = request.configuration, artifact_store(request.runs.path)
+    configuration = request.configuration
     trainings = Trainings(configuration, materials, request.runs, request.name)
     here = made_by(device, configuration.recipe.precision)
-    search = Search(
-        search_study,
-        configuration,
-        opened.claims,
-        trainings.of_trial,
-        materials.on_validation,
-        artifacts,
-        here,
-        request.beyond or "tpe",
-    )
-    comparison = Comparison(
-        comparison_study,
-        opened.claims,
-        configuration,
-        trainings.of_run,
-        materials.on_test,
-        artifacts,
-        here,
-        has_teacher=materials.teacher is not None,
-    )
+    worker = Worker(configuration, opened.claims, artifact_store(request.runs.path), here)
+    search = Search(worker, search_study, trainings.of_trial, materials.on_validation, request.beyond or "tpe")
+    has_teacher = materials.teacher is not None
+    comparison = Comparison(worker, comparison_study, trainings.of_run, materials.on_test, "test", has_teacher)
     if request.searches:
         patiently(search.run_grid)
         patiently(lambda: search.run_beyond(request.trials_beyond))
@@ -111,16 +95,7 @@ def work_on(request: Request, opened: OpenStudy, work: Work, device: torch.devic
     patiently(lambda: comparison.run(points_of(arms, seeds)))
     if request.controls:
         rates_study = patiently(lambda: begin_rates(opened))
-        rates = Comparison(
-            rates_study,
-            opened.claims,
-            configuration,
-            trainings.of_rate,
-            materials.on_validation,
-            artifacts,
-            here,
-            "validation",
-        )
+        rates = Comparison(worker, rates_study, trainings.of_rate, materials.on_validation, "validation")
         patiently(lambda: rates.run(rate_points(arms, search_study, configuration)))
         controls = control_arms(arms, search_study, rates_study, configuration)
         patiently(lambda: comparison.run(points_of(arms, seeds, controls)))

@@ -5,22 +5,20 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import optuna
-from optuna.artifacts import FileSystemArtifactStore
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from storage.arms import finalist_points
-from storage.claims import Claims
-from storage.configuration import LARGEST_SEED, Configuration
+from storage.configuration import LARGEST_SEED
 from storage.exactly_once import TrialClaims
 from storage.optuna_internals import as_stored
 from storage.pruner import make_pruner
-from storage.trials import Beyond, MadeBy, Sampler, TrialRecord, TrialView, views
+from storage.trials import Beyond, Sampler, TrialRecord, TrialView, views
 from study.evaluation import HeldOut
 from study.progress import bar, say
 from study.record import is_worth_trying_again, store_training
 from study.sampler import GridFirst, suggest
 from study.training import Epoch, Training
-from study.work import name_of, note_epoch, with_lines, work_together
+from study.work import Worker, name_of, note_epoch, with_lines, work_together
 
 MakeTraining = Callable[[float, float, int, str], Training]
 
@@ -32,30 +30,24 @@ class Search:
     """Runs the trials of one study in this process, together with any other process that does the same.
 
     Args:
+        worker: this process.
         study: the Optuna study.
-        configuration: what the study is.
-        claims: of its storage.
         make_training: gives the training for (alpha, temperature, seed, name), resumed where it was stopped.
         validation: the images that a trial which completes is scored on once more, for which of them it got right.
-        artifacts: where each trial's curve is kept, and its weights if it completes.
-        made_by: this process.
         beyond: who proposes points after the grid.
     """
 
+    worker: Worker
     study: optuna.Study
-    configuration: Configuration
-    claims: Claims
     make_training: MakeTraining
     validation: HeldOut
-    artifacts: FileSystemArtifactStore
-    made_by: MadeBy
     beyond: Beyond = "tpe"
 
     def __post_init__(self) -> None:
-        self.study.sampler = GridFirst(self.configuration.grid, self.configuration.seed, self.beyond)
-        self.study.pruner = make_pruner(self.configuration.pruner, self.configuration.recipe.epochs)
-        self.trials = TrialClaims(self.study, self.claims)
-        self.points = self.configuration.points
+        self.study.sampler = GridFirst(self.worker.configuration.grid, self.worker.configuration.seed, self.beyond)
+        self.study.pruner = make_pruner(self.worker.configuration.pruner, self.worker.configuration.recipe.epochs)
+        self.trials = TrialClaims(self.study, self.worker.claims)
+        self.points = self.worker.configuration.points
 
     def run_grid(self) -> None:
         """Work until every grid point has ended, whoever ended it."""
@@ -68,7 +60,7 @@ class Search:
 
     def run_finalists(self) -> None:
         """Work until every finalist has every seed, whoever trained it; once the rest of the search has ended."""
-        points = finalist_points(self._views(), self.configuration)
+        points = finalist_points(self._views(), self.worker.configuration)
         if points:
             self._work(lambda: self.trials.ask_for(points, self._is_worth_trying_again), len(points), "finalist")
 
@@ -80,7 +72,7 @@ class Search:
         return self.trials.ask_for(self.points, self._is_worth_trying_again)
 
     def _is_worth_trying_again(self, failed: FrozenTrial) -> bool:
-        return is_worth_trying_again(failed, self.made_by)
+        return is_worth_trying_again(failed, self.worker.made_by)
 
     def _ask_beyond(self, trials: int) -> Trial | None:
         if sum(trial.sampler == self.beyond for trial in self._views()) >= trials:
@@ -139,11 +131,11 @@ class Search:
     def _train(self, trial: Trial) -> None:
         record = TrialRecord(trial, self.trials)
         alpha, temperature, seed = self._suggest(trial)
-        record.began(self._settings(trial, seed), self.made_by)
+        record.began(self._settings(trial, seed), self.worker.made_by)
         training = self.make_training(alpha, temperature, seed, name_of(trial))
         state, curve = self._follow(trial, training, record)
         accuracy = curve[-1].validation_accuracy if state == TrialState.COMPLETE else None
-        store_training(trial, record, training, curve, self.artifacts, accuracy)
+        store_training(trial, record, training, curve, self.worker.artifacts, accuracy)
         if accuracy is not None:
             record.scored("validation", asdict(self.validation.score(training.network)))
             self.trials.tell(trial, accuracy)
@@ -157,7 +149,7 @@ class Search:
     def _follow(self, trial: Trial, training: Training, record: TrialRecord) -> tuple[TrialState, list[Epoch]]:
         """Train to the end or until pruned, reporting each epoch that the storage does not know yet."""
         known = self._view(self._frozen(trial)).last_epoch
-        total, is_finalist = self.configuration.recipe.epochs, self._is_finalist(trial)
+        total, is_finalist = self.worker.configuration.recipe.epochs, self._is_finalist(trial)
         epochs = training.epochs(lambda: self.trials.check_held(trial))
         for number, epoch in enumerate(with_lines(epochs, total, name_of(trial)), start=1):
             assert epoch.validation_accuracy is not None
@@ -171,7 +163,7 @@ class Search:
 
     def _suggest(self, trial: Trial) -> tuple[float, float, int]:
         """(alpha, T, seed) of a trial; a finalist was enqueued with a seed of its own."""
-        seed = self.configuration.seed
+        seed = self.worker.configuration.seed
         return *suggest(trial), trial.suggest_int("seed", 0, LARGEST_SEED) if self._is_finalist(trial) else seed
 
     def _is_finalist(self, trial: Trial) -> bool:
@@ -179,9 +171,9 @@ class Search:
 
     def _settings(self, trial: Trial, seed: int) -> dict[str, Any]:
         """What a trial was trained with, beside its pair."""
-        recipe = self.configuration.recipe.as_json()
-        threads = self.made_by["threads"]  # sums of floats depend on their number
-        pruner = "none" if self._is_finalist(trial) else self.configuration.pruner
+        recipe = self.worker.configuration.recipe.as_json()
+        threads = self.worker.made_by["threads"]  # sums of floats depend on their number
+        pruner = "none" if self._is_finalist(trial) else self.worker.configuration.pruner
         return {"seed": seed, "pruner": pruner, "threads": threads, **recipe}
 
     def _views(self) -> list[TrialView]:

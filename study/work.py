@@ -3,16 +3,20 @@
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
+from optuna.artifacts import FileSystemArtifactStore
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial, Trial, TrialState
 from tqdm import tqdm
 
-from storage.claims import ClaimLostError
+from storage.claims import ClaimLostError, Claims
+from storage.configuration import Configuration
 from storage.errors import is_disk_full
 from storage.exactly_once import TrialClaims
 from storage.study_storage import STORAGE_ERRORS, StorageError, reason_of
+from storage.trials import MadeBy
 from study.progress import draws_bars, duration, say
 from study.training import DivergedError, Epoch, is_out_of_memory
 
@@ -25,6 +29,23 @@ STARTS_WITHOUT_EPOCH = 5
 PAUSES: Sequence[float] = (1, 2, 4, 8, 15, 30, *[60] * 30)
 
 Result = TypeVar("Result")
+
+
+@dataclass(frozen=True)
+class Worker:
+    """This process, as one of those that may share a study.
+
+    Attributes:
+        configuration: what the study is.
+        claims: of its storage.
+        artifacts: where the curve of every training is kept, and its weights if it completes.
+        made_by: what stands with a training that it was made by.
+    """
+
+    configuration: Configuration
+    claims: Claims
+    artifacts: FileSystemArtifactStore
+    made_by: MadeBy
 
 
 def work_together(

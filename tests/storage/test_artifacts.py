@@ -1,6 +1,7 @@
 """What a trial offers for download: once, whole, and only what it is worth."""
 
 import csv
+import dataclasses
 import functools
 import os
 import signal
@@ -72,7 +73,8 @@ class DeadlyStore(FileSystemArtifactStore):
 
 def die_while_writing(toy: Toy, file: int, after_bytes: int) -> None:
     search = toy.search()
-    search.artifacts = DeadlyStore(toy.folder / "artifacts", file, after_bytes)
+    deadly = DeadlyStore(toy.folder / "artifacts", file, after_bytes)
+    search.worker = dataclasses.replace(search.worker, artifacts=deadly)
     search.run_grid()
 
 

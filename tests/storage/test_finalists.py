@@ -34,7 +34,7 @@ def test_finalists_get_more_seeds_once_and_name_the_winner(url: str, tmp_path: P
     trials = [TrialView(trial, 3) for trial in toy.study().get_trials()]
     more = trials[3:]
     assert toy.table()[:3] == searched
-    configuration = toy.search().configuration
+    configuration = toy.search().worker.configuration
     chosen = finalists(trials[:3], configuration)
     assert chosen == finalists(trials, configuration), "their own seeds do not make finalists"
     assert [trial.point for trial in more] == finalist_points(trials, configuration)

@@ -31,6 +31,7 @@ from study.record import made_by
 from study.search import Search
 from study.step import TrainingStep
 from study.training import DivergedError, Epoch, Training
+from study.work import Worker
 
 # Forked from a process that has imported everything but has no thread, connection or claim.
 processes = multiprocessing.get_context("forkserver")
@@ -88,8 +89,8 @@ class Toy:
         )
         here: MadeBy = {**made_by(torch.device("cpu"), "float32"), "commit": self.commit}
         held_out = ToyHeldOut(_bank(), torch.arange(1), "float32", None)
-        artifacts = artifact_store(self.folder)
-        return Search(self.study(claims), configuration, claims, self.training, held_out, artifacts, here, self.beyond)
+        worker = Worker(configuration, claims, artifact_store(self.folder), here)
+        return Search(worker, self.study(claims), self.training, held_out, self.beyond)
 
     def study(self, claims: Claims | None = None) -> optuna.Study:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
