@@ -2,7 +2,7 @@
 
 from data.cifar100 import load_cifar100
 from data.draws import Draws
-from data.image_set import DataError, ImageSet
+from data.image_set import DataError, ImageSet, count_copies
 from data.load import load_images
 from data.own_images import load_own_images
 from data.split import Split, split
@@ -18,6 +18,7 @@ __all__ = [
     "ImageBank",
     "ImageSet",
     "Split",
+    "count_copies",
     "load_cifar100",
     "load_images",
     "load_own_images",

@@ -62,6 +62,12 @@ class ImageSet:
         return mean, deviation
 
 
+def count_copies(images: Tensor, among: Tensor) -> int:
+    """How many images are also among others, pixel by pixel; both uint8 of shape (images, channels, size, size)."""
+    known = {hashlib.sha256(image.tobytes()).digest() for image in among.numpy()}
+    return sum(hashlib.sha256(image.tobytes()).digest() in known for image in images.numpy())
+
+
 def in_canonical_order(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Sort by label, then by pixel bytes, so that the order depends on the content alone.
 

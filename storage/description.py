@@ -19,6 +19,18 @@ Sample = TypedDict("Sample", {"class": str, "png": str})
 """One training image of a class, as base64 of a PNG."""
 
 
+class Copies(TypedDict):
+    """How many images are known to a network that is scored on them, pixel by pixel.
+
+    Attributes:
+        test: test images that are training or validation images too.
+        validation: validation images that the search trains on too.
+    """
+
+    test: int
+    validation: int
+
+
 class DataFacts(TypedDict):
     """The images of a study.
 
@@ -27,6 +39,7 @@ class DataFacts(TypedDict):
         official_train_images: of the data set, before validation images are kept apart.
         image_size: height and width in pixels.
         samples: one a group.
+        copies: absent of studies that were begun before they were counted.
     """
 
     name: str
@@ -41,6 +54,7 @@ class DataFacts(TypedDict):
     image_size: int
     channels: int
     samples: list[Sample]
+    copies: NotRequired[Copies]
 
 
 class CostFacts(TypedDict):

@@ -9,13 +9,13 @@ import optuna
 import torch
 from torch import nn
 
-from data import ImageBank, ImageSet
+from data import ImageBank, ImageSet, Split, count_copies
 from data.samples import samples
 from models import Architecture, Teacher, check_network
 from models.cost import measure_cost
 from storage.claims import hold
 from storage.configuration import Configuration, ConfigurationError, refuse_unless
-from storage.description import CostFacts, Description, Start, TeacherFacts
+from storage.description import Copies, CostFacts, Description, Start, TeacherFacts
 from storage.open_study import OpenStudy
 from storage.trials import views
 from study.evaluation import precision_effect
@@ -24,6 +24,7 @@ from study.materials import Materials
 from study.networks import check_trainable, known_by, refuse_other_networks
 from study.options import Request
 from study.plan import Work, images_at_hand
+from study.progress import say
 from study.recipes import TEACHER_RECIPES
 
 
@@ -84,6 +85,9 @@ def begin(
         else:
             refuse_another(known, request.configuration, search)
             _refuse_other_hashes(request.name, known, materials)
+            if "copies" not in known.data:  # begun before they were counted
+                copies = _copies(materials.images, materials.parts)
+                known = dataclasses.replace(known, data={**known.data, "copies": copies})
             if known.teacher["hash"] is None and materials.teacher is not None:
                 known = dataclasses.replace(
                     known, teacher=_teacher(materials.teacher, request.configuration, materials.test)
@@ -181,6 +185,7 @@ def _describe(
             "image_size": images.train_images.shape[-1],
             "channels": images.train_images.shape[1],
             "samples": samples(images),
+            "copies": _copies(images, parts),
         },
         "teacher": _teacher(materials.teacher, configuration, materials.test)
         if materials.teacher is not None
@@ -189,6 +194,22 @@ def _describe(
         "starts": [],
     }
     return Description(**json.loads(json.dumps(described)))
+
+
+def _copies(images: ImageSet, parts: Split) -> Copies:
+    """Counted, and said where there are any: what is scored on them is too good."""
+    train = images.train_images
+    found: Copies = {
+        "test": count_copies(images.test_images, train),
+        "validation": count_copies(train[parts.validation], train[parts.train]),
+    }
+    if found["test"] or found["validation"]:
+        say(
+            f"{images.name}: test images that are training images too, pixel by pixel: {found['test']:,} of "
+            f"{len(images.test_images):,}; validation images that the search trains on: {found['validation']:,} of "
+            f"{len(parts.validation):,}"
+        )
+    return found
 
 
 def _teacher(teacher: Teacher, configuration: Configuration, test: ImageBank) -> TeacherFacts:

@@ -88,6 +88,7 @@ def refusal(capsys: pytest.CaptureFixture[str], *options: str) -> str:
 def test_a_study_of_ones_own_killed_and_resumed_ends_with_the_same_numbers(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    shutil.copy("pictures/train/fruit/0.jpg", "pictures/test/fruit/again.jpg")
     teacher_main(["--config", "mine.toml", *MACHINE])
     shutil.copytree("runs", "again")
     monkeypatch.setattr(work, "SECONDS_BETWEEN_LINES", 0.0)
@@ -96,6 +97,8 @@ def test_a_study_of_ones_own_killed_and_resumed_ends_with_the_same_numbers(
     told = re.findall(r"^trial 0 \((.*?)\): epoch 1 of 2, loss \d\.\d+, \d+ s left$", lines, flags=re.MULTILINE)
     assert ["seed" in name for name in told] == [False, True], "of the search, then of the comparison"
     whole = results(folder / "runs", "pictures")
+    assert whole["data"]["copies"] == {"test": 1, "validation": 0}
+    assert "pictures: test images that are training images too, pixel by pixel: 1 of 41; validation" in lines
     report = (folder / "runs" / "pictures" / "report.md").read_text()
     assert report.startswith("# Knowledge distillation on pictures: study `pictures`\n")
     assert "own_study_networks:TinyNet" in report

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
+from reports import original
 from reports.sections.document import Document
 from reports.sections.words import count, mean_and_deviation, percent, plain, table
 from reports.standing import count_compared
@@ -10,6 +11,7 @@ from reports.standing import count_compared
 def trust(document: Document) -> list[str]:
     """What speaks against the numbers, the commands to repeat them, and the manifest."""
     remarks = [
+        *_on_copies(document),
         *_on_the_teacher(document),
         *_on_the_winner(document),
         *_on_pruning(document),
@@ -21,6 +23,26 @@ def trust(document: Document) -> list[str]:
     ]
     blocks = ["## How far to trust it", "\n".join(f"- {remark}" for remark in remarks)]
     return [*blocks, *_repeat(document), *_manifest(document)]
+
+
+def _on_copies(document: Document) -> list[str]:
+    """Images that are scored on and were trained on; nothing in studies begun before they were counted."""
+    data = document.data
+    copies = data.get("copies")
+    if copies is None or document.synthetic:
+        return []
+    found = (
+        f"Test images that are training images too, pixel by pixel: {copies['test']:,} of {data['test_images']:,}; "
+        f"validation images that the search trains on: {copies['validation']:,} of {data['validation_images']:,}. What "
+        "is scored on them is too good. "
+        if copies["test"] or copies["validation"]
+        else "No test image is a training image too, pixel by pixel, and no validation image is trained on in the "
+        "search. "
+    )
+    near = "Images that are nearly the same were not looked for"
+    if original.is_original_data(document.results):
+        near += "; a tenth of CIFAR-100's test images have such a double (Barz and Denzler 2020, arXiv 1902.00423)"
+    return [f"{found}{near}."]
 
 
 def _on_the_teacher(document: Document) -> list[str]:

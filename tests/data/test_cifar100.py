@@ -18,7 +18,7 @@ from PIL import Image
 from torchvision.datasets import CIFAR100
 
 import data.cifar100
-from data import DataError, ImageSet, load_cifar100
+from data import DataError, ImageSet, count_copies, load_cifar100
 from data.cifar100 import CIFAR100_HASH, CLASSES, GROUPS, TENSORS
 from data.class_folders import read_images
 from data.image_set import in_canonical_order
@@ -118,6 +118,12 @@ def test_the_second_load_comes_from_the_cache(cifar100: ImageSet, cifar100_folde
     again = load(cifar100_folder.parent / "cache")
     assert all(torch.equal(getattr(again, name), getattr(cifar100, name)) for name in TENSORS)
     assert again.hash == CIFAR100_HASH
+
+
+def test_some_test_images_of_cifar100_are_training_images_too(cifar100: ImageSet) -> None:
+    assert count_copies(cifar100.test_images, cifar100.train_images) == 10
+    assert count_copies(cifar100.train_images[:100], cifar100.train_images[100:]) < 5
+    assert count_copies(cifar100.train_images[:100], cifar100.train_images) == 100
 
 
 def test_there_are_20_groups_of_5_classes(cifar100: ImageSet) -> None:

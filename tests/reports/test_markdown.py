@@ -15,7 +15,7 @@ from reports.results import Results
 from reports.sections.words import plain
 from study.options import request_of
 from tests.reports.conftest import DrawnCases
-from tests.reports.made_up import drop_run, made_up_arm, made_up_results, odd_cases, stop
+from tests.reports.made_up import drop_run, made_up_arm, made_up_results, odd_cases, own, stop
 
 CASES = odd_cases()
 
@@ -401,6 +401,19 @@ def test_finalists_are_shown_with_their_means_and_how_often_they_would_win() -> 
     results["configuration"]["finalists"] = 20  # more than there are points
     assert "10 points with the highest accuracy" in render(results)
     assert "4 of these 20 trainings are complete." in render(results)
+
+
+def test_copies_of_training_images_are_counted_where_they_were_looked_for() -> None:
+    results = made_up_results()
+    assert "pixel by pixel" not in render(results)
+    results["data"]["copies"] = {"test": 10, "validation": 2}
+    text = render(results)
+    assert "Test images that are training images too, pixel by pixel: 10 of 10,000; validation images that" in text
+    assert "a tenth of CIFAR-100's test images" in text
+    others = own(made_up_results(), 7)
+    others["data"]["copies"] = {"test": 0, "validation": 0}
+    assert "No test image is a training image too, pixel by pixel, and no validation image is" in render(others)
+    assert "CIFAR-100's test images" not in render(others)
 
 
 def test_of_an_imported_teacher_it_is_not_known_what_it_saw() -> None:
