@@ -15,6 +15,7 @@ from storage.claims import ClaimLostError, Claims
 from storage.configuration import Configuration
 from storage.errors import is_disk_full
 from storage.exactly_once import TrialClaims
+from storage.folders import COMPARISON
 from storage.study_storage import STORAGE_ERRORS, StorageError, reason_of
 from storage.trials import MadeBy
 from study.progress import draws_bars, duration, say
@@ -198,8 +199,9 @@ def _fail(trial: Trial, reason: str, trials: TrialClaims) -> None:
 
 
 def name_of(trial: Trial) -> str:
-    """A trial as a person reads it: number and parameters."""
+    """A trial as a person reads it: number and parameters; those of the comparison are runs."""
+    what = "run" if trial.study.study_name.endswith(COMPARISON) else "trial"
     letters = {"temperature": "T"}
     numbers = {name: value if name == "seed" else f"{value:.4g}" for name, value in trial.params.items()}
     parameters = ", ".join(f"{letters.get(name, name)} {number}" for name, number in numbers.items())
-    return f"trial {trial.number} ({parameters})"
+    return f"{what} {trial.number} ({parameters})"

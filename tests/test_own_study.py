@@ -94,8 +94,8 @@ def test_a_study_of_ones_own_killed_and_resumed_ends_with_the_same_numbers(
     monkeypatch.setattr(work, "SECONDS_BETWEEN_LINES", 0.0)
     main(["--config", "mine.toml", *MACHINE])
     lines = capsys.readouterr().out
-    told = re.findall(r"^trial 0 \((.*?)\): epoch 1 of 2, loss \d\.\d+, \d+ s left$", lines, flags=re.MULTILINE)
-    assert ["seed" in name for name in told] == [False, True], "of the search, then of the comparison"
+    told = re.findall(r"^(trial|run) 0 \((.*?)\): epoch 1 of 2, loss \d\.\d+, \d+ s left$", lines, flags=re.MULTILINE)
+    assert [(what, "seed" in name) for what, name in told] == [("trial", False), ("run", True)]
     whole = results(folder / "runs", "pictures")
     assert whole["data"]["copies"] == {"test": 1, "validation": 0}
     assert "pictures: test images that are training images too, pixel by pixel: 1 of 41; validation" in lines
