@@ -1,0 +1,30 @@
+"""What is stored of a study when it begins and when it goes on."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from storage.open_study import open_study
+from storage.study_storage import sqlite_url
+from study.run import main
+from tests.conftest import SMALL
+
+
+def test_a_study_begun_before_copies_were_counted_has_them_once_it_goes_on(
+    studied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROWSER_PATH", "/nowhere")  # no PNG figures
+    runs = shutil.copytree(studied, tmp_path / "runs")
+    with open_study(sqlite_url(runs / "study.db"), "demo") as opened:
+        assert opened.search is not None
+        data = opened.search.user_attrs["data"]
+        assert data.pop("copies") == {"test": 0, "validation": 0}
+        opened.search.set_user_attr("data", data)
+    main([*SMALL, "--runs-dir", str(runs)])
+    assert "copies" not in json.loads((runs / "demo" / "results.json").read_text())["data"]
+    main([*SMALL, "--seeds", "2", "--runs-dir", str(runs)])
+    found = json.loads((runs / "demo" / "results.json").read_text())
+    assert found["data"]["copies"] == {"test": 0, "validation": 0}
+    assert found["arms"]["best"]["seeds"] == [1, 2]
