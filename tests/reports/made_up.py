@@ -153,6 +153,7 @@ def made_up_results(
             "validation_images": 5_000,
             "image_size": 32,
             "channels": 3,
+            "copies": {"test": 0, "validation": 0},
             "samples": [{"class": name, "png": _made_up_image(chance)} for name in classes[:100:5]],
         },
         "teacher": cast(

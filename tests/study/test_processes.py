@@ -116,5 +116,5 @@ def test_a_command_whose_output_is_closed_ends_without_a_traceback(tmp_path: Pat
     process = start(tmp_path / "runs", f'"$@" --dry-run {closed}')
     out, err = process.communicate(timeout=SECONDS)
     assert out.count("\n") <= 1
-    assert err == "" or err.startswith("stopped: nothing reads what it prints any more; ")
+    assert err in ("", "stopped: nothing reads what it prints any more\n")
     assert process.returncode == 0
