@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from reports import original
-from reports.evidence import TOLERANCE, arm_at, estimate, estimate_of, paired, replications_confirmed, reproduced
+from reports.evidence import TOLERANCE, arm_at, estimate_of, paired, replications_confirmed, reproduced
 from reports.sections.cost import costs
 from reports.sections.document import Document
 from reports.sections.words import interval, mean_and_deviation, percent, points, state_words, table
@@ -87,9 +87,7 @@ def _distilled_claim(document: Document, name: str, where: str) -> Sequence[str]
 def _arm_claim(document: Document, claim: str, name: str, published: original.Summary) -> Sequence[str]:
     there = f"{percent(published.mean)} ± {100 * published.deviation:.2f} %"
     values = document.arms[name]["test_accuracy"] if name in document.arms else []
-    theirs = estimate(published.mean, published.deviation, published.count)
-    ours = estimate_of(values)
-    assert theirs is not None, "the original has five runs"
+    theirs, ours = published.estimate, estimate_of(values)
     difference = "-"
     if ours is not None and not document.departures:
         difference = f"{100 * (ours - theirs).mean:+.2f} ({interval(ours - theirs)})"

@@ -5,7 +5,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from reports import original
-from reports.evidence import Estimate, estimate, estimate_of, reproduced
+from reports.evidence import Estimate, estimate_of, reproduced
 from reports.results import Arm
 from reports.sections.document import Document, distilled_arm
 from reports.sections.teacher import verdict_on_teacher
@@ -255,9 +255,9 @@ def _verdict_on_original(document: Document) -> str:
 
 def _on_the_baseline(document: Document) -> str:
     """Whether the original's baseline is met, from which every gain is counted; nothing before two seeds of ours."""
-    theirs = estimate(original.BASELINE.mean, original.BASELINE.deviation, original.BASELINE.count)
+    theirs = original.BASELINE.estimate
     ours = estimate_of(document.arms["baseline"]["test_accuracy"]) if "baseline" in document.arms else None
-    if ours is None or theirs is None:
+    if ours is None:
         return ""
     return f"The original's baseline of {percent(theirs.mean)} {_beside(ours, theirs)}. "
 
