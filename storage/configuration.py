@@ -80,6 +80,11 @@ class Recipe:
         sizes = [size for first, size in self.image_sizes if first <= epoch]
         return sizes[-1] if sizes else None
 
+    def work_by_epoch(self) -> list[float]:
+        """What each epoch costs as a share of one at full size: as many pixels, as much work."""
+        full = self.image_sizes[-1][1] if self.image_sizes else 1
+        return [((self.image_size_at(epoch) or full) / full) ** 2 for epoch in range(self.epochs)]
+
     def with_epochs(self, epochs: int) -> "Recipe":
         """The same recipe with its steps and sizes moved in proportion to another number of epochs."""
         refuse_unless(epochs >= 1, f"--epochs {epochs}: give 1 or more")

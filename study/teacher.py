@@ -51,11 +51,11 @@ from storage.files import write_whole
 from storage.folders import RunsFolder
 from storage.study_storage import open_claims, sqlite_url, without_password
 from study.command_line import add_machine_options, add_settings_options, settings_of
-from study.device import pick_device
+from study.device import pick_device, say_if_slow
 from study.evaluation import Scores, predict, score
 from study.manifest import hardware, versions
 from study.networks import check_trainable
-from study.progress import say
+from study.progress import duration, say
 from study.recipes import TEACHER_RECIPES
 from study.step import TrainingStep
 from study.training import DivergedError, Training, is_out_of_memory
@@ -132,6 +132,7 @@ def train_teacher(
                 source=made.source,
             )
             say(f"training {network} for {recipe.epochs} epochs on {len(bank)} images ({image_set.name})")
+            say_if_slow(recipe.precision, device)
             _train(training, claims, claim)
             teacher = _round_and_store(training, image_set, cache, device)
             training.forget()
@@ -156,12 +157,13 @@ def _only_one(claims: Claims, image_set: ImageSet, key: str) -> Iterator[str]:
 
 def _train(training: Training, claims: Claims, claim: str) -> None:
     recipe, name = training.step.recipe, training.name
+    work = recipe.work_by_epoch()
     try:
         for number, epoch in enumerate(training.epochs(lambda: claims.check_held(claim)), start=1):
-            left = (recipe.epochs - number) * epoch.seconds / 60
+            left = epoch.seconds * sum(work[number:]) / work[number - 1]
             say(
                 f"{name} epoch {number}/{recipe.epochs}: loss {epoch.train_loss:.3f}, "
-                f"{epoch.seconds:.0f} s, {left:.0f} min left"
+                f"{epoch.seconds:.0f} s, {duration(left)} left"
             )
     except DivergedError as error:
         raise CheckpointError(f"the teacher {name} cannot be trained: {error}; give another --recipe") from None

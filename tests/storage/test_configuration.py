@@ -147,6 +147,13 @@ def test_small_images_come_first_and_move_with_the_epochs() -> None:
     assert TEACHER_RECIPES["simkd"].image_size_at(0) is None
 
 
+def test_an_epoch_costs_as_much_as_it_has_pixels() -> None:
+    work = TEACHER_RECIPES["two-cores"].work_by_epoch()
+    assert (work[0], work[10], work[26]) == (0.25, 0.5625, 1)
+    assert sum(work) == 10 * 0.25 + 16 * 0.5625 + 14
+    assert TEACHER_RECIPES["simkd"].work_by_epoch() == [1] * 240
+
+
 @pytest.mark.parametrize("name", TEACHER_RECIPES)
 def test_a_recipe_survives_json_and_is_stored_as_before_there_were_image_sizes(name: str) -> None:
     recipe = TEACHER_RECIPES[name]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from storage.configuration import ConfigurationError
-from study.device import pick_device
+from study.device import bfloat16_cost, pick_device, say_if_slow
 
 GIVEN_BACK = """
 import resource, sys
@@ -61,3 +61,25 @@ def test_auto_does_not_take_mps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
     assert pick_device("auto") == torch.device("cpu")
     assert pick_device("mps") == torch.device("mps")
+
+
+def test_a_precision_that_costs_time_is_named_before_it_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cpu = torch.device("cpu")
+    for cost, precision in ((0.5, "bfloat16"), (10.0, "float32")):
+        monkeypatch.setattr("study.device.bfloat16_cost", lambda device, cost=cost: cost)
+        say_if_slow(precision, cpu)
+    assert capsys.readouterr().out == ""
+    say_if_slow("bfloat16", cpu)
+    assert "bfloat16 takes 10.0 times as long as float32 on this cpu: --precision float32" in capsys.readouterr().out
+
+
+def test_to_measure_a_precision_leaves_the_threads_as_they_were() -> None:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert bfloat16_cost(torch.device("cpu")) > 0
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(threads)

@@ -1,7 +1,7 @@
 """The plan counts what is left point by point, and promises no more help than there is."""
 
 import dataclasses
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import optuna
@@ -9,12 +9,15 @@ import pytest
 import torch
 from optuna.trial import TrialState
 
+from models.resnet import ResNet
+from models.student import StudentCNN
 from storage.configuration import Point
 from storage.open_study import open_study, read_study
 from storage.study_storage import sqlite_url
-from study.estimate import at_once, print_plan
+from study.estimate import Probe, at_once, print_plan
 from study.options import request_of
 from study.plan import Images, Work, plan
+from study.recipes import TEACHER_RECIPES
 
 CPU = torch.device("cpu")
 SMALL = ["--preset", "demo", "--alphas", "0,0.5", "--temperatures", "1,4"]
@@ -99,6 +102,40 @@ def test_a_batch_of_any_size_can_be_timed(tmp_path: Path, capsys: pytest.Capture
     large = dataclasses.replace(request, configuration=dataclasses.replace(configuration, recipe=recipe))
     print_plan(large, work(tmp_path, "--preset", "demo"), CPU)
     assert "on cpu a student's step takes" in capsys.readouterr().out
+
+
+@pytest.fixture
+def forward_passes() -> Iterator[set[tuple[str, int, int, torch.dtype]]]:
+    """Of every forward pass of a whole network: whose, how many images it got, their size, the type it gave."""
+    seen: set[tuple[str, int, int, torch.dtype]] = set()
+
+    def remember(network: torch.nn.Module, given: tuple[torch.Tensor], said: torch.Tensor) -> None:
+        for name, kinds in (("student", StudentCNN), ("teacher", (ResNet, torch.fx.GraphModule))):
+            if isinstance(network, kinds):
+                seen.add((name, len(given[0]), given[0].shape[-1], said.dtype))
+
+    handle = torch.nn.modules.module.register_module_forward_hook(remember)
+    yield seen
+    handle.remove()
+
+
+def test_a_plan_measures_the_precision_that_will_be_trained_in(
+    tmp_path: Path, forward_passes: set[tuple[str, int, int, torch.dtype]]
+) -> None:
+    options = ("--preset", "demo", "--precision", "bfloat16", "--runs-dir", str(tmp_path))
+    request = request_of(options, None)
+    print_plan(request, dataclasses.replace(work(tmp_path, *options[:4]), train_teacher=False), CPU)
+    assert {dtype for *_, dtype in forward_passes} == {torch.bfloat16}
+    assert {name for name, *_ in forward_passes} == {"student", "teacher"}
+
+
+def test_a_plan_measures_the_teacher_on_images_of_full_size(
+    tmp_path: Path, forward_passes: set[tuple[str, int, int, torch.dtype]]
+) -> None:
+    Probe(work(tmp_path, "--preset", "demo").images, CPU, 100).teacher_step(
+        work(tmp_path, "--preset", "demo"), TEACHER_RECIPES["two-cores"]
+    )
+    assert {(images, size) for _, images, size, _ in forward_passes} == {(16, 32)}
 
 
 @pytest.mark.parametrize("macos", [False, True])
