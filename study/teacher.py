@@ -55,6 +55,7 @@ from study.device import pick_device, say_if_slow
 from study.evaluation import Scores, predict, score
 from study.manifest import hardware, versions
 from study.networks import check_trainable
+from study.probe import teacher_seconds
 from study.progress import duration, say
 from study.recipes import TEACHER_RECIPES
 from study.step import TrainingStep
@@ -133,6 +134,7 @@ def train_teacher(
             )
             say(f"training {network} for {recipe.epochs} epochs on {len(bank)} images ({image_set.name})")
             say_if_slow(recipe.precision, device)
+            _say_how_long(training, made, device)
             _train(training, claims, claim)
             teacher = _round_and_store(training, image_set, cache, device)
             training.forget()
@@ -155,11 +157,23 @@ def _only_one(claims: Claims, image_set: ImageSet, key: str) -> Iterator[str]:
         claims.release(claim)
 
 
+def _say_how_long(training: Training, made: Architecture, device: torch.device) -> None:
+    """How much of it there is, and on a CPU how long the rest should take: of a GPU the first epoch soon says it."""
+    recipe, done = training.step.recipe, len(training.curve)
+    if done:
+        say(f"{training.name} goes on after epoch {done} of {recipe.epochs}")
+    if device.type == "cpu" and done < recipe.epochs:
+        left = teacher_seconds(made, recipe, device, len(training.train), done)
+        say(f"about {duration(left)} left on {device}, if nothing else runs here")
+
+
 def _train(training: Training, claims: Claims, claim: str) -> None:
     recipe, name = training.step.recipe, training.name
-    work = recipe.work_by_epoch()
+    work, done = recipe.work_by_epoch(), len(training.curve)
     try:
         for number, epoch in enumerate(training.epochs(lambda: claims.check_held(claim)), start=1):
+            if number <= done:
+                continue
             left = epoch.seconds * sum(work[number:]) / work[number - 1]
             say(
                 f"{name} epoch {number}/{recipe.epochs}: loss {epoch.train_loss:.3f}, "

@@ -14,9 +14,10 @@ from models.student import StudentCNN
 from storage.configuration import Point
 from storage.open_study import open_study, read_study
 from storage.study_storage import sqlite_url
-from study.estimate import Probe, at_once, print_plan
+from study.estimate import at_once, print_plan
 from study.options import request_of
 from study.plan import Images, Work, plan
+from study.probe import teacher_seconds
 from study.recipes import TEACHER_RECIPES
 
 CPU = torch.device("cpu")
@@ -132,9 +133,8 @@ def test_a_plan_measures_the_precision_that_will_be_trained_in(
 def test_a_plan_measures_the_teacher_on_images_of_full_size(
     tmp_path: Path, forward_passes: set[tuple[str, int, int, torch.dtype]]
 ) -> None:
-    Probe(work(tmp_path, "--preset", "demo").images, CPU, 100).teacher_step(
-        work(tmp_path, "--preset", "demo"), TEACHER_RECIPES["two-cores"]
-    )
+    recipe = TEACHER_RECIPES["two-cores"]
+    assert teacher_seconds(work(tmp_path, "--preset", "demo").teacher, recipe, CPU, images=1) > 0
     assert {(images, size) for _, images, size, _ in forward_passes} == {(16, 32)}
 
 

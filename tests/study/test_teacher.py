@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import re
 import shutil
 import signal
 import subprocess
@@ -243,7 +244,9 @@ def test_options_that_make_no_sense_are_refused(
     assert not (tmp_path / "runs").exists()
 
 
-def test_a_killed_training_ends_with_the_same_teacher(trained: Teacher, tiny_images: ImageSet, tmp_path: Path) -> None:
+def test_a_killed_training_ends_with_the_same_teacher(
+    trained: Teacher, tiny_images: ImageSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     process = PROCESSES.Process(target=train, args=(tiny_images, tmp_path))
     process.start()
     deadline = time.monotonic() + 180
@@ -257,6 +260,11 @@ def test_a_killed_training_ends_with_the_same_teacher(trained: Teacher, tiny_ima
     assert again.hash == trained.hash
     assert again.card["train_loss"] == trained.card["train_loss"]
     assert not list(tmp_path.rglob("*.training.pt"))
+    # The times of the epochs before are those of another start, perhaps of another machine.
+    said = capsys.readouterr().out
+    assert re.search(r"resnet8 goes on after epoch [0-9]+ of 10\n", said)
+    assert "epoch 1/10" not in said
+    assert "epoch 10/10" in said
 
 
 def test_a_teacher_copied_into_the_repository_is_found_and_nothing_is_trained(
