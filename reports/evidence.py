@@ -38,6 +38,11 @@ class Estimate:
         return float(special.stdtrit(self.degrees_of_freedom, (1 + CONFIDENCE) / 2)) * self.standard_error
 
     @property
+    def detectable(self) -> float:
+        """The true difference from zero of which the interval is clear in about 80% of repeats (Lehr 1992)."""
+        return self.half_width + float(special.stdtrit(self.degrees_of_freedom, 0.8)) * self.standard_error
+
+    @property
     def interval(self) -> tuple[float, float]:
         """The 95% t interval."""
         return self.mean - self.half_width, self.mean + self.half_width
@@ -159,6 +164,15 @@ def arm_at(results: Results, alpha: float, temperature: float) -> str | None:
         if same and arm["test_accuracy"]:
             return name
     return None
+
+
+def trial_of(results: Results, arm: Arm) -> Trial | None:
+    """The trial of the search that trained at an arm's pair; at alpha 0 any temperature is the same point."""
+
+    def same(cell: Trial) -> bool:
+        return cell["alpha"] == arm["alpha"] and (arm["alpha"] == 0 or cell["temperature"] == arm["temperature"])
+
+    return next((cell for cell in results["grid"] + results["tpe"] if cell["curve"] and same(cell)), None)
 
 
 def accuracy_standard_error(accuracy: float, images: int) -> float:
@@ -355,6 +369,12 @@ def calibration_error(bins: Bins) -> float:
     """Expected calibration error (Naeini 2015, Guo 2017): mean gap of confidence and accuracy, weighted by images."""
     images = sum(count for count, _, _ in bins)
     return math.fsum(abs(confidence - correct) for _, confidence, correct in bins) / images if images else math.nan
+
+
+def overconfidence(bins: Bins) -> float:
+    """Mean confidence minus accuracy, as a share -1 to 1."""
+    images = sum(count for count, _, _ in bins)
+    return math.fsum(confidence - correct for _, confidence, correct in bins) / images if images else math.nan
 
 
 @dataclass(frozen=True)

@@ -18,11 +18,12 @@ from reports.sections.opening import opening, verdict
 from reports.sections.pruning import pruning
 from reports.sections.teacher import teacher
 from reports.sections.tpe import tpe
+from reports.sections.transfer import transfer
 from reports.sections.trials import trials
 from reports.sections.trust import trust
 
 OF_SEARCH = (grid, trials, pruning, effects, tpe, finalists)
-OF_COMPARISON = (comparison, teacher, losses, gains, calibration)
+OF_COMPARISON = (comparison, transfer, teacher, losses, gains, calibration)
 
 
 def render(results: Results, figure_names: Collection[str] = ()) -> str:

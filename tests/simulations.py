@@ -12,7 +12,7 @@ import argparse
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -296,10 +296,10 @@ def found_beyond(surface: Surface, beyond: Beyond | None, counts: Sequence[int],
     return [*found, surface.at(*max(seen, key=lambda point: seen[point]))]
 
 
-def show_samplers(repeats: int) -> None:
+def show_samplers(surface: Surface, repeats: int) -> None:
     """Print the table of the samplers."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    surface, counts = Surface.fitted(published()), (0, 8, 16, 32)
+    counts = (0, 8, 16, 32)
     alpha, temperature = surface.best()
     best = surface.at(alpha, temperature)
     print(
@@ -318,9 +318,8 @@ def show_samplers(repeats: int) -> None:
                 print(f"| {shown} | {count} | {mean:.2f} | {100 * best - mean:.2f} ± {error:.2f} |", flush=True)
 
 
-def show_finalists(searches: int) -> None:
+def show_finalists(surface: Surface, searches: int) -> None:
     """Print the table of what finalists buy."""
-    surface = Surface.fitted(published())
     points = sorted({run_pair(alpha, temperature) for alpha, temperature in FIRST})
     truth = 100 * np.array([surface.at(*point) for point in points])
     print(
@@ -357,13 +356,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
     samplers.add_argument("--repeats", type=int, default=20, metavar="N")
     finalists = commands.add_parser("finalists")
     finalists.add_argument("--searches", type=int, default=20_000, metavar="N")
+    for table in (samplers, finalists):
+        table.add_argument("--noise", type=float, metavar="POINTS", help="of one training (default: the study's)")
     options = parser.parse_args(arguments)
     if options.table == "marks":
         show_marks(options.grids)
-    elif options.table == "samplers":
-        show_samplers(options.repeats)
+        return
+    surface = Surface.fitted(published())
+    if options.noise is not None:
+        surface = replace(surface, noise=options.noise / 100)
+    if options.table == "samplers":
+        show_samplers(surface, options.repeats)
     else:
-        show_finalists(options.searches)
+        show_finalists(surface, options.searches)
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import plotly.graph_objects as go
 
 from reports.drawing import DASHES, GREEN, GREY, Figure, arm_colours, blank
-from reports.evidence import calibration_error, pool_bins
+from reports.evidence import calibration_error, overconfidence, pool_bins
 from reports.results import Results
 from reports.sections.document import Document, distilled_arm
 from reports.sections.words import arm_label, mean, table
@@ -21,14 +21,18 @@ def calibration(document: Document) -> list[str]:
     if document.teacher["hash"] is not None:
         kept["teacher"] = [document.teacher["calibration"]]
     rows = [
-        (name, mean([100 * calibration_error(bins) for bins in networks], "{:.2f} %"))
+        (
+            name,
+            mean([100 * calibration_error(bins) for bins in networks], "{:.2f} %"),
+            mean([100 * overconfidence(bins) for bins in networks], "{:+.2f} points"),
+        )
         for name, networks in kept.items()
     ]
     return [
         "### Calibration",
-        table(["Network", "Expected calibration error"], rows),
-        "The mean gap between confidence and accuracy on the test images, over 15 equal bins of confidence; the "
-        "mean over seeds.",
+        table(["Network", "Expected calibration error", "Confidence - accuracy"], rows),
+        "The mean gap between confidence and accuracy on the test images, over 15 equal bins of confidence, and "
+        "the same without bins and with its sign: above zero a network is surer than it is right. Means over seeds.",
         *document.figure(DIAGRAM),
     ]
 

@@ -94,7 +94,24 @@ def _differences(document: Document) -> list[str]:
         return ["No seed has finished in both arms yet, so there is no paired difference."]
     return [
         table(["Paired difference", "Mean, points", "95 % t interval", "Better in"], rows),
+        *_share_of_gap(document),
         *_what_it_can_show(document),
+    ]
+
+
+def _share_of_gap(document: Document) -> list[str]:
+    """How far towards the teacher the shown arm comes; nothing where the teacher is not better than the baseline."""
+    name, teacher = distilled_arm(document.results), document.teacher["test_accuracy"]
+    gain = None if name is None else document.gain_of(name)
+    if name is None or gain is None or teacher is None:
+        return []
+    baseline = dict(zip(document.arms["baseline"]["seeds"], document.arms["baseline"]["test_accuracy"], strict=True))
+    gap = teacher - statistics.fmean(baseline[seed] for seed in gain.seeds)
+    if gap <= 0:
+        return []
+    return [
+        f"Of the {100 * gap:.2f} points from the baseline to the teacher, {arm_label(name, document.arms[name])} goes "
+        f"{100 * gain.mean / gap:.0f} %."
     ]
 
 
@@ -103,14 +120,15 @@ def _what_it_can_show(document: Document) -> list[str]:
         return ["The best arm is the baseline's own configuration: the difference says nothing."]
     name = distilled_arm(document.results)
     gain = None if name is None else document.gain_of(name)
-    if gain is None:
+    if name is None or gain is None:
         return []
-    runs, known = len(gain.seeds), gain.estimate
+    runs, known, label = len(gain.seeds), gain.estimate, arm_label(name, document.arms[name])
     if known is None:
         return ["One seed gives no interval: how far the next seed would fall from it is not known."]
     return [
-        f"What {count(runs, 'seed')} can and cannot show: a difference smaller than about "
-        f"{100 * known.half_width:.2f} points would not be told from zero here. The interval takes the differences "
+        f"What {count(runs, 'seed')} can and cannot show: a difference of {label} to the baseline "
+        f"smaller than about {100 * known.half_width:.2f} points would not be told from zero, and a true one "
+        f"of {100 * known.detectable:.2f} would be in 80 % of repeats. The interval takes the differences "
         f"as roughly normal, which {count(runs, 'value')} cannot check. {_no_other_test(gain)}"
         "The interval covers the spread of training seeds for these test images and this teacher, not that of other "
         "images or teachers."

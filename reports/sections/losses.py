@@ -3,7 +3,8 @@
 import plotly.graph_objects as go
 
 from reports.drawing import ORANGE, Figure, arm_colours, blank
-from reports.results import Arm, Results, Trial
+from reports.evidence import trial_of
+from reports.results import Results
 from reports.sections.document import Document, distilled_arm
 from reports.sections.words import arm_label, mean, table, trial_label
 
@@ -56,7 +57,7 @@ def _drawn(results: Results, name: str) -> go.Figure | None:
             opacity=0.8,
             hovertemplate=f"seed {seed}, epoch %{{x}}: %{{y:.4f}}<extra></extra>",
         )
-    trial = _trial_of(results, arm)
+    trial = trial_of(results, arm)
     if trial is not None:
         figure.add_scatter(
             x=list(range(1, len(trial["curve"]) + 1)),
@@ -71,18 +72,9 @@ def _drawn(results: Results, name: str) -> go.Figure | None:
     return figure
 
 
-def _trial_of(results: Results, arm: Arm) -> Trial | None:
-    """The trial of the search that trained at the arm's point."""
-
-    def same(cell: Trial) -> bool:
-        return cell["alpha"] == arm["alpha"] and (arm["alpha"] == 0 or cell["temperature"] == arm["temperature"])
-
-    return next((cell for cell in results["grid"] + results["tpe"] if cell["curve"] and same(cell)), None)
-
-
 WITHOUT_DISTILLATION = Figure(
     name="loss_without_distillation",
-    caption="Training loss without distillation. A validation loss "
+    caption="Training loss without distillation. A validation loss, where there is one, "
     "is that of the search trial at the same point, which trained on fewer images and with another seed.",
     draw=without_distillation,
 )

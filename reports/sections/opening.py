@@ -5,11 +5,12 @@ import statistics
 from collections.abc import Mapping, Sequence
 
 from reports import original
-from reports.evidence import Estimate, estimate_of, reproduced
+from reports.evidence import TOLERANCE, Estimate, estimate_of, reproduced, scored
 from reports.results import Arm
 from reports.sections.document import Document, distilled_arm
 from reports.sections.teacher import verdict_on_teacher
-from reports.sections.words import interval, mean_and_deviation, percent, plain, point, points
+from reports.sections.transfer import verdict_on_search
+from reports.sections.words import count, interval, mean_and_deviation, percent, plain, point, points
 from reports.standing import UNFINISHED
 from storage.trials import run_pair
 
@@ -65,6 +66,7 @@ def verdict(document: Document) -> list[str]:
     """Does distillation help, at which point, and does the original's gain hold."""
     sentences = [
         _verdict_on_gain(document),
+        verdict_on_search(document),
         _on_images(document),
         _verdict_on_point(document),
         _on_the_border(document),
@@ -174,7 +176,22 @@ def _on_the_border(document: Document) -> str | None:
         "--alphas": ",".join(f"{alpha:g}" for alpha in wider["alpha"]),
         "--temperatures": ",".join(f"{temperature:g}" for temperature in wider["T"]),
     }
-    return f"{where}. Trials after the grid may have gone there, a wider grid does: `{_command(document, options)}`."
+    there = _found_beyond(document, alphas[-1], temperatures)
+    return f"{where}. {there} A wider grid goes there: `{_command(document, options)}`."
+
+
+def _found_beyond(document: Document, alpha: float, temperatures: Sequence[float]) -> str:
+    """What the trials after the grid found outside of it, in a sentence."""
+    beyond = [
+        trial
+        for trial in document.results["tpe"]
+        if trial["alpha"] > alpha or not temperatures[0] <= trial["temperature"] <= temperatures[-1]
+    ]
+    if not beyond:
+        return "No trial after the grid went there."
+    values = [value for value, _ in scored(beyond)]
+    best = f", the best with {percent(max(values))}" if values else ", none of them to the end"
+    return f"{count(len(beyond), 'trial')} after the grid went beyond it{best}."
 
 
 def _outside(
@@ -244,13 +261,25 @@ def _verdict_on_original(document: Document) -> str:
         if gain is not None and gain.estimate is not None:
             judged.append(_beside(gain.estimate, original.gain(), where))
     if judged:
-        return f"{_on_the_baseline(document)}The original's gain of {theirs} {'; it '.join(judged)}."
+        gains = f"The original's gain of {theirs} {'; it '.join(judged)}."
+        return f"{_on_the_baseline(document)}{gains}{_on_another_teacher(document)}"
     why = " without two seeds in both arms"
     if document.undistilled:
         why = ", as the search chose alpha = 0 and none of the points that it names was compared"
     elif not document.is_searched and distilled_arm(document.results) is not None and "best" in held:
         why = ", as none of the points that it names was compared"
     return f"{_on_the_baseline(document)}The original's gain of {theirs} cannot be judged{why}."
+
+
+def _on_another_teacher(document: Document) -> str:
+    """That the teachers are not equally good, where they are not: nothing within the rule's one point."""
+    accuracy = document.teacher["test_accuracy"]
+    if accuracy is None or abs(accuracy - original.TEACHER_ACCURACY) <= TOLERANCE:
+        return ""
+    return (
+        f" Its teacher has {percent(original.TEACHER_ACCURACY)} on test and this one {percent(accuracy)}: a difference "
+        "between the gains may come from that."
+    )
 
 
 def _on_the_baseline(document: Document) -> str:

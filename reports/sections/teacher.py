@@ -1,11 +1,12 @@
 """Is it the teacher? What is left of the gain when what the teacher knows is taken away."""
 
+import math
 from collections.abc import Iterator
 
 import plotly.graph_objects as go
 
 from reports.drawing import BLUE, GREY, PURPLE, Figure, blank
-from reports.evidence import Paired, paired
+from reports.evidence import Paired, accuracy_standard_error, paired, range_constant, seed_deviation
 from reports.results import Results
 from reports.sections.document import CONTROLS, Document
 from reports.sections.words import arm_label, interval, mean, percent, plain, points, table
@@ -14,8 +15,13 @@ from storage.controls import best_rate
 # What is taken from the first arm in the second, in the words of the verdict and of the table.
 TAKEN_AWAY = (
     ("best", "shuffled", "the teacher's logits shuffled within each class", "knowledge of the single image"),
-    ("best", "smoothing", "label smoothing as sure as the teacher", "the teacher"),
-    ("best-rate", "rate", "the baseline with each side's best learning rate", "a step of untuned size, from both"),
+    ("best", "smoothing", "a virtual teacher as sure as the teacher", "the teacher"),
+    (
+        "best-rate",
+        "rate",
+        "the baseline, each at its best learning rate",
+        "a step of untuned size, from both",
+    ),
 )
 
 
@@ -61,8 +67,17 @@ def _harmful(document: Document) -> list[str]:
     do, what = ("does", "that") if len(names) == 1 else ("do", "those")
     return [
         f"But {_listed(names)} {do} worse than the baseline, so a difference to {what} overstates what the teacher "
-        "brings: the gain over the baseline is the stricter number."
+        f"brings; {_strictest(document)}."
     ]
+
+
+def _strictest(document: Document) -> str:
+    """The least that is left of the gain against what does not do worse than the baseline, in words."""
+    left = {"over the baseline": document.gain}
+    left |= {f"over {words}": pairs for first, _, words, _, pairs in _pairs(document) if first == "best-rate"}
+    known = {words: pairs.mean for words, pairs in left.items() if pairs is not None}
+    words = min(known, key=lambda one: known[one])
+    return f"the strictest number is {points(known[words])} {words}"
 
 
 def _conclusion(found: list[tuple[str, Paired]]) -> str:
@@ -93,14 +108,12 @@ def _pairs(document: Document) -> Iterator[tuple[str, str, str, str, Paired]]:
 
 def _explanation(document: Document) -> str:
     arms = document.arms
-    strength = arms["smoothing"]["smoothing"] if "smoothing" in arms else None
     words = {
         "shuffled": "*shuffled*: each image gets the teacher's logits of another image of its class, the same one in "
         "every epoch, in the view in which that one is shown then: what the teacher knows of the class stays, what it "
         "knows of the image goes",
-        "smoothing": "*smoothing*: no teacher, but label smoothing "
-        + (f"of strength {strength:.3g}, " if strength is not None else "")
-        + "as sure of its label as the softened teacher is on average (Yuan et al. 2020, arXiv 1909.11723)",
+        "smoothing": "*smoothing*: in the teacher's place one that knows the label alone and finds all other classes "
+        f"equally likely (a virtual teacher, Yuan et al. 2020, arXiv 1909.11723){_sureness(document)}",
         "rate": (
             "*rate* and *best-rate*: the baseline and the best pair, each with its own best of four learning rates"
             if "best-rate" in arms
@@ -110,6 +123,22 @@ def _explanation(document: Document) -> str:
     }
     shown = [text for name, text in words.items() if name in arms or (name == "rate" and "best-rate" in arms)]
     return f"Controls over the same seeds. {'; '.join(shown)}."
+
+
+def _sureness(document: Document) -> str:
+    """How sure the virtual teacher is, softened and not: only softened it is label smoothing of that strength."""
+    arm = document.arms.get("smoothing")
+    strength = None if arm is None else arm["smoothing"]
+    if arm is None or strength is None:
+        return ""
+    classes, temperature = len(document.data["classes"]), arm["temperature"]
+    softened = 1 - strength + strength / classes
+    odds = (softened * classes / strength) ** temperature
+    return (
+        f", at the same alpha = {arm['alpha']:.3g} and T = {temperature:.3g}: softened it gives the label "
+        f"{softened:.3f}, as much as the softened teacher gives its likeliest class on average, and unsoftened "
+        f"{odds / (odds + classes - 1):.3f}"
+    )
 
 
 def _gains(document: Document) -> list[str]:
@@ -167,7 +196,10 @@ def _rates(document: Document) -> list[str]:
         ]  # fmt: skip
         rows.append([names[control], *words])
         values = {rate: cell["value"] for rate, cell in cells.items() if cell["value"] is not None}
-        best = best_rate(values, document.configuration["recipe"]["learning_rate"])
+        protocol = document.configuration["recipe"]["learning_rate"]
+        best = best_rate(values, protocol)
+        if best is not None and best != protocol and protocol in values:
+            remarks.append(_told_apart(document, names[control], values, best, protocol))
         if best in (rates[0], rates[-1]):
             remarks.append(
                 f"The best rate of {names[control]}, {best:.3g}, is the last one tried: a better may lie beyond."
@@ -177,6 +209,19 @@ def _rates(document: Document) -> list[str]:
         table(["Arm", *(f"{rate:.3g}" for rate in rates)], rows),
         *remarks,
     ]
+
+
+def _told_apart(document: Document, who: str, values: dict[float, float], best: float, protocol: float) -> str:
+    """Whether the learning rate that was chosen is surely better than the protocol's."""
+    images, between_seeds = document.validation_images, seed_deviation(document.results) or 0.0
+    errors = [accuracy_standard_error(values[rate], images) for rate in (best, protocol)]
+    error = max(math.hypot(*errors), math.sqrt(2) * between_seeds)
+    apart = values[best] - values[protocol] > range_constant(len(values)) * error
+    return (
+        f"For {who}, {best:.3g} is better than the protocol's {protocol:.3g} beyond what one seed leaves open."
+        if apart
+        else f"One seed does not tell {best:.3g}, the best of {who}, from the protocol's {protocol:.3g}."
+    )
 
 
 def _likeness(document: Document) -> list[str]:

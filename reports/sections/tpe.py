@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 
 from reports.drawing import GREY, Figure, blank
-from reports.evidence import begun, paired, scored
+from reports.evidence import begun, paired, range_constant, scored
 from reports.results import Results, Trial
 from reports.sections.document import Document
 from reports.sections.words import SAMPLERS, count, interval, percent, point, points, proposers, table, trial_label
@@ -28,6 +28,8 @@ def tpe(document: Document) -> list[str]:
         for value, cell in ranked[:5]
     ]
     words += _on_validation(document, *ranked[0]) + _on_test(document)
+    if len(ranked) > len(rows):
+        words += f" The best {len(rows)} are:"
     return [title, words, table(["Trial", "alpha", "T", "Validation accuracy"], rows), *document.figure(PATH)]
 
 
@@ -37,11 +39,13 @@ def _on_validation(document: Document, value: float, top: Trial) -> str:
     on_grid, grid_best = max(scored(results["grid"]), key=lambda pair: pair[0], default=(None, None))
     if on_grid is None or grid_best is None:
         return f"{words}. No grid point is complete to hold it against."
-    apart = are_apart(top, grid_best, results, among=count_compared(results["grid"] + results["tpe"]))
+    among = count_compared(results["grid"] + results["tpe"])
+    apart = are_apart(top, grid_best, results, among)
     return (
         f"{words}, {points(value - on_grid)} from the grid's best; "
-        f"{'the two can be told apart' if apart else 'the two cannot be told apart'} by the rule above. The "
-        "best of more trials is higher by luck alone."
+        f"{'the two can be told apart' if apart else 'the two cannot be told apart'} by the rule above, which allows "
+        f"the best of {among} {range_constant(max(2, among)):.2f} standard errors. The best of more trials is higher "
+        "by luck alone."
     )
 
 

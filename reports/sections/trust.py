@@ -134,34 +134,57 @@ def _on_arithmetic(document: Document) -> list[str]:
 
 
 def _on_machines(document: Document) -> list[str]:
-    """What the trainings do not have in common, as far as it is stored."""
-    trials = [*document.results["grid"], *document.results["tpe"]]
+    """What the trainings do not have in common; where that is not stored of each, what the starts have not."""
+    trials = [trial for trial in [*document.results["grid"], *document.results["tpe"]] if trial["curve"]]
     made_by = [trial["made_by"] for trial in trials] + [one for arm in document.arms.values() for one in arm["made_by"]]
     known = [one for one in made_by if one is not None]
+    starts, hosts = document.results["manifest"]["starts"], {one["host"] for one in known}
+    from_starts = starts if len(known) < len(made_by) else []
     differences = {
-        "host": {one["host"] for one in known},
+        "host": hosts,
         "device": {one["device"] for one in known},
+        "processor": {str(start["hardware"]["name"]) for start in from_starts or (starts if len(hosts) > 1 else [])},
         "precision": {one["precision"] for one in known},
-        "number of threads": {str(one["threads"]) for one in known},
-        "commit": {one["commit"] for one in known},
-        "torch version": {one["versions"]["torch"] for one in known},
+        "number of threads": {str(one["threads"]) for one in known}
+        | {str(start["hardware"]["threads"]) for start in from_starts},
+        "commit": {one["commit"] for one in known} | {start["commit"] for start in from_starts},
+        "torch version": {one["versions"]["torch"] for one in known}
+        | {start["versions"]["torch"] for start in from_starts},
     }
     several = [f"{name} ({', '.join(sorted(values))})" for name, values in differences.items() if len(values) > 1]
     if not several:
         return []
-    return [f"The trainings differ in {', '.join(several)}: their numbers are the same up to rounding only."]
+    differ = f"differ in {', '.join(several)}"
+    if from_starts:
+        differ = f"may {differ}: of some it is not stored what made them, so these are those of the study's starts"
+    return [
+        f"The trainings {differ}. Numbers made in different ways agree up to rounding, which a training lets grow: two "
+        "arms may differ by a little more than seeds and teacher make of them."
+    ]
 
 
 def _repeat(document: Document) -> list[str]:
     starts = document.results["manifest"]["starts"]
-    # Earlier versions noted the starts of workers too.
-    commands = [*dict.fromkeys(start["command"].removesuffix(" --worker") for start in starts)]
+    # Each command at the commit of its first start. Earlier versions noted the starts of workers too.
+    first = {start["command"].removesuffix(" --worker"): start["commit"] for start in reversed(starts)}
+    lines, checked_out = [], "unknown"
+    for command in dict.fromkeys(start["command"].removesuffix(" --worker") for start in starts):
+        if first[command] not in (checked_out, "unknown"):
+            checked_out = first[command]
+            lines.append(f"git checkout {checked_out.removesuffix('+changes')}")
+        lines.append(command)
     commits = [*dict.fromkeys(start["commit"] for start in starts)]
-    if commits[-1] != "unknown":
-        commands.insert(0, f"git checkout {commits[-1].removesuffix('+changes')}")
-    blocks = ["### To repeat it", "```sh\n" + "\n".join(commands) + "\n```"]
+    blocks = ["### To repeat it", "```sh\n" + "\n".join(lines) + "\n```"]
     if len(commits) > 1:
-        blocks.append(f"The study went on over several commits ({', '.join(commits)}); the last is named above.")
+        blocks.append(
+            f"The study went on over several commits ({', '.join(commits)}); each command stands at the first that "
+            "ran it."
+        )
+    if document.configuration["draws"] == "independent":
+        blocks.append(
+            "Its runs draw their views apart from each other. Versions that have shared draws go on with it so, but "
+            "begin a new study of these commands with shared ones."
+        )
     if any(commit.endswith("+changes") for commit in commits):
         blocks.append("The code had changes that are in no commit.")
     return blocks
@@ -175,6 +198,7 @@ def _manifest(document: Document) -> list[str]:
             "name": teacher["name"],
             "origin": teacher["origin"],
             "epochs": teacher.get("epochs"),
+            **({"recipe": teacher["recipe"]} if "recipe" in teacher else {}),
         },
         "search": {"started": search["started"], "finished": search["finished"]},
     }

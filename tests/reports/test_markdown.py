@@ -7,11 +7,13 @@ import re
 import pytest
 from markdown_it import MarkdownIt
 
-from reports.evidence import scored
+from reports.evidence import range_constant, scored
 from reports.figures import figures
 from reports.markdown import render
 from reports.original import departures
 from reports.results import Results
+from reports.sections.document import Document
+from reports.sections.transfer import transfers
 from reports.sections.words import plain
 from study.options import request_of
 from tests.reports.conftest import DrawnCases
@@ -307,7 +309,7 @@ def test_an_unfinished_search_says_how_much_of_it_is_missing() -> None:
 
 def test_the_share_of_noise_says_that_it_is_an_upper_bound() -> None:
     text = render(CASES["every cell complete"]).split("### What alpha and T explain")[1].split("###")[0]
-    assert "noise alone, at most" in text
+    assert "validation images alone, at most" in text
     assert "an upper bound" in text
     assert "counts the one trial of alpha = 0 as 4" in text
 
@@ -353,7 +355,15 @@ def test_starts_of_a_study_are_listed_and_repeated_in_order() -> None:
         {**start, "command": "python -m study.run --sampler tpe", "commit": "bbb+changes"}
     )
     text = render(results)
-    assert "git checkout bbb\npython -m study.run\npython -m study.run --sampler tpe\n" in text
+    commands = ("python -m study.run", "python -m study.run --sampler tpe")
+    assert f"git checkout aaa\n{commands[0]}\ngit checkout bbb\n{commands[1]}\n" in text
+    results["manifest"]["starts"].append({**start, "commit": "ccc"})
+    again = render(results)
+    assert f"git checkout aaa\n{commands[0]}\ngit checkout bbb\n{commands[1]}\n```" in again, "it went on, no more"
+    assert "over several commits (aaa, bbb+changes, ccc); each command stands at the first that ran it" in again
+    assert "draw their views apart" not in again
+    results["configuration"]["draws"] = "independent"
+    assert "draw their views apart" in render(results)
     assert "starts 2: hardware: threads" in text
     assert "changes that are in no commit" in text
     for digest in (results["data"]["hash"], results["teacher"]["hash"]):
@@ -563,3 +573,74 @@ def test_images_that_no_training_of_the_comparison_sees_are_a_departure() -> Non
     assert departures(results) == []
     results["data"].update({"train_images": 45_000, "validation_images": 500})
     assert departures(results) == ["45,500 images in the comparison instead of 50,000"]
+
+
+def test_trials_beyond_the_border_are_counted_with_what_they_found() -> None:
+    results = made_up_results(best=(0.75, 8.0), pruned=(), tpe_trials=3)
+    for trial, alpha in zip(results["tpe"], (0.5, 0.9, 0.95), strict=True):
+        trial.update({"alpha": alpha, "temperature": 4.0, "state": "COMPLETE", "value": 0.3 + alpha / 10})
+    assert "so a better one may lie beyond. 2 trials after the grid went beyond it, the best with 39.50 %." in verdict(
+        results
+    )
+    for trial in results["tpe"]:
+        trial["alpha"] = 0.5
+    assert "No trial after the grid went there." in verdict(results)
+
+
+def test_a_gain_of_the_search_that_the_test_does_not_show_is_named() -> None:
+    results = made_up_results("full")
+    agreeing = render(results).split("### From search to test")[1].split("\n#")[0]
+    assert "both agree within what one seed and the validation images leave open" in agreeing
+    assert "read from the test" not in verdict(results)
+    for cell in results["grid"]:
+        if cell["alpha"] == 0:
+            cell["value"] = 0.40
+    text = render(results).split("### From search to test")[1].split("\n#")[0]
+    gain = re.search(
+        r"That of best \(0\.75, 4\) is \+([0-9.]+) points in the search and \+([0-9.]+) points on test", text
+    )
+    assert gain is not None
+    assert float(gain[1]) > 10 > float(gain[2])
+    assert f"that gain was +{gain[1]} points: gains are to be read from the test" in verdict(results)
+    for name in ("baseline", "best"):
+        for _ in range(4):
+            drop_run(results["arms"][name], 0)
+    assert "One seed on test does not tell whether both agree" in render(results)
+
+
+def test_the_best_of_many_may_lose_more_from_search_to_test_than_a_pair_that_was_named() -> None:
+    found = transfers(Document(made_up_results("full"), ()))
+    assert found["best"].bound == pytest.approx(range_constant(10))
+    named = made_up_results("full")
+    named["arms"]["0.75,4"] = named["arms"]["best"]
+    assert transfers(Document(named, ()))["0.75,4"].bound == pytest.approx(1.96, abs=0.001)
+
+
+def test_another_teacher_is_named_beside_another_gain() -> None:
+    results = made_up_results("full")
+    assert "Its teacher has" not in verdict(results)
+    results["teacher"]["test_accuracy"] = 0.71
+    assert "Its teacher has 78.33 % on test and this one 71.00 %: a difference between the gains" in verdict(results)
+
+
+def test_trainings_of_which_it_is_not_stored_what_made_them_are_said_to_be_some() -> None:
+    results = made_up_results()
+    assert "trainings differ" not in render(results)
+    (start,) = results["manifest"]["starts"]
+    other = {**start["hardware"], "name": "another processor"}
+    results["manifest"]["starts"].append({**start, "hardware": other})
+    assert "processor (" not in render(results), "one host made all of them"
+    results["arms"]["best"]["made_by"][0] = None
+    assert "may differ in processor (a made-up processor, another processor)" in render(results)
+
+
+def test_calibration_has_a_sign_and_a_gain_its_share_of_the_way_to_the_teacher() -> None:
+    results = made_up_results("full")
+    for arm in results["arms"].values():
+        arm["calibration"] = [[[100, 60, 50], [100, 90, 95]] for _ in arm["seeds"]]
+    assert re.search(r"\| best \(0\.75, 4\) +\| 7\.50 % +\| \+2\.50 points", render(results))
+    arms = results["arms"]
+    arms["baseline"]["test_accuracy"], arms["best"]["test_accuracy"] = [0.58] * 5, [0.63] * 5
+    assert "Of the 20.00 points from the baseline to the teacher, best (0.75, 4) goes 25 %." in render(results)
+    results["teacher"]["test_accuracy"] = 0.5
+    assert "from the baseline to the teacher" not in render(results)

@@ -24,7 +24,9 @@ def test_every_control_stands_beside_the_baseline_and_against_the_best() -> None
     for difference, shown in left.items():
         first, second = (arms[name]["test_accuracy"] for name in difference.split(" - "))
         assert shown == pytest.approx(100 * sum(a - b for a, b in zip(first, second, strict=True)) / 5, abs=0.005)
-    assert "of strength 0.31" in text
+    # 1 - 0.31 + 0.31 / 100 of the softened output, and at T = 1 a logit that is four times as large.
+    assert "softened it gives the label 0.693, as much as the softened teacher gives its likeliest class" in text
+    assert "unsoftened 1.000" in text
     assert "the loss became nan in epoch 3" in text
 
 
@@ -76,7 +78,7 @@ def test_the_verdict_says_what_is_left_of_the_gain() -> None:
 def test_a_gain_over_a_control_that_is_a_loss_is_said_to_be_one() -> None:
     text = verdict(-0.1)
     assert "the best pair does worse than " in text.split(";")[1]
-    assert "the baseline with each side's best learning rate" in text.split("does worse than ")[1]
+    assert "the baseline, each at its best learning rate" in text.split("does worse than ")[1]
     assert "clear of zero" not in text
 
 
@@ -95,6 +97,21 @@ def test_a_control_that_is_worse_than_the_baseline_is_said_to_overstate() -> Non
     words = "But *shuffled* does worse than the baseline, so a difference to that overstates"
     assert words in (verdict_on_teacher(Document(results, ())) or "")
     assert words in section(render(results))
+    assert "the strictest number is +1.57 points over the baseline, each at its best learning rate." in section(
+        render(results)
+    )
+    results["arms"]["rate"]["test_accuracy"] = [accuracy - 0.01 for accuracy in baseline["test_accuracy"]]
+    assert re.search(r"the strictest number is \+[0-9.]+ points over the baseline\.", section(render(results)))
+
+
+def test_a_learning_rate_that_one_seed_does_not_tell_from_the_protocol_s_is_said_to_be_one() -> None:
+    results = with_controls(made_up_results("full"))
+    tried = {(rate["control"], rate["learning_rate"]): rate for rate in results["rates"]}
+    tried["rate", 0.1]["value"], tried["rate", 0.2]["value"] = 0.50, 0.51
+    assert "One seed does not tell 0.2, the best of baseline, from the protocol's 0.1." in section(render(results))
+    tried["rate", 0.2]["value"] = 0.60
+    assert "For baseline, 0.2 is better than the protocol's 0.1 beyond" in section(render(results))
+    assert "of best" not in section(render(results)).split("beyond")[1], "the best pair's is the protocol's"
 
 
 def test_one_seed_and_missing_seeds_are_said() -> None:
@@ -105,7 +122,7 @@ def test_one_seed_and_missing_seeds_are_said() -> None:
         drop_run(some["arms"]["shuffled"], 0)
     text = verdict_on_teacher(Document(some, ())) or ""
     assert "shuffled" not in text
-    assert "label smoothing" in text
+    assert "a virtual teacher" in text
     assert "best - shuffled" not in section(render(some))
 
 

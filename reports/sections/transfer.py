@@ -1,0 +1,123 @@
+"""What the search said of the arms beside what the test says of them."""
+
+import math
+from dataclasses import dataclass
+
+from reports.evidence import Paired, difference_error, range_constant, seed_deviation, trial_of
+from reports.results import Arm, Trial
+from reports.sections.document import Document, distilled_arm
+from reports.sections.words import arm_label, interval, mean_and_deviation, percent, points, table
+from reports.standing import count_compared
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """One arm's gain over the baseline twice: in the search, of one seed on validation, and on test.
+
+    Attributes:
+        searched: in the search, a share 0 to 1.
+        tested: on test, paired by seed.
+        errors: how many standard errors the two lie apart, with a sign; None where the test has one seed.
+        bound: how many luck may bring: more for the best of many than for a pair that was named before.
+    """
+
+    searched: float
+    tested: Paired
+    errors: float | None
+    bound: float
+
+    @property
+    def is_apart(self) -> bool:
+        """Whether they differ by more than the validation images and the spread of the comparison's seeds explain."""
+        return self.errors is not None and abs(self.errors) > self.bound
+
+
+def transfers(document: Document) -> dict[str, Transfer]:
+    """By arm: those that are distilled, were searched to the end and share a seed with the baseline."""
+    base = _searched(document, "baseline")
+    found = {}
+    for name in document.plain:
+        trial, gain = _searched(document, name), document.gain_of(name)
+        if base is None or trial is None or gain is None or trial[0] is base[0]:
+            continue
+        searched, error = trial[1] - base[1], None
+        if gain.estimate is not None:
+            of_search = difference_error(
+                trial[0], base[0], document.validation_images, seed_deviation(document.results)
+            )
+            total = math.hypot(of_search, gain.estimate.standard_error)
+            error = (searched - gain.mean) / total if total else None
+        among = count_compared(document.results["grid"]) if name == "best" else 2
+        found[name] = Transfer(searched, gain, error, range_constant(max(2, among)))
+    return found
+
+
+def transfer(document: Document) -> list[str]:
+    """Accuracies and gains of the search beside those of the test; nothing where no arm has both."""
+    found = transfers(document)
+    if not found:
+        return []
+    rows = [_row(document, name, arm, found.get(name)) for name, arm in document.plain.items()]
+    return [
+        "### From search to test",
+        table(
+            ["Arm", "Validation, one seed", "Test", "Gain on validation", "Gain on test", "95 % t interval"],
+            [row for row in rows if row is not None],
+        ),
+        f"Gains are over the baseline, in points. {_do_they_agree(document, found)}".strip(),
+    ]
+
+
+def _do_they_agree(document: Document, found: dict[str, Transfer]) -> str:
+    """Whether search and test agree on the gain that the report is about; nothing where only others have both."""
+    name = distilled_arm(document.results)
+    if name is None or name not in found:
+        return ""
+    label = arm_label(name, document.arms[name])
+    if found[name].errors is None:
+        return f"One seed on test does not tell whether both agree on that of {label}."
+    if not found[name].is_apart:
+        return f"On that of {label} both agree within what one seed and the validation images leave open."
+    return _apart(label, found[name])
+
+
+def verdict_on_search(document: Document) -> str | None:
+    """A sentence where the search said another gain than the test."""
+    found, name = transfers(document), distilled_arm(document.results)
+    if name is None or name not in found or not found[name].is_apart:
+        return None
+    gain = points(found[name].searched)
+    return f"In the search, which has one seed, that gain was {gain}: gains are to be read from the test."
+
+
+def _apart(label: str, known: Transfer) -> str:
+    assert known.errors is not None
+    return (
+        f"That of {label} is {points(known.searched)} in the search and "
+        f"{points(known.tested.mean)} on test, {abs(known.errors):.1f} standard errors apart, where up to "
+        f"{known.bound:.2f} may be luck: more than the validation images and the spread between the comparison's seeds "
+        "explain. The search has one seed, on fewer images, and all of its points share it: where that seed treats "
+        "one point badly, every difference to that point shows it, and so do the shares of alpha and T. Gains are to "
+        "be read from the test."
+    )
+
+
+def _row(document: Document, name: str, arm: Arm, known: Transfer | None) -> tuple[str, ...] | None:
+    trial = _searched(document, name)
+    if trial is None or not arm["test_accuracy"]:
+        return None
+    gains = ("-", "-", "-")
+    if known is not None:
+        spread = known.tested.estimate
+        gains = (
+            f"{100 * known.searched:+.2f}",
+            f"{100 * known.tested.mean:+.2f}",
+            "none from one seed" if spread is None else interval(spread),
+        )
+    return (arm_label(name, arm), percent(trial[1]), mean_and_deviation(arm["test_accuracy"]), *gains)
+
+
+def _searched(document: Document, name: str) -> tuple[Trial, float] | None:
+    """The search's trial of an arm with its accuracy; None where it has none that counts."""
+    trial = trial_of(document.results, document.arms[name]) if name in document.arms else None
+    return None if trial is None or trial["value"] is None else (trial, trial["value"])
