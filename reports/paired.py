@@ -62,6 +62,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--arm", default="baseline", metavar="NAME", help="(default: baseline)")
     options = parser.parse_args(arguments)
     with one_line_errors():
+        for folder in options.folders:
+            if not (folder / "results.json").is_file():
+                raise ResultsError(f"{folder}: holds no results.json, give the folder of a report")
         first, second = (read_results(folder / "results.json") for folder in options.folders)
         print(compare(first, second, options.arm))
 

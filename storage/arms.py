@@ -2,11 +2,12 @@
 
 import statistics
 from collections.abc import Iterable, Sequence
+from typing import get_args
 
 import optuna
 
 from storage.configuration import Configuration, Point
-from storage.trials import Sampler, TrialView, run_pair, views
+from storage.trials import Beyond, Sampler, TrialView, run_pair, views
 
 Arms = dict[str, tuple[float, float]]
 
@@ -66,6 +67,28 @@ def choose_arms(search: optuna.Study, configuration: Configuration, added: Itera
         if trial is not None:
             arms[name] = trial.pair
     return arms | {name_of_pair(pair): run_pair(*pair) for pair in added}
+
+
+def arms_to_train(
+    search: optuna.Study, configuration: Configuration, trials_beyond: int, added: Iterable[tuple[float, float]] = ()
+) -> Arms:
+    """``choose_arms`` without the winners that may still change: of a part of the search that has not ended.
+
+    Args:
+        trials_beyond: how many trials after the grid the study was asked for, whoever proposes them.
+    """
+    trials = views(search, len(configuration.points))
+    ended = [trial.point for trial in trials if trial.state.is_finished()]
+    beyond = sum(trial.sampler in get_args(Beyond) and trial.state.is_finished() for trial in trials)
+    open_parts: set[str] = set()
+    if any(point not in ended for point in configuration.points):
+        open_parts |= {"best"}
+    if beyond < trials_beyond:
+        open_parts |= {*get_args(Beyond)}
+    if any(point not in ended for point in finalist_points(trials, configuration)):
+        open_parts |= {"best", *get_args(Beyond)}
+    arms = choose_arms(search, configuration, added)
+    return {name: pair for name, pair in arms.items() if name not in open_parts}
 
 
 def name_of_pair(pair: tuple[float, float]) -> str:

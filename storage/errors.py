@@ -26,11 +26,13 @@ class Stopped(KeyboardInterrupt):
     """A signal stopped this process.
 
     Attributes:
-        exit_code: 128 and the number of the signal, as a shell has it.
+        number: of the signal.
+        exit_code: 128 and that number, as a shell has it.
     """
 
     def __init__(self, number: int) -> None:
         super().__init__(signal.strsignal(number))
+        self.number = number
         self.exit_code = 128 + number
 
 
@@ -58,6 +60,8 @@ def stop_on_signals() -> Iterator[None]:
     handled = [number for number in STOPPING if number != signal.SIGHUP or before[number] != signal.SIG_IGN]
     for number in handled:
         signal.signal(number, _stop)
+    unraisable = sys.unraisablehook
+    sys.unraisablehook = _raise_again
     stopped = False
     try:
         yield
@@ -67,6 +71,7 @@ def stop_on_signals() -> Iterator[None]:
     finally:
         if not stopped:
             signal.alarm(0)
+            sys.unraisablehook = unraisable
             for number in handled:
                 signal.signal(number, before[number])
 
@@ -81,6 +86,21 @@ def _stop(number: int, _frame: FrameType | None) -> None:
     signal.signal(signal.SIGALRM, signal.SIG_DFL)
     signal.alarm(SECONDS_TO_STOP)
     raise Stopped(number)
+
+
+def _raise_again(unraisable: "sys.UnraisableHookArgs") -> None:
+    """Let no callback of the garbage collector swallow a stop: Python drops what is raised there."""
+    stopped = unraisable.exc_value
+    if not isinstance(stopped, Stopped):
+        sys.__unraisablehook__(unraisable)
+        return
+
+    def again(_number: int, _frame: FrameType | None) -> None:
+        _stop(stopped.number, None)
+
+    # Not from here, which is still within that callback.
+    signal.signal(signal.SIGALRM, again)
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
 
 
 @contextmanager

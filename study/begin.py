@@ -23,13 +23,13 @@ from study.manifest import commit, hardware, versions
 from study.materials import Materials
 from study.networks import check_trainable, known_by, refuse_other_networks
 from study.options import Request
-from study.plan import Work, images_at_hand
+from study.plan import Work, asked_beyond, images_at_hand
 from study.progress import say
 from study.recipes import TEACHER_RECIPES
 
 
 def going_on(request: Request, opened: OpenStudy) -> Request:
-    """The request as the study that it names goes on: with the draws with which that was begun.
+    """The request as the study that it names goes on: with its draws, and with its search where none is asked for.
 
     Raises:
         ConfigurationError: where the study was begun with another configuration or other networks, or by others.
@@ -39,6 +39,10 @@ def going_on(request: Request, opened: OpenStudy) -> Request:
     if known is None or search is None:
         return request
     configuration = dataclasses.replace(request.configuration, draws=known.settings.draws)
+    if not request.searches:  # then what the search was begun with is no matter
+        of_search = ("alphas", "temperatures", "pruner", "finalists", "finalist_seeds")
+        kept = {setting: getattr(known.settings, setting) for setting in of_search}
+        configuration = dataclasses.replace(configuration, **kept)
     refuse_another(known, configuration, search)
     refuse_other_networks(known)
     return dataclasses.replace(request, configuration=configuration)
@@ -97,16 +101,9 @@ def begin(
             known,
             configuration=changed,
             starts=_with_start(known.starts, request.command, device),
-            tpe_trials=_trials_beyond(request, search) or known.tpe_trials,
+            tpe_trials=asked_beyond(request, opened),
         ).store(search)
     return search, comparison
-
-
-def _trials_beyond(request: Request, search: optuna.Study) -> int:
-    """How many trials after the grid a request asks for, with those that another sampler made before; 0 for none."""
-    trials = views(search, len(request.configuration.points))
-    others = sum(trial.sampler not in ("grid", "finalist", request.beyond) for trial in trials)
-    return request.trials_beyond and request.trials_beyond + others
 
 
 def begin_rates(opened: OpenStudy) -> optuna.Study:

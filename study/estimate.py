@@ -29,10 +29,11 @@ def print_plan(request: Request, work: Work, device: torch.device) -> None:
     if work.trials:
         pruner = request.configuration.pruner
         pruning = "none is pruned" if pruner == "none" else f"pruning ({pruner}) may shorten them"
-        say(f"search: {work.trainings} trainings of {recipe.epochs} epochs on {images.train:,} images, {pruning}")
+        trainings = _count(work.trainings, "training")
+        say(f"search: {trainings} of {recipe.epochs} epochs on {images.train:,} images, {pruning}")
     if work.rates:
-        say(f"controls: {work.rates} trainings of {recipe.epochs} epochs on {images.train:,} images")
-    say(f"comparison: {work.runs} runs of {recipe.epochs} epochs on {every:,} images")
+        say(f"controls: {_count(work.rates, 'training')} of {recipe.epochs} epochs on {images.train:,} images")
+    say(f"comparison: {_count(work.runs, 'run')} of {recipe.epochs} epochs on {every:,} images")
     say(f"teacher logits: about {work.logits_to_ask:,} views, {work.logits_to_ask * images.classes * 2 / 1e9:.2f} GB")
     if device.type == "cuda" and request.workers > 1:
         return  # The GPUs are the workers': a process that measures on one keeps memory there.
@@ -42,6 +43,10 @@ def print_plan(request: Request, work: Work, device: torch.device) -> None:
         f"on {device} a student's step takes {1000 * step:.2f} ms an image: about {duration(seconds)} in all, "
         "if nothing else runs here"
     )
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'' if number == 1 else 's'}"
 
 
 def _estimate(request: Request, work: Work, device: torch.device) -> tuple[float, float]:

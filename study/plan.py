@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 from data import VIEWS, ImageSet, load_images, split
 from data.cifar100 import CIFAR100_HASH
 from models import Architecture
-from storage.arms import Arms, choose_arms, finalist_points, name_of_pair
+from storage.arms import Arms, arms_to_train, choose_arms, finalist_points, name_of_pair
 from storage.configuration import Point, refuse_unless
 from storage.controls import RATE_FACTORS, control_arms, rate_pairs, rate_points
 from storage.open_study import OpenStudy
@@ -239,9 +239,12 @@ def _runs_left(request: Request, opened: OpenStudy, trials_left: int, rates_left
     arms: Arms = {"baseline": (0.0, 1.0)} | {name_of_pair(pair): pair for pair in request.added_arms}
     controls: dict[str, Point] = {}
     if trials_left:
-        unknown = len(seeds) * ((2 if request.trials_beyond else 1) + (4 if request.controls else 0))
+        known = {} if search is None else arms_to_train(search, configuration, asked_beyond(request, opened))
+        winners = {"best", request.beyond or "best"}
+        arms |= {name: pair for name, pair in known.items() if name in winners}
+        unknown = len(seeds) * (len(winners - known.keys()) + (4 if request.controls else 0))
     elif search is not None:
-        arms = choose_arms(search, configuration, request.added_arms)
+        arms = arms_to_train(search, configuration, asked_beyond(request, opened), request.added_arms)
         if request.controls:
             controls = control_arms(arms, search, opened.rates, configuration)
             unknown = len(seeds) * len(rate_pairs(arms)) if rates_left else 0
@@ -255,10 +258,19 @@ def _needs_teacher(request: Request, opened: OpenStudy) -> bool:
     """Whether anything is distilled: an arm, also of an earlier search, or a run that another start left."""
     arms: Arms = {name_of_pair(pair): pair for pair in request.added_arms}
     if opened.search is not None:
-        arms = choose_arms(opened.search, request.configuration, request.added_arms)
+        asked = asked_beyond(request, opened)
+        arms = arms_to_train(opened.search, request.configuration, asked, request.added_arms)
     runs = [] if opened.comparison is None else views(opened.comparison)
     left = [run.point["alpha"] for run in runs if run.point and not run.state.is_finished()]
     return request.searches or any(alpha != 0 for alpha in [*left, *(alpha for alpha, _ in arms.values())])
+
+
+def asked_beyond(request: Request, opened: OpenStudy) -> int:
+    """How many trials after the grid there are to be: those asked for, with those that another sampler made before."""
+    if not request.trials_beyond:
+        return 0 if opened.description is None else opened.description.tpe_trials
+    trials = [] if opened.search is None else views(opened.search, len(request.configuration.points))
+    return request.trials_beyond + sum(trial.sampler not in ("grid", "finalist", request.beyond) for trial in trials)
 
 
 def _logits_in_all(request: Request, images: Images) -> int:

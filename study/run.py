@@ -18,7 +18,7 @@ import optuna
 import torch
 
 from reports.live import kept_current
-from storage.arms import choose_arms
+from storage.arms import arms_to_train
 from storage.artifacts import artifact_store
 from storage.controls import control_arms, rate_points
 from storage.errors import one_line_errors
@@ -30,7 +30,7 @@ from study.device import pick_device
 from study.estimate import print_plan
 from study.materials import fetch
 from study.options import WORKER, Request, request_of
-from study.plan import Work, count_ended, plan
+from study.plan import Work, asked_beyond, count_ended, plan
 from study.processes import end_with_parent, run_workers
 from study.record import made_by
 from study.search import Search
@@ -91,7 +91,8 @@ def work_on(request: Request, opened: OpenStudy, work: Work, device: torch.devic
         patiently(search.run_grid)
         patiently(lambda: search.run_beyond(request.trials_beyond))
         patiently(search.run_finalists)
-    arms, seeds = choose_arms(search_study, configuration, request.added_arms), configuration.final_seeds
+    arms = arms_to_train(search_study, configuration, asked_beyond(request, opened), request.added_arms)
+    seeds = configuration.final_seeds
     patiently(lambda: comparison.run(points_of(arms, seeds)))
     if request.controls:
         rates_study = patiently(lambda: begin_rates(opened))

@@ -282,7 +282,11 @@ def _store(
     if scores.accuracy < _hardly_better_than_chance(image_set):
         raise CheckpointError(
             f"{who} has {100 * scores.accuracy:.2f} % on the {image_set.name} test images and is no teacher: "
-            "other class order, other normalisation or other data?"
+            + (
+                "give more --epochs, another --recipe or more images"
+                if "recipe" in origin
+                else "other class order, other normalisation or other data?"
+            )
         )
     digest = weights_hash(network)
     card: TeacherCard = {

@@ -239,8 +239,7 @@ def _verdict_on_point(document: Document) -> str:
     trained = [cell.standing for cell in document.grid if cell.repeats is None]
     near, others = trained.count("near best"), trained.count("near best") + trained.count("measured")
     pair = run_pair(document.best["alpha"], document.best["temperature"])
-    of_best = [one for one in document.results["finalists"] if (one["alpha"], one["temperature"]) == pair]
-    named = f"; of the finalists it has the highest mean over {len(of_best[0]['seeds'])} seeds" if of_best else ""
+    named = _among_finalists(document, pair)
     beside = " the only complete point of the grid"
     if others:
         beside = f" and {near or 'none'} of the {others} other complete points cannot be told apart from it by one seed"
@@ -248,6 +247,24 @@ def _verdict_on_point(document: Document) -> str:
         f"The {'unfinished ' if unfinished else ''}search's best point is "
         f"{point(document.best['alpha'], document.best['temperature'])} with {percent(document.best['value'])} on "
         f"{document.validation_images:,} validation images,{beside}{named}."
+    )
+
+
+def _among_finalists(document: Document, pair: tuple[float, float]) -> str:
+    """Where the grid's best stands among the points that have more seeds; nothing where it is none of them."""
+    means = {
+        (one["alpha"], one["temperature"]): (statistics.fmean(one["values"]), len(one["seeds"]))
+        for one in document.results["finalists"]
+    }
+    if pair not in means:
+        return ""
+    highest = max(means, key=lambda one: means[one][0])
+    mean, seeds = means[highest]
+    if means[pair][0] == mean:
+        return f"; of the finalists it has the highest mean over {seeds} seeds"
+    return (
+        f"; of the finalists {point(*highest)}, found after the grid, has the highest mean, {percent(mean)} over "
+        f"{seeds} seeds, and it {percent(means[pair][0])}"
     )
 
 

@@ -644,3 +644,15 @@ def test_calibration_has_a_sign_and_a_gain_its_share_of_the_way_to_the_teacher()
     assert "Of the 20.00 points from the baseline to the teacher, best (0.75, 4) goes 25 %." in render(results)
     results["teacher"]["test_accuracy"] = 0.5
     assert "from the baseline to the teacher" not in render(results)
+
+
+def test_a_finalist_from_after_the_grid_that_is_better_is_named() -> None:
+    results = made_up_results(best=(0.75, 4.0), tpe_trials=3)
+    results["finalists"] = [
+        {"alpha": 0.75, "temperature": 4.0, "seeds": [0, 10002], "values": [0.40, 0.38]},
+        {"alpha": 0.6, "temperature": 3.0, "seeds": [0, 10002], "values": [0.40, 0.41]},
+    ]
+    words = "of the finalists alpha = 0.6, T = 3, found after the grid, has the highest mean, 40.50 % over 2 seeds"
+    assert f"{words}, and it 39.00 %" in verdict(results)
+    results["finalists"][1]["values"] = [0.30, 0.31]
+    assert "of the finalists it has the highest mean over 2 seeds" in verdict(results)

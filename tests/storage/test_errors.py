@@ -107,6 +107,19 @@ def test_a_second_signal_does_not_end_in_a_traceback() -> None:
     assert process.returncode == 128 + signal.SIGINT
 
 
+def test_a_signal_that_comes_while_an_object_is_thrown_away_is_not_lost() -> None:
+    thrown_away = (
+        "class Loud:\n        def __del__(self): print(flush=True); time.sleep(2); print('swallowed', flush=True)\n"
+        f"    Loud()\n    {SLEEP}"
+    )
+    process = shell("exec $RUN", thrown_away)
+    assert process.stdout is not None
+    assert [process.stdout.readline() for _ in range(2)] == ["ready\n", "\n"]
+    process.send_signal(signal.SIGTERM)
+    assert process.communicate(timeout=20) == ("", f"{STOPPED}\n")
+    assert process.returncode == 128 + signal.SIGTERM
+
+
 def test_a_command_that_cannot_end_by_itself_is_ended() -> None:
     process = shell("exec $RUN", f"storage.errors.SECONDS_TO_STOP = 1\n    {STUBBORN.format(60)}")
     assert process.stdout is not None

@@ -12,7 +12,7 @@ import pytest
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import TrialState, create_trial
 
-from storage.arms import finalist_points, finalists, values_by_seed, winner
+from storage.arms import arms_to_train, finalist_points, finalists, values_by_seed, winner
 from storage.configuration import ConfigurationError
 from storage.trials import TrialView, views
 from study.options import request_of
@@ -52,6 +52,30 @@ def test_finalists_get_more_seeds_once_and_name_the_winner(url: str, tmp_path: P
     means = {pair: statistics.fmean(values_by_seed(pair, trials).values()) for pair in chosen}
     best = winner(trials, "grid")
     assert best is not None and best.pair == max(means, key=lambda pair: means[pair])  # noqa: PT018
+
+
+def test_a_winner_that_may_still_change_is_not_trained() -> None:
+    configuration = dataclasses.replace(PRESETS["demo"], alphas=(0.0, 0.5), temperatures=(4.0,))
+    space: dict[str, BaseDistribution] = {"alpha": FloatDistribution(0, 1), "temperature": FloatDistribution(1, 16)}
+    study = optuna.create_study(direction="maximize")
+
+    def end(alpha: float, value: float, sampler: str = "grid") -> None:
+        point = {"alpha": alpha, "temperature": 4.0}
+        study.add_trial(create_trial(params=point, distributions=space, value=value, user_attrs={"sampler": sampler}))
+
+    def arms(beyond: int, finalists: int = 0) -> list[str]:
+        return list(
+            arms_to_train(study, dataclasses.replace(configuration, finalists=finalists), beyond, [(0.25, 4.0)])
+        )
+
+    end(0.0, 0.3)
+    assert arms(0) == ["baseline", "0.25,4"], "the grid has not ended"
+    end(0.5, 0.4)
+    assert arms(0) == ["baseline", "best", "0.25,4"]
+    assert arms(0, finalists=1) == ["baseline", "0.25,4"], "more seeds may name another"
+    end(0.7, 0.5, "tpe")
+    assert arms(2) == ["baseline", "best", "0.25,4"], "one more trial of TPE may win"
+    assert arms(1) == ["baseline", "best", "tpe", "0.25,4"]
 
 
 def test_the_mean_of_a_finalist_overrules_one_better_score() -> None:

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -14,6 +15,7 @@ from models.student import StudentCNN
 from storage.configuration import Point
 from storage.open_study import open_study, read_study
 from storage.study_storage import sqlite_url
+from study.begin import going_on
 from study.estimate import at_once, print_plan
 from study.options import request_of
 from study.plan import Images, Work, plan
@@ -24,8 +26,10 @@ CPU = torch.device("cpu")
 SMALL = ["--preset", "demo", "--alphas", "0,0.5", "--temperatures", "1,4"]
 
 
-def work(folder: Path, *options: str) -> Work:
+def work(folder: Path, *options: str, **settings: Any) -> Work:
+    """What is left; settings are those of the study that are not given by options, as when it goes on."""
     request = request_of([*options, "--runs-dir", str(folder)], None)
+    request = dataclasses.replace(request, configuration=dataclasses.replace(request.configuration, **settings))
     with read_study(request.url, request.name) as opened:
         return plan(request, opened, CPU)
 
@@ -81,7 +85,7 @@ def test_without_a_search_there_are_the_baseline_and_the_arms_alone(tmp_path: Pa
 
 def test_an_arm_of_an_earlier_search_and_a_run_that_was_left_need_the_teacher(searched: Path, tmp_path: Path) -> None:
     alone = ("--preset", "demo", "--sampler", "none")
-    more_seeds = work(searched, *alone, "--seeds", "3")
+    more_seeds = work(searched, *alone, "--seeds", "3", alphas=(0.0, 0.5), temperatures=(1.0, 4.0))
     assert (more_seeds.runs, more_seeds.needs_teacher) == (2, True)
     with open_study(sqlite_url(tmp_path / "other" / "study.db"), "demo") as opened:
         _, comparison = opened.create()
@@ -152,3 +156,21 @@ def test_no_more_workers_help_than_there_are_cores_and_trainings(
     student, teacher = images.architecture("StudentCNN"), images.architecture("resnet8")
     left = Work(trainings, trainings, 0, 0, 0, 0, images, student, teacher)
     assert at_once(workers, left, CPU) == expected
+
+
+def test_without_a_search_what_the_search_was_begun_with_is_no_matter(studied: Path) -> None:
+    # The study has a small grid and no pruner; neither can be given beside --sampler none.
+    request = request_of(["--preset", "demo", "--epochs", "2", "--train-images", "320", "--sampler", "none",
+                          "--runs-dir", str(studied)], None)  # fmt: skip
+    with read_study(request.url, request.name) as opened:
+        assert opened.description is not None
+        stored = opened.description.settings
+        assert stored.alphas != request.configuration.alphas
+        configuration = going_on(request, opened).configuration
+    assert (configuration.alphas, configuration.pruner) == (stored.alphas, stored.pruner)
+
+
+def test_of_a_search_that_goes_on_only_the_winner_that_is_not_known_is_counted(searched: Path) -> None:
+    after_the_grid = ("--sampler", "tpe", "--n-trials", "3", "--seeds", "2")
+    assert work(searched, *SMALL, *after_the_grid).runs == 2, "the grid's best has its runs"
+    assert work(searched, *SMALL, *after_the_grid, "--finalists", "2").runs == 4, "with more seeds another may win"
