@@ -6,7 +6,7 @@ from reports.drawing import ORANGE, Figure, arm_colours, blank
 from reports.evidence import trial_of
 from reports.results import Results
 from reports.sections.document import Document, distilled_arm
-from reports.sections.words import arm_label, mean, table, trial_label
+from reports.sections.words import arm_label, count, mean, table, trial_label
 
 
 def losses(document: Document) -> list[str]:
@@ -49,7 +49,7 @@ def _drawn(results: Results, name: str) -> go.Figure | None:
         figure.add_scatter(
             x=list(range(1, len(curve) + 1)),
             y=[epoch["train_loss"] for epoch in curve],
-            name=f"training, {len(arm['seeds'])} final seeds{of_arm}",
+            name=f"training, {count(len(arm['seeds']), 'final seed')}{of_arm}",
             legendgroup="training",
             showlegend=index == 0,
             mode="lines",

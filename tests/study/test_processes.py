@@ -17,7 +17,7 @@ from tests.test_run import ROOT, cache, command, count, environment, runs_dir
 __all__ = ["cache", "runs_dir"]
 
 STUDIES = ("demo", "demo-comparison")
-LONG = ("--epochs", "60")  # so that it still trains when a test looks
+LONG = ("--epochs", "24")  # so that it still trains when a test looks
 SECONDS = 180  # which only a failure needs, or a machine that does much else
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="no /proc to look for orphans in")
