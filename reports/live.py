@@ -10,6 +10,7 @@ from storage.open_study import OpenStudy, open_study
 
 SECONDS_BETWEEN = 30.0
 LARGEST_SHARE_OF_TIME = 0.01
+SECONDS_TO_END = 10.0
 
 
 @contextmanager
@@ -27,8 +28,13 @@ def kept_current(url: str, study_name: str) -> Iterator[None]:
     thread.start()
     try:
         yield
-    finally:
+    except BaseException:
+        # Where the process ends while the thread is within compiled code, such as an import, Python before 3.14 aborts:
+        # https://github.com/python/cpython/issues/87135.
         ended.set()
+        thread.join(SECONDS_TO_END)
+        raise
+    ended.set()
     thread.join()
 
 

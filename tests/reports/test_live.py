@@ -1,5 +1,6 @@
 """Notes are kept current for as long as a study runs, at a constant number of connections."""
 
+import threading
 import time
 from pathlib import Path
 
@@ -40,3 +41,10 @@ def test_many_refreshes_open_no_more_sessions(
     assert max(counts[-3:]) <= max(counts[:4]) + 2, counts
     # The server takes a moment to notice; those of the copy may have ended meanwhile.
     assert wait_until(lambda: server.sessions(url) <= before, 180)
+
+
+def test_a_process_that_ends_by_an_error_does_not_end_within_a_refresh(studied: Path) -> None:
+    before = threading.enumerate()
+    with pytest.raises(ValueError, match="wrong"), kept_current(sqlite_url(studied / "study.db"), "demo"):
+        raise ValueError("wrong")
+    assert threading.enumerate() == before
