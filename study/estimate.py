@@ -22,9 +22,10 @@ def print_plan(request: Request, work: Work, device: torch.device) -> None:
     every = images.train + images.validation
     if work.train_teacher:
         teacher = TEACHER_RECIPES[request.configuration.teacher_recipe]
+        done = f", {work.teacher_epochs_done} of them are done" if work.teacher_epochs_done else ""
         say(
             f"teacher: {request.configuration.teacher_network}, none is stored: {teacher.epochs} epochs on "
-            f"{images.every:,} images"
+            f"{images.every:,} images{done}"
         )
     if work.trials:
         pruner = request.configuration.pruner
@@ -62,7 +63,7 @@ def _estimate(request: Request, work: Work, device: torch.device) -> tuple[float
     teacher = 0.0
     if work.train_teacher:
         teacher_recipe = TEACHER_RECIPES[configuration.teacher_recipe]
-        teacher = teacher_seconds(work.teacher, teacher_recipe, device, work.images.every)
+        teacher = teacher_seconds(work.teacher, teacher_recipe, device, work.images.every, work.teacher_epochs_done)
     torch.set_num_threads(threads)
     train, validation = work.images.train, work.images.validation
     search = (work.trainings + work.rates) * recipe.epochs * (train * step + validation * predict_student)

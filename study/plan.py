@@ -17,10 +17,11 @@ from storage.open_study import OpenStudy
 from storage.trials import Beyond, MadeBy, TrialView, run_pair, views
 from study.comparison import points_of
 from study.options import Request
+from study.recipes import TEACHER_RECIPES
 from study.record import is_worth_trying_again, made_by
-from study.teacher import teacher_at_hand
+from study.teacher import teacher_at_hand, training_checkpoint
 from study.teacher_logits import count_filled, logits_folder
-from study.training import DIVERGED
+from study.training import DIVERGED, epochs_done
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Work:
         needs_teacher: whether anything of the study is distilled: the baseline alone can be trained before there is a
             teacher.
         train_teacher: whether the teacher has to be trained before.
+        teacher_epochs_done: how many of its epochs an earlier start has trained.
         begun_with: hash of the teacher with which the study was begun; None where it was not begun.
     """
 
@@ -77,6 +79,7 @@ class Work:
     teacher: Architecture
     needs_teacher: bool = True
     train_teacher: bool = False
+    teacher_epochs_done: int = 0
     begun_with: str | None = None
 
     @property
@@ -125,6 +128,7 @@ def plan(request: Request, opened: OpenStudy, device: torch.device) -> Work:
     if asks and request.teacher is None:
         found = teacher_at_hand(request.runs.cache, images.hash, configuration.teacher_network, begun_with)
         digest = None if found is None else found.hash
+    train_teacher = asks and request.teacher is None and digest is None
     filled = 0
     if digest is not None:
         filled = count_filled(logits_folder(request.runs.cache, images.hash, digest, device, precision))
@@ -139,7 +143,8 @@ def plan(request: Request, opened: OpenStudy, device: torch.device) -> Work:
         student=images.architecture(configuration.student_network),
         teacher=images.architecture(configuration.teacher_network),
         needs_teacher=needs_teacher,
-        train_teacher=asks and request.teacher is None and digest is None,
+        train_teacher=train_teacher,
+        teacher_epochs_done=_teacher_epochs_done(request, images) if train_teacher else 0,
         begun_with=begun_with,
     )
 
@@ -263,6 +268,13 @@ def _needs_teacher(request: Request, opened: OpenStudy) -> bool:
     runs = [] if opened.comparison is None else views(opened.comparison)
     left = [run.point["alpha"] for run in runs if run.point and not run.state.is_finished()]
     return request.searches or any(alpha != 0 for alpha in [*left, *(alpha for alpha, _ in arms.values())])
+
+
+def _teacher_epochs_done(request: Request, images: Images) -> int:
+    """How far an earlier start came with the teacher that this one would train."""
+    configuration = request.configuration
+    network, recipe = configuration.teacher_network, TEACHER_RECIPES[configuration.teacher_recipe]
+    return epochs_done(training_checkpoint(request.runs.cache, images.hash, images.architecture(network), recipe, 0))
 
 
 def asked_beyond(request: Request, opened: OpenStudy) -> int:

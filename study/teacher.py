@@ -116,10 +116,10 @@ def train_teacher(
         CheckpointError: where it diverges, or is no teacher in the end.
     """
     made = architecture(network, image_set)
-    key = f"{file_name(network)}-{_short(repr((recipe, seed)) + made.source)}"
+    checkpoint = training_checkpoint(cache, image_set.hash, made, recipe, seed)
 
     def train_and_store() -> Teacher:
-        with _only_one(claims, image_set, key) as claim:
+        with _only_one(claims, image_set, checkpoint.name.removesuffix(".training.pt")) as claim:
             for teacher in stored_teachers(cache, image_set.hash, network):
                 if teacher.card.get("recipe") == recipe.as_json() and teacher.card.get("seed") == seed:
                     return teacher
@@ -128,7 +128,7 @@ def train_teacher(
                 TrainingStep(made.build, recipe, bank, made.classes),
                 seed=seed,
                 train=torch.arange(len(bank)),
-                checkpoint=teachers_folder(cache, image_set.hash) / f"{key}.training.pt",
+                checkpoint=checkpoint,
                 name=network,
                 source=made.source,
             )
@@ -141,6 +141,12 @@ def train_teacher(
             return teacher
 
     return patiently(train_and_store)
+
+
+def training_checkpoint(cache: Path, data_hash: str, network: Architecture, recipe: Recipe, seed: int) -> Path:
+    """The file of a teacher's training while it is not finished."""
+    key = f"{file_name(network.name)}-{_short(repr((recipe, seed)) + network.source)}"
+    return teachers_folder(cache, data_hash) / f"{key}.training.pt"
 
 
 @contextmanager

@@ -41,6 +41,14 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     return is_out_of_memory(error.__cause__ or error.__context__)
 
 
+def epochs_done(checkpoint: Path) -> int:
+    """How many epochs a checkpoint holds, whatever it is one of; 0 where there is none that can be read."""
+    try:
+        return len(torch.load(checkpoint, map_location="cpu", weights_only=True, mmap=True)["curve"])
+    except Exception:  # what a damaged file raises is of many types; the training says so when it goes on
+        return 0
+
+
 @dataclass(frozen=True)
 class Epoch:
     """One point of a training curve; losses in nats, accuracies as shares 0 to 1, time in seconds.

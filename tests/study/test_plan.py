@@ -21,6 +21,7 @@ from study.options import request_of
 from study.plan import Images, Work, plan
 from study.probe import teacher_seconds
 from study.recipes import TEACHER_RECIPES
+from study.teacher import main as teacher_command
 
 CPU = torch.device("cpu")
 SMALL = ["--preset", "demo", "--alphas", "0,0.5", "--temperatures", "1,4"]
@@ -174,3 +175,24 @@ def test_of_a_search_that_goes_on_only_the_winner_that_is_not_known_is_counted(s
     after_the_grid = ("--sampler", "tpe", "--n-trials", "3", "--seeds", "2")
     assert work(searched, *SMALL, *after_the_grid).runs == 2, "the grid's best has its runs"
     assert work(searched, *SMALL, *after_the_grid, "--finalists", "2").runs == 4, "with more seeds another may win"
+
+
+def test_of_a_teacher_that_was_begun_the_rest_is_counted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class StoppedError(Exception):
+        pass
+
+    def stop_after_three(line: str) -> None:
+        if "epoch 3/8" in line:
+            raise StoppedError
+
+    monkeypatch.setattr("study.teacher.say", stop_after_three)
+    monkeypatch.setattr("study.training.SECONDS_BETWEEN_CHECKPOINTS", 0)
+    with pytest.raises(StoppedError):
+        teacher_command(["--preset", "demo", "--device", "cpu", "--runs-dir", str(tmp_path)])
+    request = request_of([*SMALL, "--runs-dir", str(tmp_path)], None)
+    left = work(tmp_path, *SMALL)
+    assert (left.train_teacher, left.teacher_epochs_done) == (True, 3)
+    print_plan(request, left, CPU)
+    assert "resnet8, none is stored: 8 epochs on 2,000 images, 3 of them are done" in capsys.readouterr().out
