@@ -78,6 +78,7 @@ def _configuration(description: Description) -> dict[str, Any]:
     settings = description.settings
     return {
         **description.configuration,
+        "recipe": {**description.configuration["recipe"], "batches": settings.recipe.batches},
         "draws": settings.draws,
         "finalists": settings.finalists,
         "finalist_seeds": settings.finalist_seeds,

@@ -186,6 +186,7 @@ class Recipe(TypedDict):
     step_epochs: list[int]
     step_factor: float
     precision: str
+    batches: str
 
 
 class Configuration(TypedDict):
@@ -310,7 +311,7 @@ def lifted(stored: dict[str, Any]) -> Results:
         raise ResultsError(f"results of format {stored['format']}, this version reads up to {FORMAT}: update it")
     from reports.evidence import calibration_error  # which imports the types of this module
 
-    # The first studies had no TPE, one pruner for all of their trials, and draws of each run alone.
+    # The first studies had no TPE, one pruner for all of their trials, draws of each run alone, and uneven batches.
     pruner = stored["configuration"]["pruner"]
 
     def trials(part: str) -> list[dict[str, Any]]:
@@ -332,12 +333,14 @@ def lifted(stored: dict[str, Any]) -> Results:
         nothing["learning_rate"] = stored["configuration"]["recipe"]["learning_rate"]
         return {**nothing, "calibration_error": [calibration_error(bins) for bins in known["calibration"]], **known}
 
+    configuration = {"draws": "independent", "finalists": 0, "finalist_seeds": 3, **stored["configuration"]}
+    configuration["recipe"] = {"batches": "remainder", **configuration["recipe"]}
     brought = {
         "format": 1,
         "finalists": [],
         "rates": [],
         **stored,
-        "configuration": {"draws": "independent", "finalists": 0, "finalist_seeds": 3, **stored["configuration"]},
+        "configuration": configuration,
         "grid": trials("grid"),
         "tpe": trials("tpe"),
         "arms": {name: arm(known) for name, known in stored["arms"].items()},

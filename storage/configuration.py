@@ -34,13 +34,15 @@ class Recipe:
 
     Attributes:
         epochs: passes over the training images.
-        batch_size: images a step.
+        batch_size: images a step, at most.
         learning_rate: at the start (``steps``) or at the top (``one-cycle``).
         schedule: ``steps`` multiplies the learning rate by ``step_factor`` at each epoch in ``step_epochs``;
             ``one-cycle`` rises linearly over the first quarter of all steps and falls to zero as a cosine.
         precision: of the forward pass; weights stay float32.
         image_sizes: (epoch, size) pairs, ascending: from that epoch on, augmented images are resized to size x size
             pixels; before the first they stay as they are.
+        batches: ``even`` where the sizes of an epoch's batches differ by one image at most; ``remainder`` where its
+            last takes what is left over, as in studies begun before there were even ones.
     """
 
     epochs: int
@@ -54,6 +56,7 @@ class Recipe:
     step_factor: float = 1.0
     precision: Literal["float32", "bfloat16"] = "float32"
     image_sizes: tuple[tuple[int, int], ...] = ()
+    batches: Literal["even", "remainder"] = "even"
 
     def __post_init__(self) -> None:
         refuse_unless(self.epochs >= 1, f"--epochs {self.epochs}: give 1 or more")
@@ -75,6 +78,14 @@ class Recipe:
             return self.learning_rate * done / rise
         return self.learning_rate * 0.5 * (1 + math.cos(math.pi * (done - rise) / (1 - rise)))
 
+    def batch_sizes(self, images: int) -> list[int]:
+        """The sizes of the batches of an epoch of so many images, in order."""
+        number = math.ceil(images / self.batch_size)
+        if self.batches == "remainder":
+            return [self.batch_size] * (number - 1) + [images - self.batch_size * (number - 1)]
+        size, larger = divmod(images, number)
+        return [size + 1] * larger + [size] * (number - larger)
+
     def image_size_at(self, epoch: int) -> int | None:
         """The size to which the images of an epoch are resized; None where they stay as they are."""
         sizes = [size for first, size in self.image_sizes if first <= epoch]
@@ -95,8 +106,8 @@ class Recipe:
 
     @classmethod
     def from_json(cls, settings: dict[str, Any]) -> "Recipe":
-        """The recipe whose ``as_json`` this is."""
-        return cls(**_with_tuples(settings))
+        """The recipe whose ``as_json`` this is; what an older version did not know is as it was then."""
+        return cls(**{"batches": "remainder", **_with_tuples(settings)})
 
     def as_json(self) -> dict[str, Any]:
         """All settings as JSON gives them back: lists for tuples."""
@@ -110,8 +121,10 @@ class Recipe:
     def _settings(self) -> dict[str, Any]:
         settings = dataclasses.asdict(self)
         if not self.image_sizes:
-            # What was stored before there were image sizes is still the same recipe.
+            # What was stored before there were these settings is still the same recipe.
             del settings["image_sizes"]
+        if self.batches == "remainder":
+            del settings["batches"]
         return settings
 
 

@@ -12,7 +12,7 @@ import optuna
 
 from storage.configuration import Configuration, refuse_unless
 
-FORMAT = 2  # 1 had no number, nor "made_by" of trials, nor shared draws
+FORMAT = 3  # 1 had no number, nor "made_by" of trials, nor shared draws; 2 no even batches
 
 
 Sample = TypedDict("Sample", {"class": str, "png": str})

@@ -29,7 +29,7 @@ from study.recipes import TEACHER_RECIPES
 
 
 def going_on(request: Request, opened: OpenStudy) -> Request:
-    """The request as the study that it names goes on: with its draws, and with its search where none is asked for.
+    """The request as the study that it names goes on: with its draws, its batches, and its search where none is asked.
 
     Raises:
         ConfigurationError: where the study was begun with another configuration or other networks, or by others.
@@ -38,7 +38,8 @@ def going_on(request: Request, opened: OpenStudy) -> Request:
     known, search = opened.description, opened.search
     if known is None or search is None:
         return request
-    configuration = dataclasses.replace(request.configuration, draws=known.settings.draws)
+    recipe = dataclasses.replace(request.configuration.recipe, batches=known.settings.recipe.batches)
+    configuration = dataclasses.replace(request.configuration, draws=known.settings.draws, recipe=recipe)
     if not request.searches:  # then what the search was begun with is no matter
         of_search = ("alphas", "temperatures", "pruner", "finalists", "finalist_seeds")
         kept = {setting: getattr(known.settings, setting) for setting in of_search}

@@ -28,7 +28,7 @@ def check_trainable(architecture: Architecture, recipe: Recipe, images: Iterable
     )
     if not architecture.is_own:
         return
-    batches = {size for count in images for size in (min(recipe.batch_size, count), count % recipe.batch_size) if size}
+    batches = {size for count in images for size in recipe.batch_sizes(count)}
     for size in sizes:
         check_training(architecture, recipe.precision, batches, size)
 

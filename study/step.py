@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -59,6 +60,7 @@ class TrainingStep:
         self._learning_rates = torch.zeros(math.ceil(len(bank) / recipe.batch_size), device=device)
         self._alpha, self._temperature = torch.zeros((), device=device), torch.ones((), device=device)
         self._number = torch.zeros(1, dtype=torch.int64, device=device)
+        self._first = torch.zeros_like(self._number)
         self._total_loss = torch.zeros((), device=device)
 
         self._image_size: int | None = None
@@ -117,8 +119,9 @@ class TrainingStep:
             CompilerError: where the step is compiled and there is no C compiler.
         """
         assert teacher_logits is not None or alpha == 0, "alpha is not 0, so teacher logits are needed"
-        images, batch_size = len(indices), self.recipe.batch_size
-        firsts = range(0, images, batch_size)
+        images = len(indices)
+        sizes = self.recipe.batch_sizes(images)
+        firsts = [0, *accumulate(sizes[:-1])]
         rates = rate_factor * torch.tensor([self.recipe.learning_rate_at(epoch, first / images) for first in firsts])
         self._indices[:images].copy_(indices)
         self._views[:images].copy_(views)
@@ -130,8 +133,7 @@ class TrainingStep:
         self._image_size = self.recipe.image_size_at(epoch)
         self._rewind()
         self.network.train()
-        for first in firsts:
-            size = min(batch_size, images - first)
+        for size in sizes:
             self._take(size)
             progress.update(size)
         return self._total_loss / images
@@ -145,7 +147,7 @@ class TrainingStep:
 
     def _step(self, size: int) -> None:
         """The step of the batch whose turn it is: no host value in it, but for its size, changes."""
-        rows = self._number * self.recipe.batch_size + torch.arange(size, device=self._number.device)
+        rows = self._first + torch.arange(size, device=self._first.device)
         indices = self._indices[rows]
         images, labels = self.bank.crop(indices, self._views[rows]), self.bank.labels[indices]
         if self._image_size not in (None, images.shape[-1]):
@@ -157,6 +159,7 @@ class TrainingStep:
         self._descend()
         self._total_loss += loss.detach() * size
         self._number += 1
+        self._first += size
 
     @torch.no_grad()
     def _descend(self) -> None:
@@ -178,6 +181,7 @@ class TrainingStep:
 
     def _rewind(self) -> None:
         self._number.zero_()
+        self._first.zero_()
         self._total_loss.zero_()
 
     def _take(self, size: int) -> None:
@@ -193,7 +197,13 @@ class TrainingStep:
         """Record a step and leave everything as it was; see https://docs.pytorch.org/docs/stable/notes/cuda.html."""
         kept = {
             tensor: tensor.clone()
-            for tensor in (*self.network.state_dict().values(), *self._momenta, self._number, self._total_loss)
+            for tensor in (
+                *self.network.state_dict().values(),
+                *self._momenta,
+                self._number,
+                self._first,
+                self._total_loss,
+            )
         }
         self._stream.wait_stream(torch.cuda.current_stream(self.bank.device))
         with torch.cuda.stream(self._stream):

@@ -2,6 +2,7 @@
 
     python -m tests.choices              a minute or two on 2 cores; run it alone
     python -m tests.choices --compile    also torch.compile, which takes a minute to compile
+    python -m tests.choices --batches    instead, what even batches bring: three epochs of CIFAR-100 with and without
 
 Each row is measured in turns with the step as it is, in one process on one device, so that a change in the speed of
 the machine falls on both.
@@ -13,20 +14,27 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import islice
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from data import VIEWS, ImageBank
+from data import VIEWS, ImageBank, load_images, split
 from models import StudentCNN, build
+from storage.claims import FileClaims
 from storage.configuration import Recipe
+from storage.folders import RunsFolder
+from study.command_line import add_machine_options
 from study.device import pick_device
-from study.presets import STUDENT_RECIPE
+from study.presets import PRESETS, STUDENT_RECIPE
 from study.step import TrainingStep
+from study.training import Training
 
 CLASSES = 100
 TURNS = 8
@@ -137,13 +145,47 @@ def show(name: str, ratios: list[float]) -> None:
     print(f"{name:<58} {statistics.median(ratios):5.2f} ({min(ratios):.2f} to {max(ratios):.2f})", flush=True)
 
 
+def show_batches(runs: Path, data_dir: Path | None, device: torch.device) -> None:
+    """What an epoch of 45,000 images comes to that ends with a batch of 8, and one of even batches of 64.
+
+    The baseline of the preset ``quick`` over all training images; loss in nats and accuracy on its validation images.
+    """
+    cache = RunsFolder(runs).cache
+    configuration = replace(PRESETS["quick"], train_images=None)
+    images = load_images(configuration, cache, data_dir, FileClaims(cache))
+    parts, bank = split(images.train_labels, None, None), ImageBank.of_training_images(images, device)
+    for batches in ("remainder", "even"):
+        taught = replace(configuration.recipe, batches=batches)
+        with TemporaryDirectory() as folder:
+            training = Training(
+                TrainingStep(lambda: StudentCNN(CLASSES), taught, bank, CLASSES),
+                seed=0,
+                train=parts.train,
+                validation=parts.validation,
+                checkpoint=Path(folder) / "checkpoint.pt",
+                name=batches,
+            )
+            sizes = taught.batch_sizes(len(parts.train))
+            print(f"{batches}: {len(sizes)} steps an epoch, of {sizes[0]} to {sizes[-1]} images", flush=True)
+            for number, epoch in enumerate(islice(training.epochs(), 3), start=1):
+                print(
+                    f"  epoch {number}: training loss {epoch.train_loss:.2f}, validation loss "
+                    f"{epoch.validation_loss:.2f}, validation accuracy {100 * (epoch.validation_accuracy or 0):.1f} %",
+                    flush=True,
+                )
+
+
 def main() -> None:
     """Measure every choice and print one table."""
     parser = argparse.ArgumentParser(prog="python -m tests.choices", description=__doc__.split("\n")[0])
     parser.add_argument("--compile", action="store_true", help="torch.compile too")
-    parser.add_argument("--device", default="auto")
+    parser.add_argument("--batches", action="store_true", help="what even batches bring, and nothing else")
+    add_machine_options(parser)
     options = parser.parse_args()
     device = pick_device(options.device)
+    if options.batches:
+        show_batches(options.runs_dir, options.data_dir, device)
+        return
     bank = random_bank(device)
     said = torch.zeros(len(bank), CLASSES, dtype=torch.float16)
 

@@ -68,6 +68,14 @@ class Document:
         """Whether the search has begun a trial: arms may be compared without one."""
         return any(cell.standing != "not yet" for cell in self.grid)
 
+    @property
+    def left_over(self) -> tuple[int, int] | None:
+        """How many images the last step of an epoch takes in search and comparison; None where batches are even."""
+        recipe, data = self.configuration["recipe"], self.data
+        together = data["train_images"] + data["validation_images"]
+        rests = self.configuration["train_images"] % recipe["batch_size"], together % recipe["batch_size"]
+        return rests if recipe["batches"] == "remainder" and any(rests) else None
+
     def figure(self, figure: Figure) -> list[str]:
         """A figure with its caption; nothing where it is not there."""
         if figure.name not in self.figure_names:

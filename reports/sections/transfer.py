@@ -78,7 +78,7 @@ def _do_they_agree(document: Document, found: dict[str, Transfer]) -> str:
         return f"One seed on test does not tell whether both agree on that of {label}."
     if not found[name].is_apart:
         return f"On that of {label} both agree within what one seed and the validation images leave open."
-    return _apart(label, found[name])
+    return " ".join([_apart(label, found[name]), *_last_steps(document)])
 
 
 def verdict_on_search(document: Document) -> str | None:
@@ -100,6 +100,18 @@ def _apart(label: str, known: Transfer) -> str:
         "one point badly, every difference to that point shows it, and so do the shares of alpha and T. Gains are to "
         "be read from the test."
     )
+
+
+def _last_steps(document: Document) -> list[str]:
+    """A cause, where there is one: steps on a few images, which do not weigh alike in search and comparison."""
+    if document.left_over is None or 2 * document.left_over[0] > document.configuration["recipe"]["batch_size"]:
+        return []
+    search, comparison = document.left_over
+    return [
+        f"Here each epoch ends with a step on what is left over from whole batches, {search} images in the search and "
+        f"{comparison} in the comparison. A step on so few at a high learning rate undoes much of an epoch "
+        "(`python -m tests.choices --batches` shows it), so search and comparison did not train alike."
+    ]
 
 
 def _row(document: Document, name: str, arm: Arm, known: Transfer | None) -> tuple[str, ...] | None:

@@ -185,6 +185,14 @@ def _repeat(document: Document) -> list[str]:
             "Its runs draw their views apart from each other. Versions that have shared draws go on with it so, but "
             "begin a new study of these commands with shared ones."
         )
+    if document.left_over is not None:
+        search, comparison = document.left_over
+        blocks.append(
+            "The last step of each epoch takes the images that are left over from whole batches of "
+            f"{document.configuration['recipe']['batch_size']}, {search} in the search and {comparison} in the "
+            "comparison. Versions that have even batches go on with it so, but begin a new study of these commands "
+            "with even ones."
+        )
     if any(commit.endswith("+changes") for commit in commits):
         blocks.append("The code had changes that are in no commit.")
     return blocks

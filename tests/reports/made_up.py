@@ -119,6 +119,7 @@ def made_up_results(
         "step_epochs": [30 * epochs // 100, 60 * epochs // 100, 90 * epochs // 100],
         "step_factor": 0.2,
         "precision": "float32",
+        "batches": "even",
     }
     return {
         "format": FORMAT,

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -145,6 +146,26 @@ def test_small_images_come_first_and_move_with_the_epochs() -> None:
     assert [recipe.with_epochs(20).image_size_at(epoch) for epoch in (0, 4, 5, 12, 13, 19)] == [16, 16, 24, 24, 32, 32]
     assert [recipe.with_epochs(epochs).image_size_at(epochs - 1) for epochs in (1, 2, 3)] == [32, 32, 32]
     assert TEACHER_RECIPES["simkd"].image_size_at(0) is None
+
+
+@pytest.mark.parametrize("images", [1, 63, 64, 65, 45_000, 50_000])
+def test_batches_are_as_even_as_they_can_be(images: int) -> None:
+    recipe = replace(DEMO.recipe, batch_size=64)
+    sizes = recipe.batch_sizes(images)
+    assert sum(sizes) == images
+    assert max(sizes) - min(sizes) <= 1
+    assert max(sizes) <= 64
+    assert len(sizes) == math.ceil(images / 64)
+
+
+def test_a_recipe_that_was_stored_before_there_were_even_batches_has_a_remainder() -> None:
+    stored = TEACHER_RECIPES["short"].as_json()
+    del stored["batches"]
+    before = Recipe.from_json(stored)
+    assert before.batch_sizes(300) == [128, 128, 44]
+    assert before.batch_sizes(256) == [128, 128]
+    assert before.as_json() == stored
+    assert "batches" not in repr(before), "its checkpoints are known by what it was"
 
 
 def test_an_epoch_costs_as_much_as_it_has_pixels() -> None:

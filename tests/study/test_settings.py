@@ -161,9 +161,11 @@ def test_every_format_that_was_ever_stored_is_in_the_tests() -> None:
     assert {path.name for path in STORED.glob("*.db")} == {f"format-{number}.db" for number in range(1, FORMAT + 1)}
 
 
-@pytest.mark.parametrize(("number", "draws"), [(1, "independent"), (2, "shared")])
+@pytest.mark.parametrize(
+    ("number", "draws", "batches"), [(1, "independent", "remainder"), (2, "shared", "remainder"), (3, "shared", "even")]
+)
 def test_a_study_of_every_format_is_read_and_goes_on_by_the_same_command(
-    number: int, draws: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    number: int, draws: str, batches: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     shutil.copy(STORED / f"format-{number}.db", tmp_path / "study.db")
     before = collect(sqlite_url(STORED / f"format-{number}.db"))
@@ -173,6 +175,7 @@ def test_a_study_of_every_format_is_read_and_goes_on_by_the_same_command(
     assert "all is trained" in capsys.readouterr().out
     after = json.loads((tmp_path / "demo" / "results.json").read_text())
     assert (after["configuration"]["draws"], len(after["grid"]), len(after["tpe"])) == (draws, 4, 1)
+    assert after["configuration"]["recipe"]["batches"] == batches
     assert after == json.loads(json.dumps(before))
 
 

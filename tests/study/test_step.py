@@ -24,7 +24,7 @@ from study.loss import distillation_loss
 from study.step import TrainingStep, compiled
 
 CLASSES = 8
-IMAGES = 90
+IMAGES = 91
 PLAIN = Recipe(epochs=2, batch_size=32, learning_rate=0.05, step_epochs=(1,), step_factor=0.2)
 MOMENTUM = Recipe(epochs=2, batch_size=32, learning_rate=0.05, momentum=0.9, nesterov=True, schedule="one-cycle")
 SAID = torch.randn(IMAGES, CLASSES, generator=torch.Generator().manual_seed(3)).half()
@@ -69,13 +69,15 @@ def train_by_a_plain_loop(recipe: Recipe, bank: ImageBank, alpha: float, tempera
     losses = []
     for epoch in range(recipe.epochs):
         order, views = (part.to(bank.device) for part in stream(torch.arange(IMAGES), 0, epoch))
-        total = 0.0
-        for first in range(0, IMAGES, recipe.batch_size):
-            batch = slice(first, first + recipe.batch_size)
-            logits = network(bank.crop(order[batch], views[batch]))
-            said = SAID.to(bank.device)[order[batch]]
-            loss = distillation_loss(logits, bank.labels[order[batch]], said, alpha, temperature)
+        total, first = 0.0, 0
+        cut: Any = torch.tensor_split if recipe.batches == "even" else torch.split
+        how = 3 if recipe.batches == "even" else 32
+        for batch, of_batch in zip(cut(order, how), cut(views, how), strict=True):
+            logits = network(bank.crop(batch, of_batch))
+            said = SAID.to(bank.device)[batch]
+            loss = distillation_loss(logits, bank.labels[batch], said, alpha, temperature)
             optimizer.param_groups[0]["lr"] = recipe.learning_rate_at(epoch, first / IMAGES)
+            first += len(batch)
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -99,7 +101,8 @@ DEVICES = pytest.mark.parametrize(
     "device",
     ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU"))],
 )
-RECIPES = pytest.mark.parametrize("recipe", [PLAIN, MOMENTUM], ids=["plain", "momentum"])
+REMAINDER = replace(PLAIN, batches="remainder")
+RECIPES = pytest.mark.parametrize("recipe", [PLAIN, MOMENTUM, REMAINDER], ids=["plain", "momentum", "remainder"])
 
 
 @pytest.fixture(autouse=True)
@@ -208,7 +211,7 @@ def test_compiled_it_is_one_graph_for_every_alpha_temperature_and_learning_rate(
     step = step_of(PLAIN)
     step._loss = torch.compile(step._forward, dynamic=False, fullgraph=True, backend="aot_eager")
     compiled = [train(step, alpha=alpha, temperature=temperature) for alpha, temperature in pairs]
-    # One for the whole batches and one for the last, which is smaller.
+    # One for the batches of 31 images and one for those of 30.
     assert counters["stats"]["unique_graphs"] == 2
     for one, other in zip(compiled, eager, strict=True):
         assert_close(one, other)
