@@ -364,6 +364,9 @@ def test_starts_of_a_study_are_listed_and_repeated_in_order() -> None:
     assert "draw their views apart" not in again
     results["configuration"]["draws"] = "independent"
     assert "draw their views apart" in render(results)
+    assert "left over" not in render(results)
+    results["configuration"]["recipe"]["batches"] = "remainder"
+    assert "left over from whole batches of 64, 24 in the search and 32 in the comparison." in render(results)
     assert "starts 2: hardware: threads" in text
     assert "changes that are in no commit" in text
     for digest in (results["data"]["hash"], results["teacher"]["hash"]):
@@ -602,6 +605,13 @@ def test_a_gain_of_the_search_that_the_test_does_not_show_is_named() -> None:
     assert gain is not None
     assert float(gain[1]) > 10 > float(gain[2])
     assert f"that gain was +{gain[1]} points: gains are to be read from the test" in verdict(results)
+    assert "left over" not in text
+    results["configuration"]["recipe"] |= {"batches": "remainder", "batch_size": 64}
+    assert "ends with a step on what is left over from whole batches, 8 images in the search and 16 in" in render(
+        results
+    )
+    results["configuration"]["recipe"]["batch_size"] = 128
+    assert "ends with a step on" not in render(results), "72 of 128 are not few"
     for name in ("baseline", "best"):
         for _ in range(4):
             drop_run(results["arms"][name], 0)

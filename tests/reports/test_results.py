@@ -52,6 +52,7 @@ def test_published_results_are_read_with_the_keys_of_today(published: Path) -> N
 UNKNOWN_THEN = (
     ".data.copies",
     ".teacher.channels",
+    ".teacher.recipe.batches",
     ".teacher.image_size",
     ".teacher.source",
     ".teacher.weights",
