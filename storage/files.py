@@ -24,7 +24,7 @@ def write_whole(content: bytes, path: Path) -> None:
         OSError: where the folder cannot be written or the disk is full; the old file is still there then.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    _remove_left(path)
+    remove_left(path.parent, glob.escape(path.name))
     # Not named by a process number: two hosts or containers have the same ones. Not by tempfile, whose files only
     # their owner may read.
     partial = path.with_name(f".{path.name}.{secrets.token_hex(8)}.partial")
@@ -62,8 +62,9 @@ def naming(path: Path) -> Iterator[None]:
         raise
 
 
-def _remove_left(path: Path) -> None:
-    for left in path.parent.glob(f".{glob.escape(path.name)}.*.partial"):
+def remove_left(folder: Path, names: str) -> None:
+    """Remove what processes that were killed left of the files whose names fit a pattern."""
+    for left in folder.glob(f".{names}.*.partial"):
         # Another writer may be about the same.
         with suppress(FileNotFoundError):
             if time.time() - left.stat().st_mtime > SECONDS_UNTIL_LEFT:

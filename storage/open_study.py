@@ -14,6 +14,10 @@ from storage.description import Description
 from storage.folders import comparison_name, rates_name
 from storage.study_storage import StorageError, is_there, open_claims, open_storage, read_storage, shown
 
+SEARCH_METRIC, COMPARISON_METRIC = ["validation accuracy"], ["test accuracy"]
+"""Names of the values of search and learning rates, and of the comparison."""
+SIBLING_METRICS = (SEARCH_METRIC, COMPARISON_METRIC)
+
 
 class OpenStudy:
     """One study in one storage.
@@ -110,6 +114,21 @@ class OpenStudy:
             missing = comparison_name(self.name)
             raise StorageError(f"{self.address} holds {self.name!r} without its comparison {missing!r}")
         return description, search, comparison
+
+    def parts(self) -> list[optuna.Study]:
+        """The Optuna studies that there are of it, also where others of them were deleted; the search last.
+
+        Raises:
+            StorageError: where there is none, or they are not of this product.
+        """
+        siblings = [study for study in (self.rates, self.comparison) if study is not None]
+        if self.search is None and siblings and all(study.metric_names in SIBLING_METRICS for study in siblings):
+            return siblings
+        search = self.search
+        if search is None or Description.of(search) is None:
+            self.begun()  # which says what is missing
+        assert search is not None
+        return [*siblings, search]
 
     def _load(self, name: str) -> optuna.Study | None:
         # Asked each time, as another process may have made it.

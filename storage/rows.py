@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from storage.files import write_whole
+from storage.files import remove_left, write_whole
 
 # Of a chunk: what it is, checksum of what follows the header, values in a row, rows. Then their numbers and values.
 HEADER = struct.Struct("<8sIIQ")
@@ -44,6 +44,7 @@ class Rows:
     ) -> None:
         self.folder, self.width, self._say = folder, width, say
         folder.mkdir(parents=True, exist_ok=True)
+        remove_left(folder, "*.rows")
         self._seen: set[str] = set()
         self._count = 0
         self._unwritten: list[tuple[Tensor, Tensor]] = []

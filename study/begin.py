@@ -16,7 +16,7 @@ from models.cost import measure_cost
 from storage.claims import hold
 from storage.configuration import Configuration, ConfigurationError, refuse_unless
 from storage.description import Copies, CostFacts, Description, Start, TeacherFacts
-from storage.open_study import OpenStudy
+from storage.open_study import COMPARISON_METRIC, SEARCH_METRIC, OpenStudy
 from storage.trials import views
 from study.evaluation import precision_effect
 from study.manifest import commit, hardware, versions
@@ -84,8 +84,8 @@ def begin(
         search, comparison = opened.create()
         known = Description.of(search)
         if known is None:
-            search.set_metric_names(["validation accuracy"])
-            comparison.set_metric_names(["test accuracy"])
+            search.set_metric_names(SEARCH_METRIC)
+            comparison.set_metric_names(COMPARISON_METRIC)
             known = _describe(request.configuration, materials, work.teacher, device)
         else:
             refuse_another(known, request.configuration, search)
@@ -111,21 +111,30 @@ def begin_rates(opened: OpenStudy) -> optuna.Study:
     """The study in which the controls try learning rates, of one that was begun."""
     with hold(opened.claims, f"{opened.name}-create"):
         rates = opened.create_rates()
-        rates.set_metric_names(["validation accuracy"])
+        rates.set_metric_names(SEARCH_METRIC)
     return rates
 
 
 def refuse_foreign(opened: OpenStudy) -> None:
-    """Refuse a study that has trials but no configuration: nothing of others is written into.
+    """Refuse a study that has trials but no configuration: nothing is written into one of others, or half deleted.
 
     Raises:
         ConfigurationError: where there is one of that name.
     """
     search = opened.search
+    if search is not None and Description.of(search) is not None:
+        return
     refuse_unless(
-        search is None or Description.of(search) is not None or not search.get_trials(deepcopy=False),
+        search is None or not search.get_trials(deepcopy=False),
         f"study {opened.name!r} was not made by study.run: give --study NAME to begin another",
     )
+    for left in (opened.comparison, opened.rates):
+        runs = 0 if left is None else len(left.get_trials(deepcopy=False))
+        refuse_unless(
+            left is None or runs == 0,
+            f"study {opened.name!r} was deleted, but {runs} of its trainings are left, which are none of a new one: "
+            f"python -m study.list --delete {opened.name} removes them",
+        )
 
 
 def refuse_another(known: Description, wanted: Configuration, search: optuna.Study) -> None:
@@ -138,7 +147,7 @@ def refuse_another(known: Description, wanted: Configuration, search: optuna.Stu
         ConfigurationError: with that setting.
     """
     may_change, trials = {"seeds", "finalists", "finalist_seeds"}, views(search)
-    ended = [trial.point for trial in trials if trial.has_ended]
+    ended = [trial.point for trial in trials if trial.state.is_finished()]  # one that failed will not be pruned either
     if all(point in ended for point in wanted.points):
         may_change |= {"pruner"}
     if not trials:

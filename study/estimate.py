@@ -9,6 +9,7 @@ from study.device import say_if_slow
 from study.options import Request
 from study.plan import Work
 from study.probe import PROBE_IMAGES, Probe, teacher_seconds
+from study.processes import threads_each
 from study.progress import duration, say
 from study.recipes import TEACHER_RECIPES
 
@@ -56,7 +57,7 @@ def _estimate(request: Request, work: Work, device: torch.device) -> tuple[float
     threads = torch.get_num_threads()
     workers = at_once(request.workers, work, device)
     probe = Probe(work.student, device, max(PROBE_IMAGES, recipe.batch_size))
-    torch.set_num_threads(max(1, threads // workers))
+    torch.set_num_threads(threads_each(request.workers, device))
     step = probe.step(work.student.build, recipe)
     predict_student = probe.prediction(work.student.build, recipe.precision)
     ask = probe.prediction(lambda: fold_batch_norm(work.teacher.build().eval()), recipe.precision)

@@ -21,7 +21,7 @@ from storage.configuration import Point, refuse_unless
 from storage.description import Description
 from storage.errors import one_line_errors
 from storage.exactly_once import TrialClaims
-from storage.folders import RunsFolder, comparison_name
+from storage.folders import RunsFolder
 from storage.open_study import OpenStudy, open_study, read_study
 from storage.study_storage import sqlite_url
 from storage.trials import Beyond, TrialView, views
@@ -48,7 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         url = options.storage or sqlite_url(runs.database)
         if options.delete is not None:
             with read_study(url, options.delete) as opened:
-                opened.begun()  # or says what is missing, before anything is opened to be written
+                opened.parts()  # or says what is missing, before anything is opened to be written
             with open_study(url, options.delete) as opened:
                 delete(opened, runs, asks=not options.yes)
             return
@@ -135,12 +135,13 @@ def _running(opened: OpenStudy, studies: list[tuple[optuna.Study, list[TrialView
 def delete(opened: OpenStudy, runs: RunsFolder, asks: bool) -> None:
     """Delete a study with its comparison, artifacts and checkpoints; its report stays.
 
+    The search, which says what all are, goes last: cut short, the same command goes on.
+
     Raises:
         ConfigurationError: where a living process works on it, or the person does not want it.
         StorageError: where it is not there.
     """
-    _, search, comparison = opened.begun()
-    studies = [study for study in (search, comparison, opened.rates) if study is not None]
+    studies = opened.parts()
     for study in studies:
         claims = TrialClaims(study, opened.claims)
         for trial in claims.unfinished():
@@ -164,7 +165,7 @@ def delete(opened: OpenStudy, runs: RunsFolder, asks: bool) -> None:
         shutil.rmtree(runs.checkpoints(study.study_name), ignore_errors=True)
     report = runs.report(opened.name)
     stays = f"; the report in {report} stays" if report.exists() else ""
-    print(f"deleted {opened.name} and {comparison_name(opened.name)}{stays}")
+    print(f"deleted {' and '.join(study.study_name for study in reversed(studies))}{stays}")
 
 
 if __name__ == "__main__":

@@ -55,7 +55,7 @@ def fetch(request: Request, work: Work, claims: Claims, device: torch.device) ->
     bank = ImageBank.of_training_images(images, device)
     teacher = logits = None
     if work.needs_teacher:
-        teacher = choose_teacher(configuration, images, cache, claims, device, request.teacher, work.begun_with)
+        teacher = choose_teacher(configuration, images, cache, claims, device, work.teacher_file, work.begun_with)
         logits = _logits(teacher, images, bank, request, claims)
         logits.require_room(work.logits_to_ask)
     parts = split(images.train_labels, configuration.train_images, configuration.validation_images)

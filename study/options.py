@@ -36,6 +36,8 @@ class Request:
         added_arms: (alpha, T) of arms beside the baseline and the winners.
         controls: whether the comparison has arms from which the teacher's knowledge is taken away.
         teacher: a checkpoint to import, None for a stored or trained one.
+        teacher_is_setting: whether a file of settings names it, for all commands, and not the command line.
+        workers: how many processes this one starts where more than one; each of them starts none.
     """
 
     arguments: tuple[str, ...]
@@ -52,6 +54,7 @@ class Request:
     added_arms: tuple[tuple[float, float], ...]
     controls: bool
     teacher: Path | None
+    teacher_is_setting: bool
     workers: int
     dry_run: bool
 
@@ -73,9 +76,14 @@ def request_of(arguments: Sequence[str], description: str | None) -> Request:
     configuration = _configuration(settings.configuration, options)
     _refuse_what_has_no_effect(options, configuration)
     if options.print_config:
-        for option in ("arm", "controls", "teacher"):
-            refuse_unless(not getattr(options, option), f"--{option}: is no setting of a file, give it with the study")
-        print(as_toml(dataclasses.replace(settings, configuration=configuration)), end="")
+        no_settings = {"arm": [], "controls": False, "teacher": None, "sampler": "grid", "n_trials": None, "workers": 1}
+        for option, default in no_settings.items():
+            refuse_unless(
+                getattr(options, option) == default,
+                f"--{option.replace('_', '-')}: is no setting of a file, give it with the study",
+            )
+        named = dataclasses.replace(configuration, preset=_study_name(options, configuration))
+        print(as_toml(dataclasses.replace(settings, configuration=named)), end="")
         raise SystemExit(0)
     runs = RunsFolder(options.runs_dir)
     beyond = options.sampler if options.sampler in get_args(Beyond) else None
@@ -83,7 +91,7 @@ def request_of(arguments: Sequence[str], description: str | None) -> Request:
         arguments=tuple(typed),
         command="python -m study.run " + shlex.join(without_password(typed)),
         configuration=configuration,
-        name=check_study_name(configuration.preset if options.study is None else options.study),
+        name=_study_name(options, configuration),
         url=options.storage or sqlite_url(runs.database),
         runs=runs,
         data_dir=options.data_dir or settings.folder,
@@ -94,9 +102,14 @@ def request_of(arguments: Sequence[str], description: str | None) -> Request:
         added_arms=tuple(map(_pair, options.arm)),
         controls=options.controls,
         teacher=options.teacher or settings.weights,
-        workers=options.workers,
+        teacher_is_setting=options.teacher is None and settings.weights is not None,
+        workers=1 if options.worker else options.workers,
         dry_run=options.dry_run,
     )
+
+
+def _study_name(options: argparse.Namespace, configuration: Configuration) -> str:
+    return check_study_name(configuration.preset if options.study is None else options.study)
 
 
 def _configuration(configuration: Configuration, options: argparse.Namespace) -> Configuration:

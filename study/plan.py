@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import get_args
 
 import torch
@@ -9,7 +10,7 @@ from optuna.trial import TrialState
 
 from data import VIEWS, ImageSet, load_images, split
 from data.cifar100 import CIFAR100_HASH
-from models import Architecture
+from models import Architecture, load_checkpoint, weights_hash
 from storage.arms import Arms, arms_to_train, choose_arms, finalist_points, name_of_pair
 from storage.configuration import Point, refuse_unless
 from storage.controls import RATE_FACTORS, control_arms, rate_pairs, rate_points
@@ -17,6 +18,7 @@ from storage.open_study import OpenStudy
 from storage.trials import Beyond, MadeBy, TrialView, run_pair, views
 from study.comparison import points_of
 from study.options import Request
+from study.processes import threads_each
 from study.recipes import TEACHER_RECIPES
 from study.record import is_worth_trying_again, made_by
 from study.teacher import teacher_at_hand, training_checkpoint
@@ -65,6 +67,7 @@ class Work:
             teacher.
         train_teacher: whether the teacher has to be trained before.
         teacher_epochs_done: how many of its epochs an earlier start has trained.
+        teacher_file: the checkpoint that was given for it; also where it is only held against the study's.
         begun_with: hash of the teacher with which the study was begun; None where it was not begun.
     """
 
@@ -80,6 +83,7 @@ class Work:
     needs_teacher: bool = True
     train_teacher: bool = False
     teacher_epochs_done: int = 0
+    teacher_file: Path | None = None
     begun_with: str | None = None
 
     @property
@@ -111,24 +115,19 @@ def plan(request: Request, opened: OpenStudy, device: torch.device) -> Work:
     images = _images(request, opened)
     begun_with = None if description is None else description.teacher["hash"]
     precision = configuration.recipe.precision
-    here = made_by(device, precision)
+    here: MadeBy = {**made_by(device, precision), "threads": threads_each(request.workers, device)}
     trials, trainings = _trials_left(request, opened, here)
     rates = _rates_left(request, opened, trials)
     runs = _runs_left(request, opened, trials, rates, here)
     needs_teacher = _needs_teacher(request, opened)
-    refuse_unless(
-        needs_teacher or request.teacher is None,
-        f"--teacher {request.teacher}: --sampler none without --arm trains the baseline alone, which has no teacher",
-    )
-    refuse_unless(
-        request.teacher is None or request.teacher.is_file(),
-        f"{request.teacher}: no such file; give the path of a {configuration.teacher_network} checkpoint",
-    )
     asks, digest = needs_teacher and trials + rates + runs > 0, begun_with
-    if asks and request.teacher is None:
+    teacher_file = _teacher_file(request, needs_teacher, asks)
+    if asks and teacher_file is not None:
+        digest = _hash_of(teacher_file, images.architecture(configuration.teacher_network))
+    elif asks:
         found = teacher_at_hand(request.runs.cache, images.hash, configuration.teacher_network, begun_with)
         digest = None if found is None else found.hash
-    train_teacher = asks and request.teacher is None and digest is None
+    train_teacher = asks and digest is None
     filled = 0
     if digest is not None:
         filled = count_filled(logits_folder(request.runs.cache, images.hash, digest, device, precision))
@@ -145,6 +144,7 @@ def plan(request: Request, opened: OpenStudy, device: torch.device) -> Work:
         needs_teacher=needs_teacher,
         train_teacher=train_teacher,
         teacher_epochs_done=_teacher_epochs_done(request, images) if train_teacher else 0,
+        teacher_file=teacher_file,
         begun_with=begun_with,
     )
 
@@ -267,7 +267,26 @@ def _needs_teacher(request: Request, opened: OpenStudy) -> bool:
         arms = arms_to_train(opened.search, request.configuration, asked, request.added_arms)
     runs = [] if opened.comparison is None else views(opened.comparison)
     left = [run.point["alpha"] for run in runs if run.point and not run.state.is_finished()]
-    return request.searches or any(alpha != 0 for alpha in [*left, *(alpha for alpha, _ in arms.values())])
+    searched = request.searches and (request.beyond is not None or any(request.configuration.alphas))
+    return searched or any(alpha != 0 for alpha in [*left, *(alpha for alpha, _ in arms.values())])
+
+
+def _teacher_file(request: Request, needs_teacher: bool, asks: bool) -> Path | None:
+    """The checkpoint that was given, which has to be of use; what a file of settings names may be of none now."""
+    file = request.teacher
+    if file is None or (request.teacher_is_setting and not (asks or (needs_teacher and file.is_file()))):
+        return None
+    refuse_unless(needs_teacher, f"--teacher {file}: the baseline alone is trained, which has no teacher; leave it out")
+    refuse_unless(
+        file.is_file(), f"{file}: no such file; give the path of a {request.configuration.teacher_network} checkpoint"
+    )
+    return file
+
+
+def _hash_of(file: Path, architecture: Architecture) -> str:
+    network = architecture.build()
+    load_checkpoint(network, file, architecture.name)
+    return weights_hash(network)
 
 
 def _teacher_epochs_done(request: Request, images: Images) -> int:

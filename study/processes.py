@@ -59,6 +59,12 @@ def run_workers(
         raise ConfigurationError("workers ended early, see above; the same command goes on from here")
 
 
+def threads_each(workers: int, device: torch.device) -> int:
+    """The threads of each of so many workers: its share of this process's; where GPUs compute, as many as here."""
+    threads = torch.get_num_threads()
+    return max(1, threads // workers) if device.type == "cpu" else threads
+
+
 def end_with_parent() -> None:
     """In a worker: let the end of the process that started it, even by kill -9, stop this one as SIGTERM does."""
     # The parent holds the other end of stdin, and nobody else does.
@@ -81,7 +87,7 @@ def _start(number: int, count: int, arguments: Sequence[str], device: torch.devi
         devices = visible.split(",")
         environment["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
     else:
-        environment["OMP_NUM_THREADS"] = str(max(1, torch.get_num_threads() // count))
+        environment["OMP_NUM_THREADS"] = str(threads_each(count, device))
     return subprocess.Popen(
         [sys.executable, "-m", "study.run", *arguments, "--worker"],
         env=environment,

@@ -63,7 +63,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             if request.dry_run:
                 return
             # A teacher that was given is held against the study's, also where nothing is left for it to do.
-            if not work.is_done or request.teacher is not None:
+            if not work.is_done or work.teacher_file is not None:
                 with kept_current(request.url, request.name):
                     if request.workers > 1:
                         start_workers(request, opened, work, device)

@@ -127,7 +127,13 @@ class Training:
         last_save = time.monotonic()
         epochs = self.step.recipe.epochs
         while len(self.curve) < epochs:
-            self.curve.append(self._train_epoch(len(self.curve)))
+            try:
+                self.curve.append(self._train_epoch(len(self.curve)))
+            except DivergedError:
+                # Tried again by another version, it has to come to its end by itself, from the first epoch.
+                require_owner()
+                self.forget()
+                raise
             finished = len(self.curve) == epochs
             if finished or time.monotonic() - last_save >= SECONDS_BETWEEN_CHECKPOINTS:
                 require_owner()

@@ -150,11 +150,12 @@ def _run(trial: Trial, run: Callable[[Trial], None], trials: TrialClaims) -> Non
     trial.set_user_attr("starts", {"without_epoch": starts + 1, "epoch": epoch})
     try:
         run(trial)
-    except KeyboardInterrupt:
-        # Whoever stopped this process, it was not the trial.
-        with suppress(*STORAGE_ERRORS):
-            trials.check_held(trial)
-            trial.set_user_attr("starts", {"without_epoch": starts, "epoch": epoch})
+    except (KeyboardInterrupt, OSError, *STORAGE_ERRORS):
+        # Whoever stopped this process, it was not the trial. Where an epoch was noted since, that stays.
+        if _starts(trial)[0] == starts + 1:
+            with suppress(*STORAGE_ERRORS):
+                trials.check_held(trial)
+                trial.set_user_attr("starts", {"without_epoch": starts, "epoch": epoch})
         raise
 
 

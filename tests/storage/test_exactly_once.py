@@ -487,6 +487,29 @@ def test_who_stops_a_process_often_makes_no_trial_fail(tmp_path: Path, monkeypat
     assert [trial.state for trial in toy.study().get_trials()] == [TrialState.COMPLETE]
 
 
+def test_a_stop_leaves_it_noted_that_epochs_were_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    toy = Toy(f"sqlite:///{tmp_path / 'study.db'}", tmp_path, alphas=(0.5,), temperatures=(2.0,))
+    train_epoch = ToyTraining._train_epoch
+
+    def stop_in(number: int) -> None:
+        def train_or_stop(training: ToyTraining, epoch: int) -> Epoch:
+            if epoch == number:
+                raise KeyboardInterrupt
+            return train_epoch(training, epoch)
+
+        with monkeypatch.context() as patched:
+            patched.setattr(ToyTraining, "_train_epoch", train_or_stop)
+            with pytest.raises(KeyboardInterrupt):
+                toy.run()
+
+    stop_in(0)
+    study = toy.study()
+    (trial,) = study.get_trials()
+    study._storage.set_trial_user_attr(trial._trial_id, "starts", {"without_epoch": 4, "epoch": 0})  # killed 4 times
+    stop_in(2)
+    assert toy.study().get_trials()[0].user_attrs["starts"] == {"without_epoch": 0, "epoch": 1}
+
+
 def test_a_trial_that_another_has_ended_counts_as_lost(url: str, tmp_path: Path) -> None:
     toy = Toy(url, tmp_path)
     search = toy.search()

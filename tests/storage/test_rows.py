@@ -253,3 +253,12 @@ def test_the_disk_takes_little_more_than_the_rows(tmp_path: Path) -> None:
     rows.add(torch.arange(NUMBERS), torch.zeros(NUMBERS, 100, dtype=torch.float16))
     rows.write()
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 1.03 * NUMBERS * 100 * 2
+
+
+def test_what_a_killed_writer_left_is_removed_when_the_rows_are_opened(tmp_path: Path) -> None:
+    left, in_use = tmp_path / ".000001-ab.rows.cd.partial", tmp_path / ".000002-ab.rows.cd.partial"
+    for file in (left, in_use):
+        file.write_bytes(b"a")
+    os.utime(left, (0, 0))
+    Rows(tmp_path, 4, 2, torch.device("cpu"), print)
+    assert list(tmp_path.iterdir()) == [in_use]

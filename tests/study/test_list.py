@@ -4,16 +4,19 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 from optuna.distributions import BaseDistribution, FloatDistribution, IntDistribution
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from storage.arms import winner
 from storage.claims import hold
+from storage.configuration import ConfigurationError
 from storage.folders import RunsFolder
 from storage.open_study import open_study, read_study
 from storage.study_storage import sqlite_url
 from storage.trials import views
+from study.begin import refuse_foreign
 from study.list import main
 from study.sampler import suggest
 from study.training import DIVERGED
@@ -92,6 +95,29 @@ def test_a_deleted_study_leaves_nothing_but_its_report(runs: RunsFolder, capsys:
     assert (runs.report("demo") / "report.md").exists()
     with read_study(sqlite_url(runs.database)) as opened:
         assert opened.names() == []
+
+
+def test_what_is_left_of_a_study_deleted_by_half_is_of_no_new_one_and_can_be_deleted(
+    runs: RunsFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url, where = sqlite_url(runs.database), ("--runs-dir", str(runs.path))
+    optuna.delete_study(study_name="demo", storage=url)  # as the dashboard does
+    line = "study 'demo' was deleted, but 2 of its trainings are left.* --delete demo removes them"
+    with read_study(url, "demo") as opened, pytest.raises(ConfigurationError, match=line):
+        refuse_foreign(opened)
+    assert said(capsys, *where, "--delete", "demo", "--yes").startswith("deleted demo-comparison;")
+    assert list(runs.artifacts.iterdir()) != [], "those of the search went with it, whoever deleted it"
+    with read_study(url, "demo") as opened:
+        refuse_foreign(opened)
+    assert "no study 'demo'" in refused(capsys, *where, "--delete", "demo", "--yes")
+
+
+def test_a_deletion_that_was_cut_short_goes_on(runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    optuna.delete_study(study_name="demo-comparison", storage=sqlite_url(runs.database))
+    assert said(capsys, "--runs-dir", str(runs.path), "--delete", "demo", "--yes").startswith("deleted demo;")
+    optuna.create_study(study_name="other-comparison", storage=sqlite_url(runs.database))
+    said_no = refused(capsys, "--runs-dir", str(runs.path), "--delete", "other", "--yes")
+    assert said_no.startswith("error: no study 'other'"), "that of somebody else stays"
 
 
 def test_nothing_is_deleted_by_mistake(

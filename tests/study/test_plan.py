@@ -3,25 +3,29 @@
 import dataclasses
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import optuna
 import pytest
 import torch
-from optuna.trial import TrialState
+from optuna.distributions import BaseDistribution, FloatDistribution
+from optuna.trial import TrialState, create_trial
 
 from models.resnet import ResNet
 from models.student import StudentCNN
-from storage.configuration import Point
+from storage.configuration import ConfigurationError, Point
 from storage.open_study import open_study, read_study
 from storage.study_storage import sqlite_url
-from study.begin import going_on
+from study.begin import going_on, refuse_another
 from study.estimate import at_once, print_plan
 from study.options import request_of
 from study.plan import Images, Work, plan
 from study.probe import teacher_seconds
 from study.recipes import TEACHER_RECIPES
+from study.record import made_by
 from study.teacher import main as teacher_command
+from study.training import DIVERGED
 
 CPU = torch.device("cpu")
 SMALL = ["--preset", "demo", "--alphas", "0,0.5", "--temperatures", "1,4"]
@@ -196,3 +200,63 @@ def test_of_a_teacher_that_was_begun_the_rest_is_counted(
     assert (left.train_teacher, left.teacher_epochs_done) == (True, 3)
     print_plan(request, left, CPU)
     assert "resnet8, none is stored: 8 epochs on 2,000 images, 3 of them are done" in capsys.readouterr().out
+
+
+def test_a_grid_without_distillation_asks_no_teacher(tmp_path: Path) -> None:
+    alone = work(tmp_path, "--preset", "demo", "--alphas", "0")
+    assert (alone.needs_teacher, alone.train_teacher, alone.logits_to_ask) == (False, False, 0)
+    assert work(tmp_path, "--preset", "demo", "--alphas", "0", "--sampler", "tpe").train_teacher
+
+
+def test_a_given_teacher_has_the_logits_that_it_was_asked_for_before(studied: Path) -> None:
+    (file,) = (studied / "cache" / "teachers").glob("*/*.pth")
+    options = ("--preset", "demo", "--epochs", "2", "--train-images", "320", "--study", "another")
+    found = work(studied, *options)
+    assert found.logits_to_ask < work(studied, *options, "--epochs", "4").logits_to_ask
+    assert work(studied, *options, "--teacher", str(file)).logits_to_ask == found.logits_to_ask
+
+
+def test_a_teacher_that_a_file_names_may_be_of_no_use_to_a_command(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    teacher = '[teacher]\nnetwork = "resnet8"\nweights = "gone.pth"\n'
+    file.write_text(f'name = "mine"\n[data]\ndataset = "synthetic"\n{teacher}')
+    assert work(tmp_path, "--config", str(file), "--sampler", "none").teacher_file is None
+    with pytest.raises(ConfigurationError, match=r"gone\.pth: no such file; give the path of a resnet8 checkpoint"):
+        work(tmp_path, "--config", str(file))
+    with pytest.raises(ConfigurationError, match="the baseline alone is trained, which has no teacher; leave it out"):
+        work(tmp_path, "--preset", "demo", "--sampler", "none", "--teacher", str(file))
+
+
+def test_a_plan_settles_what_its_workers_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 4)
+    with open_study(sqlite_url(tmp_path / "study.db"), "demo") as opened:
+        search, _ = opened.create()
+        end(search, points((0, 1)))
+        there = made_by(CPU, "float32")
+        spaces: dict[str, BaseDistribution] = {
+            "alpha": FloatDistribution(0, 1),
+            "temperature": FloatDistribution(1, 16, log=True),
+        }
+        attributes = {"reason": f"{DIVERGED} nan in epoch 1", "made_by": {**there, "threads": 2}}
+        search.add_trial(
+            create_trial(
+                params={"alpha": 0.5, "temperature": 1.0},
+                distributions=spaces,
+                state=TrialState.FAIL,
+                user_attrs=attributes,
+            )
+        )
+    options = ("--preset", "demo", "--alphas", "0,0.5", "--temperatures", "1", "--seeds", "1")
+    assert work(tmp_path, *options, "--workers", "2").trials == 0
+    assert work(tmp_path, *options).trials == 1, "with four threads it may end otherwise"
+
+
+def test_a_grid_of_which_a_point_failed_is_one_after_which_there_may_be_a_pruner() -> None:
+    study = optuna.create_study()
+    end(study, points((0, 1), (0, 4), (0.5, 1)))
+    wanted = request_of([*SMALL, "--sampler", "tpe"], None).configuration
+    known = SimpleNamespace(settings=dataclasses.replace(wanted, pruner="none"))
+    with pytest.raises(ConfigurationError, match="begun with pruner none, not median"):
+        refuse_another(known, wanted, study)  # type: ignore[arg-type]
+    end(study, points((0.5, 4)), TrialState.FAIL)
+    refuse_another(known, wanted, study)  # type: ignore[arg-type]

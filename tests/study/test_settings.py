@@ -179,7 +179,13 @@ def test_a_study_of_every_format_is_read_and_goes_on_by_the_same_command(
     assert after == json.loads(json.dumps(before))
 
 
-@pytest.mark.parametrize("option", [["--controls"], ["--arm", "0.5,4"]])
+def test_a_study_that_is_named_is_printed_with_its_name(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        request_of(["--preset", "quick", "--study", "flowers", "--print-config"], None)
+    assert capsys.readouterr().out.startswith('name = "flowers"')
+
+
+@pytest.mark.parametrize("option", [["--controls"], ["--arm", "0.5,4"], ["--workers", "2"], ["--sampler", "none"]])
 def test_what_is_no_setting_of_a_file_is_not_printed_as_if_it_were(option: list[str]) -> None:
     with pytest.raises(ConfigurationError, match=f"{option[0]}: is no setting of a file"):
         request_of([*option, "--print-config"], None)

@@ -121,6 +121,17 @@ VARIANTS = pytest.mark.parametrize(
 )
 
 
+def test_what_diverged_leaves_no_epoch_to_go_on_from(make: MakeTraining, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("study.training.SECONDS_BETWEEN_CHECKPOINTS", 0)
+    training = make(recipe=replace(STEPS, step_epochs=(1,), step_factor=1e30))
+    epochs = training.epochs()
+    next(epochs)
+    assert training.checkpoint.exists()
+    with pytest.raises(DivergedError):
+        list(epochs)
+    assert not training.checkpoint.exists()
+
+
 @VARIANTS
 def test_the_same_arguments_give_the_same_curve_and_weights(make: MakeTraining, arguments: dict[str, object]) -> None:
     first = finish(make(**arguments))
