@@ -216,9 +216,29 @@ def epochs_of(trials: Iterable[Trial], full: int) -> tuple[int, int]:
 def hits_of(trial: Trial, images: int) -> npt.NDArray[np.bool_] | None:
     """Which of the validation images a trial classified correctly, in their order; None where that is not stored."""
     stored: str | None = cast(Mapping[str, Any], trial).get("hits")
-    if stored is None:
-        return None
+    return None if stored is None else _bits(stored, images)
+
+
+def _bits(stored: str, images: int) -> npt.NDArray[np.bool_]:
     return np.unpackbits(np.frombuffer(bytes.fromhex(stored), np.uint8), count=images).astype(bool)
+
+
+def gain_image_error(first: Arm, second: Arm, seeds: Sequence[int], images: int) -> float:
+    """The standard error that the test images alone bring to a mean difference of two arms, were they drawn anew.
+
+    From the mean difference of each image where it is stored which of them each run had right; else as if each arm had
+    images of its own, which is larger.
+
+    Args:
+        seeds: that both arms have.
+    """
+    hits = [[arm["hits"][arm["seeds"].index(seed)] for seed in seeds] for arm in (first, second)]
+    stored = [[_bits(one, images) for one in arm if one is not None] for arm in hits]
+    if all(len(arm) == len(seeds) for arm in stored):
+        by_image = np.mean(stored[0], axis=0) - np.mean(stored[1], axis=0)
+        return float(by_image.std(ddof=1)) / math.sqrt(images)
+    means = [statistics.fmean(arm["test_accuracy"]) for arm in (first, second)]
+    return math.hypot(*(accuracy_standard_error(mean, images) for mean in means))
 
 
 def seed_deviation(results: Results) -> float | None:
@@ -239,8 +259,7 @@ def difference_error(first: Trial, second: Trial, images: int, between_seeds: fl
     Where hits are stored: of the images McNemar's, from those that one trial has right and the other wrong, and of the
     training seeds what is known. Seeds that differ flip single images too, so part of that is counted twice, which
     makes up for how few runs it is known from. Where only accuracies are stored: as if each trial had images of its
-    own, which is larger than both of these together as long as seeds are less than half a point apart.
-    ``python -m tests.simulations marks`` shows what that does.
+    own, which is larger. ``python -m tests.simulations marks`` shows what that does.
 
     Args:
         between_seeds: standard deviation of one accuracy; None where it is not known.
@@ -251,7 +270,7 @@ def difference_error(first: Trial, second: Trial, images: int, between_seeds: fl
         return math.hypot(math.sqrt(np.count_nonzero(hits[0] != hits[1])) / images, of_seeds)
     values = [trial["value"] for trial in (first, second)]
     of_images = math.hypot(*(accuracy_standard_error(value, images) for value in values if value is not None))
-    return max(of_images, of_seeds)
+    return math.hypot(of_images, of_seeds)
 
 
 @functools.cache
@@ -369,6 +388,17 @@ def calibration_error(bins: Bins) -> float:
     """Expected calibration error (Naeini 2015, Guo 2017): mean gap of confidence and accuracy, weighted by images."""
     images = sum(count for count, _, _ in bins)
     return math.fsum(abs(confidence - correct) for _, confidence, correct in bins) / images if images else math.nan
+
+
+def calibration_floor(bins: Bins) -> float:
+    """The expected calibration error of a network that is exactly as often right as it says, from chance alone.
+
+    Each bin of n images with mean confidence c is right binomially: its gap is sqrt(2 c (1 - c) / (pi n)) on average.
+    """
+    images = sum(count for count, _, _ in bins)
+    shares = [(count, confidence / count) for count, confidence, _ in bins if count]
+    by_chance = math.fsum(math.sqrt(2 / math.pi * count * max(0.0, share * (1 - share))) for count, share in shares)
+    return by_chance / images if images else math.nan
 
 
 def overconfidence(bins: Bins) -> float:

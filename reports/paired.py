@@ -30,7 +30,35 @@ def compare(first: Results, second: Results, arm: str) -> str:
     ]
     means = ("mean", *(mean_and_deviation([_accuracy(arm, seed) for seed in pairs.seeds]) for arm in arms))
     header = ["Seed", *names, "Difference in points"]
-    return "\n\n".join([table(header, [*rows, (*means, points(pairs.mean))]), _words(pairs)])
+    blocks = [table(header, [*rows, (*means, points(pairs.mean))]), _words(pairs), _settings(first, second, arm)]
+    return "\n\n".join(blocks)
+
+
+def _settings(first: Results, second: Results, arm: str) -> str:
+    """In what the two differ beside what is asked about, so that nothing else is taken for it."""
+    ours, theirs = (_facts(results, _arm(results, arm)) for results in (first, second))
+    other = [f"{key} {ours[key]} and {theirs[key]}" for key in ours if ours[key] != theirs[key]]
+    return (
+        f"They differ in: {', '.join(other)}." if other else "Their settings, images, teacher and commit are the same."
+    )
+
+
+def _facts(results: Results, arm: Arm) -> dict[str, str]:
+    configuration = results["configuration"]
+    images = results["data"]["train_images"] + results["data"]["validation_images"]
+    facts = {
+        **{key.replace("_", " "): value for key, value in configuration["recipe"].items()},
+        "learning rate": arm["learning_rate"],
+        "alpha": arm["alpha"],
+        "T": arm["temperature"],
+        "training images": images,
+        "draws": configuration["draws"],
+        "data": results["data"]["hash"][:12],
+        "commit": "/".join(dict.fromkeys(start["commit"] for start in results["manifest"]["starts"])),
+    }
+    if arm["alpha"] != 0:
+        facts["teacher"] = str(results["teacher"]["hash"])[:12]
+    return {key: str(value) for key, value in facts.items()}
 
 
 def _arm(results: Results, name: str) -> Arm:

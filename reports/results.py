@@ -334,7 +334,8 @@ def lifted(stored: dict[str, Any]) -> Results:
         return {**nothing, "calibration_error": [calibration_error(bins) for bins in known["calibration"]], **known}
 
     configuration = {"draws": "independent", "finalists": 0, "finalist_seeds": 3, **stored["configuration"]}
-    configuration["recipe"] = {"batches": "remainder", **configuration["recipe"]}
+    recipe = configuration["recipe"]
+    configuration["recipe"] = {**recipe, "batches": recipe.get("batches", "remainder")}
     brought = {
         "format": 1,
         "finalists": [],

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import plotly.graph_objects as go
 
 from reports.drawing import DASHES, GREEN, GREY, Figure, arm_colours, blank
-from reports.evidence import calibration_error, overconfidence, pool_bins
+from reports.evidence import calibration_error, calibration_floor, overconfidence, pool_bins
 from reports.results import Results
 from reports.sections.document import Document, distilled_arm
 from reports.sections.words import arm_label, mean, table
@@ -24,15 +24,17 @@ def calibration(document: Document) -> list[str]:
         (
             name,
             mean([100 * calibration_error(bins) for bins in networks], "{:.2f} %"),
+            mean([100 * calibration_floor(bins) for bins in networks], "{:.2f} %"),
             mean([100 * overconfidence(bins) for bins in networks], "{:+.2f} points"),
         )
         for name, networks in kept.items()
     ]
     return [
         "### Calibration",
-        table(["Network", "Expected calibration error", "Confidence - accuracy"], rows),
-        "The mean gap between confidence and accuracy on the test images, over 15 equal bins of confidence, and "
-        "the same without bins and with its sign: above zero a network is surer than it is right. Means over seeds.",
+        table(["Network", "Expected calibration error", "By chance alone", "Confidence - accuracy"], rows),
+        "The mean gap between confidence and accuracy on the test images, over 15 equal bins of confidence; what it "
+        "would be by chance, in so many images, of a network that is exactly as often right as it says; and the gap "
+        "without bins and with its sign: above zero a network is surer than it is right. Means over seeds.",
         *document.figure(DIAGRAM),
     ]
 

@@ -29,6 +29,8 @@ def comparison(document: Document) -> list[str]:
 def _models(document: Document) -> str:
     """Teacher and arms, beside the original's where the images are its own."""
     originals = {"baseline": original.BASELINE, **dict.fromkeys(document.held_against_original, original.DISTILLED)}
+    if document.undistilled:
+        del originals["best"]
     teacher = f"Teacher (`{document.teacher['name']}`)"
     accuracy = document.teacher["test_accuracy"]
     rows = [[teacher, percent(original.TEACHER_ACCURACY), percent(accuracy), "-" if accuracy is None else "1"]]
@@ -91,7 +93,8 @@ def _differences(document: Document) -> list[str]:
             )
         )
     if not rows:
-        return ["No seed has finished in both arms yet, so there is no paired difference."]
+        one = "There is one arm" if len(document.plain) == 1 else "No seed has finished in two arms yet"
+        return [f"{one}, so there is no paired difference."]
     return [
         table(["Paired difference", "Mean, points", "95 % t interval", "Better in"], rows),
         *_share_of_gap(document),

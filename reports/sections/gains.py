@@ -92,13 +92,15 @@ def _by_chance(intervals: int) -> list[str]:
 
 
 def _classes(document: Document, by_class: list[Gain]) -> list[str]:
-    up = sum(gain.paired.mean > 0 for gain in by_class)
-    down = sum(gain.paired.mean < 0 for gain in by_class)
+    # Means of differences of a few hundredths, which may miss zero by a rounding.
+    up = sum(gain.paired.mean > 1e-9 for gain in by_class)
+    down = sum(gain.paired.mean < -1e-9 for gain in by_class)
+    same = len(by_class) - up - down
     shown = by_class if len(by_class) <= 10 else by_class[:5] + by_class[-5:]
     return [
-        f"Of {count(len(by_class), 'class', 'classes')}, {up} gain, {down} lose and {len(by_class) - up - down} "
-        "stay the same on average. With few test images a class, single classes move by chance; the ends of the "
-        "list:",
+        f"Of {count(len(by_class), 'class', 'classes')}, {up} gain, {down} lose and {same} "
+        f"{'stays' if same == 1 else 'stay'} the same on average. With few test images a class, single classes move by "
+        "chance; the ends of the list:",
         table(["Class", "baseline", _shown(document.results), "Gain, points"], map(_row, shown)),
         *document.figure(CLASSES),
     ]

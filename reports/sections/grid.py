@@ -56,16 +56,19 @@ def _rule(document: Document) -> str:
     """How points are held against the best, from what is stored of them."""
     cells = [cell.trial for cell in document.grid if cell.value is not None and cell.repeats is None]
     images, by_image = document.validation_images, [hits_of(cell, document.validation_images) for cell in cells]
-    among, spread = max(2, len(cells)), seed_deviation(document.results)
+    if len(cells) < 2:
+        return "A pruned or failed point has no result."
+    among, spread = len(cells), seed_deviation(document.results)
     notes = (
         f"≈ marks a point that cannot be told apart from the best: lower by less than {range_constant(among):.2f} "
         f"standard errors of the difference. In 95 % of searches the best of {among} equally good points lies no "
         "further above the worst of them. "
     )
-    if not cells or any(hits is None for hits in by_image):
+    if any(hits is None for hits in by_image):
         notes += (
             "Which images a point had right is not stored, so the error is that of two accuracies on "
-            f"{images:,} images each had for itself, which is careful: all points share them."
+            f"{images:,} images each had for itself, which is careful: all points share them"
+            + ("." if spread is None else f"; and of training seeds, {100 * spread:.2f} points from the comparison.")
         )
     elif spread is None:
         notes += (

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from reports import original
 from reports.evidence import TOLERANCE, Estimate, estimate_of, reproduced, scored
-from reports.results import Arm
+from reports.results import Arm, Trial
 from reports.sections.document import Document, distilled_arm
 from reports.sections.teacher import verdict_on_teacher
 from reports.sections.transfer import verdict_on_search
@@ -176,22 +176,25 @@ def _on_the_border(document: Document) -> str | None:
         "--alphas": ",".join(f"{alpha:g}" for alpha in wider["alpha"]),
         "--temperatures": ",".join(f"{temperature:g}" for temperature in wider["T"]),
     }
-    there = _found_beyond(document, alphas[-1], temperatures)
+    there = _found_beyond(document, [side for side, _ in sides])
     return f"{where}. {there} A wider grid goes there: `{_command(document, options)}`."
 
 
-def _found_beyond(document: Document, alpha: float, temperatures: Sequence[float]) -> str:
-    """What the trials after the grid found outside of it, in a sentence."""
-    beyond = [
-        trial
-        for trial in document.results["tpe"]
-        if trial["alpha"] > alpha or not temperatures[0] <= trial["temperature"] <= temperatures[-1]
-    ]
+def _found_beyond(document: Document, sides: Sequence[str]) -> str:
+    """What the trials after the grid found beyond the borders that the best lies on, in a sentence."""
+    beyond = [trial for trial in document.results["tpe"] if any(_is_beyond(document, trial, side) for side in sides)]
     if not beyond:
         return "No trial after the grid went there."
     values = [value for value, _ in scored(beyond)]
     best = f", the best with {percent(max(values))}" if values else ", none of them to the end"
     return f"{count(len(beyond), 'trial')} after the grid went beyond it{best}."
+
+
+def _is_beyond(document: Document, trial: Trial, side: str) -> bool:
+    assert document.best is not None
+    points_of_both = (trial["alpha"], trial["temperature"]), (document.best["alpha"], document.best["temperature"])
+    there, border = (pair[0 if side.startswith("alpha") else 1] for pair in points_of_both)
+    return there > border if side.endswith("largest") else there < border
 
 
 def _outside(
@@ -242,7 +245,11 @@ def _verdict_on_point(document: Document) -> str:
     named = _among_finalists(document, pair)
     beside = " the only complete point of the grid"
     if others:
-        beside = f" and {near or 'none'} of the {others} other complete points cannot be told apart from it by one seed"
+        rest = f"{'the one other complete point' if others == 1 else f'all {others} other complete points'}"
+        beside = f" and {rest} can be told apart from it by one seed"
+    if near:
+        rest = "the one other complete point" if others == 1 else f"{near} of the {others} other complete points"
+        beside = f" and {rest} cannot be told apart from it by one seed"
     return (
         f"The {'unfinished ' if unfinished else ''}search's best point is "
         f"{point(document.best['alpha'], document.best['temperature'])} with {percent(document.best['value'])} on "

@@ -36,13 +36,14 @@ def tpe(document: Document) -> list[str]:
 def _on_validation(document: Document, value: float, top: Trial) -> str:
     words = f" Its best is {point(top['alpha'], top['temperature'])} with {percent(value)} on validation"
     results = document.results
-    on_grid, grid_best = max(scored(results["grid"]), key=lambda pair: pair[0], default=(None, None))
-    if on_grid is None or grid_best is None:
+    best = results["best"]
+    grid_best = next((trial for trial in results["grid"] if best and trial["number"] == best["number"]), None)
+    if best is None or grid_best is None:
         return f"{words}. No grid point is complete to hold it against."
     among = count_compared(results["grid"] + results["tpe"])
     apart = are_apart(top, grid_best, results, among)
     return (
-        f"{words}, {points(value - on_grid)} from the grid's best; "
+        f"{words}, {points(value - best['value'])} from the grid's best; "
         f"{'the two can be told apart' if apart else 'the two cannot be told apart'} by the rule above, which allows "
         f"the best of {among} {range_constant(max(2, among)):.2f} standard errors. The best of more trials is higher "
         "by luck alone."

@@ -3,10 +3,17 @@
 import math
 from dataclasses import dataclass
 
-from reports.evidence import Paired, difference_error, range_constant, seed_deviation, trial_of
+from reports.evidence import (
+    Paired,
+    difference_error,
+    gain_image_error,
+    range_constant,
+    seed_deviation,
+    trial_of,
+)
 from reports.results import Arm, Trial
 from reports.sections.document import Document, distilled_arm
-from reports.sections.words import arm_label, interval, mean_and_deviation, percent, points, table
+from reports.sections.words import SAMPLERS, arm_label, interval, mean_and_deviation, percent, points, table
 from reports.standing import count_compared
 
 
@@ -28,7 +35,7 @@ class Transfer:
 
     @property
     def is_apart(self) -> bool:
-        """Whether they differ by more than the validation images and the spread of the comparison's seeds explain."""
+        """Whether they differ by more than the images of both and the spread of the comparison's seeds explain."""
         return self.errors is not None and abs(self.errors) > self.bound
 
 
@@ -45,11 +52,21 @@ def transfers(document: Document) -> dict[str, Transfer]:
             of_search = difference_error(
                 trial[0], base[0], document.validation_images, seed_deviation(document.results)
             )
-            total = math.hypot(of_search, gain.estimate.standard_error)
+            of_images = gain_image_error(
+                document.arms[name], document.arms["baseline"], gain.seeds, document.data["test_images"]
+            )
+            total = math.hypot(of_search, gain.estimate.standard_error, of_images)
             error = (searched - gain.mean) / total if total else None
-        among = count_compared(document.results["grid"]) if name == "best" else 2
+        among = _compared(document, name)
         found[name] = Transfer(searched, gain, error, range_constant(max(2, among)))
     return found
+
+
+def _compared(document: Document, name: str) -> int:
+    """Of how many points an arm is the best; 2 for a pair that was named before."""
+    results = document.results
+    chosen = {"best": results["grid"], **dict.fromkeys(SAMPLERS, results["grid"] + results["tpe"])}
+    return count_compared(chosen[name]) if name in chosen else 2
 
 
 def transfer(document: Document) -> list[str]:
@@ -69,16 +86,18 @@ def transfer(document: Document) -> list[str]:
 
 
 def _do_they_agree(document: Document, found: dict[str, Transfer]) -> str:
-    """Whether search and test agree on the gain that the report is about; nothing where only others have both."""
-    name = distilled_arm(document.results)
-    if name is None or name not in found:
-        return ""
-    label = arm_label(name, document.arms[name])
-    if found[name].errors is None:
-        return f"One seed on test does not tell whether both agree on that of {label}."
-    if not found[name].is_apart:
-        return f"On that of {label} both agree within what one seed and the validation images leave open."
-    return " ".join([_apart(label, found[name]), *_last_steps(document)])
+    """Whether search and test agree on each gain, and why they may not."""
+    if all(known.errors is None for known in found.values()):
+        return "One seed on test does not tell whether both agree."
+    apart = [_apart(arm_label(name, document.arms[name]), known) for name, known in found.items() if known.is_apart]
+    words = apart or ["Both agree within what one seed and the images leave open."]
+    if apart:
+        seen = "" if document.imported_teacher else ", and its teacher has seen the validation images"
+        words.append(
+            f"The search has one seed, which all of its points share, on fewer images{seen}; which of these it is, is "
+            "not known. Gains are to be read from the test, and the shares of alpha and T with the same care."
+        )
+    return " ".join([*words, *_last_steps(document)])
 
 
 def verdict_on_search(document: Document) -> str | None:
@@ -87,7 +106,9 @@ def verdict_on_search(document: Document) -> str | None:
     if name is None or name not in found or not found[name].is_apart:
         return None
     gain = points(found[name].searched)
-    return f"In the search, which has one seed, that gain was {gain}: gains are to be read from the test."
+    return (
+        f"In the search, with the seed that all points share, that gain was {gain}: gains are to be read from the test."
+    )
 
 
 def _apart(label: str, known: Transfer) -> str:
@@ -95,16 +116,14 @@ def _apart(label: str, known: Transfer) -> str:
     return (
         f"That of {label} is {points(known.searched)} in the search and "
         f"{points(known.tested.mean)} on test, {abs(known.errors):.1f} standard errors apart, where up to "
-        f"{known.bound:.2f} may be luck: more than the validation images and the spread between the comparison's seeds "
-        "explain. The search has one seed, on fewer images, and all of its points share it: where that seed treats "
-        "one point badly, every difference to that point shows it, and so do the shares of alpha and T. Gains are to "
-        "be read from the test."
+        f"{known.bound:.2f} may be luck: more than the images of both and the spread between the comparison's seeds "
+        "explain."
     )
 
 
 def _last_steps(document: Document) -> list[str]:
     """A cause, where there is one: steps on a few images, which do not weigh alike in search and comparison."""
-    if document.left_over is None or 2 * document.left_over[0] > document.configuration["recipe"]["batch_size"]:
+    if document.left_over is None or 4 * document.left_over[0] > document.configuration["recipe"]["batch_size"]:
         return []
     search, comparison = document.left_over
     return [

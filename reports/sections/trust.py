@@ -1,5 +1,6 @@
 """How far to trust it, how to repeat it, and the manifest."""
 
+import statistics
 from collections.abc import Iterable, Mapping
 
 from reports import original
@@ -63,9 +64,15 @@ def _on_the_winner(document: Document) -> list[str]:
     among = count_compared(document.results["grid"])
     if document.best is None or among < 2:
         return []
+    accuracy, chosen = document.best["value"], f"the best of {among}"
+    for finalist in document.results["finalists"]:
+        if (finalist["alpha"], finalist["temperature"]) == (document.best["alpha"], document.best["temperature"]):
+            accuracy = statistics.fmean(finalist["values"])
+            seeds, finalists = len(finalist["seeds"]), len(document.results["finalists"])
+            chosen = f"over {seeds} seeds, the best of {finalists} finalists"
     remark = (
-        f"The winner's validation accuracy of {percent(document.best['value'])} is optimistic: it is the best of "
-        f"{among}, each with its own luck."
+        f"The winner's validation accuracy of {percent(accuracy)} is optimistic: it is {chosen}, each with its own "
+        "luck."
     )
     values = document.arms["best"]["test_accuracy"] if "best" in document.arms else []
     if values:
@@ -97,7 +104,7 @@ def _on_seeds(document: Document) -> str:
     """The seeds of the runs there are; those of the last command only where there is none."""
     of_arms = [set(arm["seeds"]) for arm in document.arms.values()]
     seeds = sorted(set().union(*of_arms))
-    has, same = "has", ", the same for every arm"
+    has, same = "has", "" if len(of_arms) == 1 else ", the same for every arm"
     if not seeds:
         has, same, seeds = "is to have", "", document.configuration["final_seeds"]
     elif any(of_arm != set(seeds) for of_arm in of_arms):

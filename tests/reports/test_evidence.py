@@ -13,10 +13,12 @@ from reports.evidence import (
     Estimate,
     arm_at,
     calibration_error,
+    calibration_floor,
     difference_error,
     epochs_of,
     estimate,
     estimate_of,
+    gain_image_error,
     gains_by_name,
     hits_of,
     not_told_apart,
@@ -154,6 +156,7 @@ def test_without_hits_each_trial_has_images_of_its_own_which_is_more_careful() -
     # Two standard errors of 0.0070 and 0.0070: 1.96 times 0.0099 is 0.0195.
     assert not_told_apart(cell(0.5416), cell(0.5610), 5000, None, among=2)
     assert not not_told_apart(cell(0.5412), cell(0.5610), 5000, None, among=2)
+    assert not_told_apart(cell(0.5412), cell(0.5610), 5000, 0.004, among=2), "and the spread of seeds beside them"
     same = np.arange(5000) < 2708
     assert difference_error(cell(0.5416, same), cell(0.5416, same), 5000, None) == 0
     assert difference_error(cell(0.5416), cell(0.5416, same), 5000, None) == pytest.approx(0.00997, abs=1e-5)
@@ -231,6 +234,38 @@ def test_calibration_error_of_a_worked_example() -> None:
     assert calibration_error(bins) == pytest.approx(0.08)
     assert pool_bins([bins, bins]) == [(80, 40, 44), (0, 0, 0), (120, 108, 96)]
     assert math.isnan(calibration_error([]))
+
+
+def test_who_is_as_often_right_as_it_says_has_a_calibration_error_by_chance() -> None:
+    chance = np.random.default_rng(0)
+    sizes, confidences = (30, 400, 70), (0.1, 0.5, 0.95)
+    found = []
+    for _ in range(4000):
+        correct = [chance.binomial(count, confidence) for count, confidence in zip(sizes, confidences, strict=True)]
+        bins = [(n, n * c, right) for n, c, right in zip(sizes, confidences, correct, strict=True)]
+        found.append(calibration_error(bins))
+    assert calibration_floor([*bins, (0, 0.0, 0)]) == pytest.approx(np.mean(found), rel=0.03)
+    assert math.isnan(calibration_floor([]))
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_what_the_test_images_bring_to_a_gain_is_how_it_varies_over_draws_of_them(stored: bool) -> None:
+    chance, images, seeds = np.random.default_rng(0), 2000, (1, 2, 3)
+    hard = chance.uniform(size=images)
+    runs = {
+        name: [hard + chance.normal(0, 0.2, images) < level for _ in seeds] for name, level in (("a", 0.6), ("b", 0.5))
+    }
+    arms = made_up_results(seeds=seeds)["arms"]
+    for arm, hits in zip((arms["best"], arms["baseline"]), runs.values(), strict=True):
+        arm["test_accuracy"] = [float(one.mean()) for one in hits]
+        arm["hits"] = [np.packbits(one).tobytes().hex() if stored else None for one in hits]
+    by_image = np.mean(runs["a"], axis=0) - np.mean(runs["b"], axis=0)
+    drawn = [by_image[chance.integers(images, size=images)].mean() for _ in range(2000)]
+    error = gain_image_error(arms["best"], arms["baseline"], seeds, images)
+    if stored:
+        assert error == pytest.approx(np.std(drawn), rel=0.05)
+    else:
+        assert error > np.std(drawn), "images of its own for each arm are careful"
 
 
 def test_gains_by_group_weigh_classes_by_images_and_pair_by_seed() -> None:

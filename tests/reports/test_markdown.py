@@ -404,6 +404,10 @@ def test_finalists_are_shown_with_their_means_and_how_often_they_would_win() -> 
         {"alpha": 0.5, "temperature": 8.0, "seeds": [0, 10002], "values": [0.46, 0.48]},
     ]
     text = render(results).split("### Finalists")[1].split("##")[0]
+    assert (
+        "winner's validation accuracy of 46.00 % is optimistic: it is over 3 seeds, the best of 2 finalists"
+        in render(results)
+    )
     assert "3 of these 4 trainings are complete." in text
     assert "46.00 % ± 0.58 %" in text
     assert "Finalists are never pruned and not counted here." in render(results)
@@ -476,6 +480,7 @@ def test_pruning_is_named_for_missing_values_only_where_it_is_the_reason() -> No
 def test_a_search_that_chose_no_distillation_does_not_speak_for_arms_that_were_asked_for() -> None:
     results = copy.deepcopy(CASES["alpha 0 best"])
     assert "no gain from distillation was found" in verdict(results)
+    assert re.search(r"\| Student, best \(no teacher\) +\| - +\|", render(results)), "the original's is distilled"
     results["arms"]["0.5,2"] = made_up_arm(0.5, 2.0, (1, 2, 3, 4, 5), 0.57, 100)
     text = verdict(results)
     assert "no gain from distillation was found" not in text
@@ -588,12 +593,21 @@ def test_trials_beyond_the_border_are_counted_with_what_they_found() -> None:
     for trial in results["tpe"]:
         trial["alpha"] = 0.5
     assert "No trial after the grid went there." in verdict(results)
+    results["tpe"][0]["temperature"] = 16.0
+    assert "1 trial after the grid went beyond it, the best with 35.00 %." in verdict(results)
+    results = made_up_results(best=(0.25, 4.0), pruned=(), tpe_trials=1)
+    results["configuration"]["alphas"] = [0.25, 0.5, 0.75]
+    results["grid"] = [cell for cell in results["grid"] if cell["alpha"] != 0]
+    results["tpe"][0].update({"alpha": 0.1, "temperature": 16.0, "state": "COMPLETE", "value": 0.4})
+    assert "(alpha = 0.25 is the smallest), so a better one may lie beyond. 1 trial after the grid" in verdict(results)
+    results["tpe"][0]["alpha"] = 0.9
+    assert "No trial after the grid went there." in verdict(results), "beyond other borders is not there"
 
 
 def test_a_gain_of_the_search_that_the_test_does_not_show_is_named() -> None:
     results = made_up_results("full")
     agreeing = render(results).split("### From search to test")[1].split("\n#")[0]
-    assert "both agree within what one seed and the validation images leave open" in agreeing
+    assert "Both agree within what one seed and the images leave open." in agreeing
     assert "read from the test" not in verdict(results)
     for cell in results["grid"]:
         if cell["alpha"] == 0:
@@ -648,7 +662,7 @@ def test_calibration_has_a_sign_and_a_gain_its_share_of_the_way_to_the_teacher()
     results = made_up_results("full")
     for arm in results["arms"].values():
         arm["calibration"] = [[[100, 60, 50], [100, 90, 95]] for _ in arm["seeds"]]
-    assert re.search(r"\| best \(0\.75, 4\) +\| 7\.50 % +\| \+2\.50 points", render(results))
+    assert re.search(r"\| best \(0\.75, 4\) +\| 7\.50 % +\| 3\.15 % +\| \+2\.50 points", render(results))
     arms = results["arms"]
     arms["baseline"]["test_accuracy"], arms["best"]["test_accuracy"] = [0.58] * 5, [0.63] * 5
     assert "Of the 20.00 points from the baseline to the teacher, best (0.75, 4) goes 25 %." in render(results)

@@ -29,6 +29,20 @@ def test_the_difference_is_paired_by_seed(folders: list[str], capsys: pytest.Cap
     assert "+2.50 points (95 % t interval +0.45 to +4.55, paired over 4 seeds, higher in 4)" in said
 
 
+def test_what_else_the_two_differ_in_is_said(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    main(folders)
+    assert "Their settings, images, teacher and commit are the same." in capsys.readouterr().out
+    file = Path(folders[1]) / "results.json"
+    results = json.loads(file.read_text())
+    results["configuration"]["recipe"] |= {"momentum": 0.9, "precision": "bfloat16"}
+    results["teacher"]["hash"] = "another"
+    file.write_text(json.dumps(results))
+    main(folders)
+    assert "They differ in: momentum 0.0 and 0.9, precision float32 and bfloat16." in capsys.readouterr().out
+    main([*folders, "--arm", "best"])
+    assert "and bfloat16, teacher " in capsys.readouterr().out
+
+
 def test_an_arm_that_is_not_there_is_one_line(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as stopped:
         main([*folders, "--arm", "gp"])
