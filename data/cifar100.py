@@ -48,8 +48,8 @@ def load_cifar100(cache_dir: Path, data_dir: Path | None, claims: Claims) -> Ima
 
     Args:
         cache_dir: holds ``cifar100.pt``, written the first time, and the download.
-        data_dir: holds ``train/<class>/*.png`` and ``test/<class>/*.png``, or the official archive as torchvision
-            lays it out. The archive is downloaded to ``cache_dir`` where None.
+        data_dir: holds ``train/<class>/*.png`` and ``test/<class>/*.png``, or the unpacked official archive as
+            torchvision lays it out. The archive is downloaded to ``cache_dir`` where None.
         claims: of all processes that share the cache: one of them fills it.
 
     Returns:
@@ -144,10 +144,10 @@ def _from_archive(root: Path, download: bool) -> dict[str, tuple[Tensor, Tensor]
         if download:
             raise DataError(
                 f"CIFAR-100 cannot be downloaded ({error}); "
-                "give --data-dir with the official archive or with train/<class>/*.png and test/<class>/*.png"
+                "give --data-dir with the unpacked official archive or with train/<class>/*.png and test/<class>/*.png"
             ) from None
         raise DataError(
-            f"{root}: neither train/ and test/ with class folders nor a whole CIFAR-100 archive; "
+            f"{root}: neither train/ and test/ with class folders nor the whole unpacked archive, cifar-100-python/; "
             "leave --data-dir out to download it"
         ) from None
     return {

@@ -47,7 +47,10 @@ def split(labels: Tensor, train_images: int | None = None, validation_images: in
     candidates = torch.cat(train_parts)[torch.cat(rank_parts).argsort(stable=True)]
     wanted = len(candidates) if train_images is None else train_images
     if not 0 < wanted <= len(candidates):
-        raise DataError(f"--train-images {wanted}: the data set has 1 to {len(candidates)} images to train on")
+        raise DataError(
+            f"--train-images {wanted} (train_images in a file of settings): the data set has 1 to {len(candidates)} "
+            "images to train on"
+        )
     return Split(
         train=candidates[:wanted].sort().values,
         validation=torch.cat(validation_parts).sort().values,

@@ -257,6 +257,8 @@ def main(arguments: list[str] | None = None) -> None:
 def render(folders: list[Path]) -> None:
     """Draw reports anew from their stored results, which stay as they are."""
     for folder in folders:
+        if not (folder / "results.json").is_file():
+            raise ResultsError(f"{folder}: holds no results.json, give the folder of a report")
         draw_report(read_results(folder / "results.json"), folder)
         print(folder / "report.md")
 

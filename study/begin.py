@@ -64,6 +64,10 @@ def refuse_unusable(request: Request, opened: OpenStudy, work: Work) -> None:
     if work.is_done:
         return
     images, configuration = work.images, request.configuration
+    refuse_unless(
+        configuration.dataset != "cifar100" or request.data_dir is None or request.data_dir.is_dir(),
+        f"--data-dir {request.data_dir}: no such folder; leave it out to download CIFAR-100",
+    )
     for architecture in (work.student, work.teacher):
         check_network(architecture)
     check_trainable(work.student, configuration.recipe, [images.train, images.train + images.validation])

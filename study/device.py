@@ -3,15 +3,18 @@
 python -m study.device    prints that precision: make full takes it
 """
 
+import argparse
 import ctypes
 import platform
 import re
 import time
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from storage.configuration import refuse_unless
+from storage.errors import one_line_errors
 from study.progress import say
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -106,5 +109,16 @@ def _seconds(layer: nn.Module, images: torch.Tensor, bfloat16: bool) -> float:
     return min(seconds[1:])
 
 
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Print the precision."""
+    parser = argparse.ArgumentParser(
+        prog="python -m study.device", description="Measure and print the precision that is faster here."
+    )
+    parser.add_argument("--device", default="auto", metavar="NAME", help=f"{', '.join(DEVICES)} (default: auto)")
+    options = parser.parse_args(arguments)
+    with one_line_errors():
+        print(faster_precision(pick_device(options.device)))
+
+
 if __name__ == "__main__":
-    print(faster_precision(pick_device("auto")))
+    main()

@@ -72,7 +72,7 @@ def require_packages(packages: Sequence[str], name: str) -> None:
         try:
             importlib.import_module(package)
         except ImportError as error:
-            raise ExportError(f"--format {name}: {error}; run: pip install 'kd-study[export]'") from None
+            raise ExportError(f"--format {name}: {error}; run: pip install -c constraints.txt -e '.[export]'") from None
 
 
 def quantized(content: bytes, images: Tensor) -> bytes:

@@ -214,7 +214,7 @@ def _add_single_settings(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--temperatures", metavar="T,T,...", help="of the grid")
 
 
-def numbers(text: str, option: str) -> tuple[float, ...]:
+def numbers(text: str, option: str, example: str = "0,0.5") -> tuple[float, ...]:
     """Numbers with commas between.
 
     Raises:
@@ -223,11 +223,11 @@ def numbers(text: str, option: str) -> tuple[float, ...]:
     try:
         return tuple(float(number) for number in text.split(","))
     except ValueError:
-        raise ConfigurationError(f"{option} {text!r}: give numbers with commas between, such as 0,0.5") from None
+        raise ConfigurationError(f"{option} {text!r}: give numbers with commas between, such as {example}") from None
 
 
 def _pair(text: str) -> tuple[float, float]:
-    values = numbers(text, "--arm")
+    values = numbers(text, "--arm", example="0.75,4")
     refuse_unless(len(values) == 2, f"--arm {text}: give ALPHA,T, such as 0.75,4")
     alpha, temperature = values
     refuse_unless(

@@ -42,7 +42,7 @@ from models import (
     teachers_folder,
     weights_hash,
 )
-from models.architecture import file_name
+from models.architecture import file_name, source_of
 from models.teacher_card import Origin
 from storage.claims import Claims
 from storage.configuration import PRECISIONS, Configuration, ConfigurationError, Recipe, refuse_unless
@@ -385,8 +385,15 @@ def make_teacher(options: argparse.Namespace) -> str:
         options.data_dir is None or not drawn,
         f"--data-dir {options.data_dir}: the images of {configuration.preset} are drawn, leave it out",
     )
-    if not is_own(network):
-        Architecture(network, classes=100).build()  # or says at once that there is none
+    # What is not there is said before images are fetched.
+    if is_own(network):
+        source_of(network)
+    else:
+        Architecture(network, classes=100).build()
+    refuse_unless(
+        options.file is None or options.file.is_file(),
+        f"--import {options.file}: no such file; give the path of a {network} checkpoint",
+    )
     recipe, seed = _recipe_and_seed(options, configuration)
     device = pick_device(options.device)
     runs = RunsFolder(options.runs_dir)

@@ -111,7 +111,7 @@ def test_an_archive_with_other_bytes_is_refused(tmp_path: Path) -> None:
     folder.mkdir()
     for name in ("train", "test", "meta"):
         (folder / name).write_bytes(b"other bytes")
-    assert "nor a whole CIFAR-100 archive" in refusal(tmp_path / "cache", tmp_path)
+    assert "nor the whole unpacked archive" in refusal(tmp_path / "cache", tmp_path)
 
 
 def test_the_second_load_comes_from_the_cache(cifar100: ImageSet, cifar100_folder: Path) -> None:

@@ -62,6 +62,6 @@ def test_indices_ascend() -> None:
 
 @pytest.mark.parametrize("train_images", [0, -1, 45_001])
 def test_refuses_more_or_fewer_images_than_there_are(train_images: int) -> None:
-    with pytest.raises(DataError, match=rf"^--train-images {train_images}: .*1 to 45000") as refusal:
+    with pytest.raises(DataError, match=rf"^--train-images {train_images} .*1 to 45000") as refusal:
         split(LABELS, train_images)
     assert "\n" not in str(refusal.value)

@@ -240,7 +240,7 @@ def test_a_file_that_says_something_else_does_not_stay(
         (("--output", "student"), "student: torch reads it where its name ends in .pt2"),
         (("--storage", "sqlite:///nowhere.db"), "nowhere.db: not there"),
         (("--runs-dir", "elsewhere", "--storage", "{storage}"), "elsewhere/artifacts: has no weights of run 0"),
-        (("--format", "onnx"), "pip install 'kd-study[export]'"),
+        (("--format", "onnx"), "pip install -c constraints.txt -e '.[export]'"),
     ],
 )
 def test_what_cannot_be_exported_gets_one_line(
