@@ -390,11 +390,11 @@ def make_teacher(options: argparse.Namespace) -> str:
         source_of(network)
     else:
         Architecture(network, classes=100).build()
+    recipe, seed = _recipe_and_seed(options, configuration)
     refuse_unless(
         options.file is None or options.file.is_file(),
         f"--import {options.file}: no such file; give the path of a {network} checkpoint",
     )
-    recipe, seed = _recipe_and_seed(options, configuration)
     device = pick_device(options.device)
     runs = RunsFolder(options.runs_dir)
     with open_claims(options.storage or sqlite_url(runs.database)) as claims:

@@ -324,3 +324,19 @@ def test_a_stopped_training_names_the_command_that_goes_on(tmp_path: Path) -> No
     said = process.communicate(timeout=180)[1]
     assert said.splitlines()[-1] == f"stopped; the same command goes on from here (python -m study.teacher {typed})"
     assert process.returncode == 130
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--import", "nowhere.pth"], "--import nowhere.pth: no such file; give the path of a resnet20 checkpoint"),
+        (["--network", "nowhere:Teacher"], "nowhere"),
+    ],
+)
+def test_what_is_not_there_is_said_before_images_are_fetched(
+    options: list[str], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        teacher_main(["--preset", "quick", *options, "--device", "cpu", "--runs-dir", str(tmp_path)])
+    assert reason in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
