@@ -123,9 +123,11 @@ def _apart(label: str, known: Transfer) -> str:
 
 def _last_steps(document: Document) -> list[str]:
     """A cause, where there is one: steps on a few images, which do not weigh alike in search and comparison."""
-    if document.left_over is None or 4 * document.left_over[0] > document.configuration["recipe"]["batch_size"]:
+    if document.left_over is None:
         return []
     search, comparison = document.left_over
+    if 4 * min(rest for rest in document.left_over if rest) > document.configuration["recipe"]["batch_size"]:
+        return []
     return [
         f"Here each epoch ends with a step on what is left over from whole batches, {search} images in the search and "
         f"{comparison} in the comparison. A step on so few at a high learning rate undoes much of an epoch "

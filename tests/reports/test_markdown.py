@@ -626,6 +626,8 @@ def test_a_gain_of_the_search_that_the_test_does_not_show_is_named() -> None:
     )
     results["configuration"]["recipe"]["batch_size"] = 128
     assert "ends with a step on" not in render(results), "72 of 128 are not few"
+    results["configuration"]["recipe"]["batch_size"] = 75
+    assert "ends with a step on" not in render(results), "none is left of 45,000, and 50 of 75 are not few"
     for name in ("baseline", "best"):
         for _ in range(4):
             drop_run(results["arms"][name], 0)

@@ -293,7 +293,7 @@ def test_the_full_preset_finds_a_shipped_resnet32x4_of_15_megabytes(
 
 
 def test_teachers_of_the_repository_are_what_their_cards_say(cifar100: ImageSet) -> None:
-    cards = sorted(SHIPPED.glob("*.json"))
+    cards = sorted(SHIPPED.rglob("*.json"))
     assert cards
     for path in cards:
         teacher = Teacher(path.with_suffix(".pth"), read_card(path))
