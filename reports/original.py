@@ -107,7 +107,9 @@ def departures(results: Results) -> list[str]:
         ours = recipe[key]
         if key == "step_epochs" and (recipe["schedule"] != "steps" or recipe["epochs"] != RECIPE["epochs"]):
             continue  # moved with the epochs, which are named already
-        if ours != original:
+        if key == "momentum" and ours != original:
+            found.append(f"momentum {_words(ours)} instead of none, which the original does not name")
+        elif ours != original:
             found.append(f"{key.replace('_', ' ')} {_words(ours)} instead of {_words(original)}")
     return found
 

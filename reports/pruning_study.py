@@ -1,7 +1,7 @@
 """What the median pruner would have saved and lost on curves that ran to their end.
 
-    python -m reports.pruning_study full
-    python -m reports.pruning_study --curves reports/full/results.json --orders 100
+    python -m reports.pruning_study mine
+    python -m reports.pruning_study --curves reports/published/cifar100-ten-epochs/results.json --orders 100
 
 Curves of trials that were not pruned (``--pruner none``) are replayed, epoch by epoch, through Optuna's own pruner, for
 several of its settings and in random orders of arrival. A cell that repeats another takes no epochs, as in the search.

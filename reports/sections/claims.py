@@ -175,6 +175,8 @@ def _readings_on_test(document: Document) -> str | None:
 
 
 def _readings_on_validation(document: Document) -> str:
+    if not document.is_searched:
+        return "Without two seeds of both on test, the data support neither over the other."
     cells = [cell for where in original.BEST_POINTS if (cell := document.cell(where)) is not None]
     if len(cells) < 2:
         return "The grid of this study does not hold both points."

@@ -103,10 +103,10 @@ def _differences(document: Document) -> list[str]:
 
 
 def _share_of_gap(document: Document) -> list[str]:
-    """How far towards the teacher the shown arm comes; nothing where the teacher is not better than the baseline."""
+    """How far towards the teacher the shown arm comes; nothing where it or the teacher is not above the baseline."""
     name, teacher = distilled_arm(document.results), document.teacher["test_accuracy"]
     gain = None if name is None else document.gain_of(name)
-    if name is None or gain is None or teacher is None:
+    if name is None or gain is None or gain.mean <= 0 or teacher is None:
         return []
     baseline = dict(zip(document.arms["baseline"]["seeds"], document.arms["baseline"]["test_accuracy"], strict=True))
     gap = teacher - statistics.fmean(baseline[seed] for seed in gain.seeds)

@@ -50,6 +50,6 @@ def _not_computable(document: Document) -> str:
         )
         return (
             f"Not computable{yet}: {without} of {count(len(grid), 'grid point')} {have} no value."
-            f"{pruned if any(cell.standing == 'pruned' for cell in grid) else ''}"
+            f"{pruned if all(cell.standing == 'pruned' for cell in grid if cell.value is None) else ''}"
         )
     return "Not computable: the grid has fewer than two rows or columns, or all its values are the same."

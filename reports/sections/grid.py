@@ -80,6 +80,8 @@ def _rule(document: Document) -> str:
             f"The error is that of the {images:,} validation images, image by image (McNemar's), and of training "
             f"seeds, {100 * spread:.2f} points from the runs of the comparison."
         )
+    if document.results["finalists"]:
+        notes += " The best is chosen by its mean over more seeds, so that in this one seed another may be higher."
     return notes + " A pruned or failed point has no result."
 
 

@@ -250,6 +250,8 @@ def _verdict_on_point(document: Document) -> str:
     if near:
         rest = "the one other complete point" if others == 1 else f"{near} of the {others} other complete points"
         beside = f" and {rest} cannot be told apart from it by one seed"
+        if near == others > 1:
+            beside = f" and none of the {others} other complete points can be told apart from it by one seed"
     return (
         f"The {'unfinished ' if unfinished else ''}search's best point is "
         f"{point(document.best['alpha'], document.best['temperature'])} with {percent(document.best['value'])} on "

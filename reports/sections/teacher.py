@@ -10,12 +10,13 @@ from reports.evidence import Paired, accuracy_standard_error, paired, range_cons
 from reports.results import Results
 from reports.sections.document import CONTROLS, Document
 from reports.sections.words import arm_label, interval, mean, percent, plain, points, table
+from reports.standing import STATE_WORDS
 from storage.controls import best_rate
 
 # What is taken from the first arm in the second, in the words of the verdict and of the table.
 TAKEN_AWAY = (
     ("best", "shuffled", "the teacher's logits shuffled within each class", "knowledge of the single image"),
-    ("best", "smoothing", "a virtual teacher as sure as the teacher", "the teacher"),
+    ("best", "smoothing", "a virtual teacher as sure as the softened teacher", "the teacher"),
     (
         "best-rate",
         "rate",
@@ -191,7 +192,7 @@ def _rates(document: Document) -> list[str]:
         words = [
             "-" if (cell := cells.get(rate)) is None
             else percent(cell["value"]) if cell["value"] is not None
-            else plain(cell["reason"] or cell["state"].lower())
+            else plain(cell["reason"] or STATE_WORDS.get(cell["state"]) or cell["state"].lower())
             for rate in rates
         ]  # fmt: skip
         rows.append([names[control], *words])
@@ -213,15 +214,15 @@ def _rates(document: Document) -> list[str]:
 
 def _told_apart(document: Document, who: str, values: dict[float, float], best: float, protocol: float) -> str:
     """Whether the learning rate that was chosen is surely better than the protocol's."""
-    images, between_seeds = document.validation_images, seed_deviation(document.results) or 0.0
+    images, between_seeds = document.validation_images, seed_deviation(document.results)
     errors = [accuracy_standard_error(values[rate], images) for rate in (best, protocol)]
-    error = max(math.hypot(*errors), math.sqrt(2) * between_seeds)
-    apart = values[best] - values[protocol] > range_constant(len(values)) * error
-    return (
-        f"For {who}, {best:.3g} is better than the protocol's {protocol:.3g} beyond what one seed leaves open."
-        if apart
-        else f"One seed does not tell {best:.3g}, the best of {who}, from the protocol's {protocol:.3g}."
-    )
+    error = max(math.hypot(*errors), math.sqrt(2) * (between_seeds or 0.0))
+    if values[best] - values[protocol] <= range_constant(len(values)) * error:
+        return f"One seed does not tell {best:.3g}, the best of {who}, from the protocol's {protocol:.3g}."
+    better = f"For {who}, {best:.3g} is better than the protocol's {protocol:.3g} beyond what "
+    if between_seeds is None:
+        return f"{better}the images leave open; how far seeds spread is not known."
+    return f"{better}one seed leaves open."
 
 
 def _likeness(document: Document) -> list[str]:

@@ -20,7 +20,7 @@ def tpe(document: Document) -> list[str]:
     ranked = sorted(scored(begun(trials)), key=lambda pair: -pair[0])
     asked, begun_now = document.results["search"]["tpe_trials"], len(trials)
     begun_of = f"{begun_now} of {count(asked, 'trial')}" if begun_now < asked else count(begun_now, "trial")
-    words = f"{who[0].upper()}{who[1:]} went on from the grid for {begun_of}, {len(ranked)} of them complete."
+    words = f"{who[0].upper()}{who[1:]} went on from the grid for {begun_of}, {len(ranked)} complete."
     if not ranked:
         return [title, words, *document.figure(PATH)]
     rows = [
@@ -45,8 +45,8 @@ def _on_validation(document: Document, value: float, top: Trial) -> str:
     return (
         f"{words}, {points(value - best['value'])} from the grid's best; "
         f"{'the two can be told apart' if apart else 'the two cannot be told apart'} by the rule above, which allows "
-        f"the best of {among} {range_constant(max(2, among)):.2f} standard errors. The best of more trials is higher "
-        "by luck alone."
+        f"{range_constant(max(2, among)):.2f} standard errors to the best of {among}. The best of more trials is "
+        "higher by luck alone."
     )
 
 

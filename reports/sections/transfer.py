@@ -7,6 +7,7 @@ from reports.evidence import (
     Paired,
     difference_error,
     gain_image_error,
+    hits_of,
     range_constant,
     seed_deviation,
     trial_of,
@@ -26,12 +27,14 @@ class Transfer:
         tested: on test, paired by seed.
         errors: how many standard errors the two lie apart, with a sign; None where the test has one seed.
         bound: how many luck may bring: more for the best of many than for a pair that was named before.
+        is_careful: whether that error is larger than it is, as where the search's hits are not stored.
     """
 
     searched: float
     tested: Paired
     errors: float | None
     bound: float
+    is_careful: bool
 
     @property
     def is_apart(self) -> bool:
@@ -58,7 +61,8 @@ def transfers(document: Document) -> dict[str, Transfer]:
             total = math.hypot(of_search, gain.estimate.standard_error, of_images)
             error = (searched - gain.mean) / total if total else None
         among = _compared(document, name)
-        found[name] = Transfer(searched, gain, error, range_constant(max(2, among)))
+        is_careful = any(hits_of(one, document.validation_images) is None for one in (trial[0], base[0]))
+        found[name] = Transfer(searched, gain, error, range_constant(max(2, among)), is_careful)
     return found
 
 
@@ -90,7 +94,7 @@ def _do_they_agree(document: Document, found: dict[str, Transfer]) -> str:
     if all(known.errors is None for known in found.values()):
         return "One seed on test does not tell whether both agree."
     apart = [_apart(arm_label(name, document.arms[name]), known) for name, known in found.items() if known.is_apart]
-    words = apart or ["Both agree within what one seed and the images leave open."]
+    words = apart or _no_more_than_luck(document, found)
     if apart:
         seen = "" if document.imported_teacher else ", and its teacher has seen the validation images"
         words.append(
@@ -98,6 +102,21 @@ def _do_they_agree(document: Document, found: dict[str, Transfer]) -> str:
             "not known. Gains are to be read from the test, and the shares of alpha and T with the same care."
         )
     return " ".join([*words, *_last_steps(document)])
+
+
+def _no_more_than_luck(document: Document, found: dict[str, Transfer]) -> list[str]:
+    """How far search and test lie apart where that may be luck, and whether they agree."""
+    known = {arm_label(name, document.arms[name]): one for name, one in found.items() if one.errors is not None}
+    distances = (
+        f"{label} {abs(one.errors or 0.0):.1f}, where up to {one.bound:.2f} may be luck" for label, one in known.items()
+    )
+    conclusion = (
+        "Which images a trial of the search had right is not stored, so these errors are taken larger than they are: "
+        "it does not follow that both agree."
+        if any(one.is_careful for one in known.values())
+        else "So both agree within what one seed and the images leave open."
+    )
+    return [f"How far both lie apart, in standard errors: {'; '.join(distances)}.", conclusion]
 
 
 def verdict_on_search(document: Document) -> str | None:

@@ -32,13 +32,17 @@ def _on_copies(document: Document) -> list[str]:
     copies = data.get("copies")
     if copies is None or document.synthetic:
         return []
+    of_validation, none_of_validation = "", ""
+    if document.is_searched:
+        of_validation = (
+            f"; validation images that the search trains on: {copies['validation']:,} of {data['validation_images']:,}"
+        )
+        none_of_validation = ", and no validation image is trained on in the search"
     found = (
-        f"Test images that are training images too, pixel by pixel: {copies['test']:,} of {data['test_images']:,}; "
-        f"validation images that the search trains on: {copies['validation']:,} of {data['validation_images']:,}. What "
-        "is scored on them is too good. "
-        if copies["test"] or copies["validation"]
-        else "No test image is a training image too, pixel by pixel, and no validation image is trained on in the "
-        "search. "
+        f"Test images that are training images too, pixel by pixel: {copies['test']:,} of {data['test_images']:,}"
+        f"{of_validation}. What is scored on them is too good. "
+        if copies["test"] or (document.is_searched and copies["validation"])
+        else f"No test image is a training image too, pixel by pixel{none_of_validation}. "
     )
     near = "Images that are nearly the same were not looked for"
     if original.is_original_data(document.results):
@@ -110,14 +114,15 @@ def _on_seeds(document: Document) -> str:
     elif any(of_arm != set(seeds) for of_arm in of_arms):
         same = ", not all of them in every arm"
     named = f"({', '.join(map(str, seeds))}){same}"
+    one_seed = len(seeds) == 1
     if not document.is_searched:
-        return f"The comparison {has} seeds {named}."
+        return f"The comparison {has} {'one seed' if one_seed else 'seeds'} {named}."
     seed = document.configuration["seed"]
     searched = f"one seed ({seed})"
     if document.results["finalists"]:
         more = sorted({int(one) for finalist in document.results["finalists"] for one in finalist["seeds"]} - {seed})
         searched += f", and its finalists more ({', '.join(map(str, more))})"
-    return f"The search has {searched}; the comparison {has} others {named}."
+    return f"The search has {searched}; the comparison {has} {'another' if one_seed else 'others'} {named}."
 
 
 def _on_arithmetic(document: Document) -> list[str]:
@@ -194,11 +199,11 @@ def _repeat(document: Document) -> list[str]:
         )
     if document.left_over is not None:
         search, comparison = document.left_over
+        left = f"{search} in the search and {comparison} in the comparison" if document.is_searched else comparison
         blocks.append(
             "The last step of each epoch takes the images that are left over from whole batches of "
-            f"{document.configuration['recipe']['batch_size']}, {search} in the search and {comparison} in the "
-            "comparison. Versions that have even batches go on with it so, but begin a new study of these commands "
-            "with even ones."
+            f"{document.configuration['recipe']['batch_size']}, {left}. Versions that have even "
+            "batches go on with it so, but begin a new study of these commands with even ones."
         )
     if any(commit.endswith("+changes") for commit in commits):
         blocks.append("The code had changes that are in no commit.")

@@ -272,7 +272,7 @@ def test_the_seeds_that_are_named_are_those_of_the_runs_there_are() -> None:
     drop_run(results["arms"]["best"], 1)
     assert "the comparison has others (1, 2), not all of them in every arm." in render(results)
     results["arms"] = {}
-    assert "The search has one seed (0); the comparison is to have others (1)." in render(results)
+    assert "The search has one seed (0); the comparison is to have another (1)." in render(results)
 
 
 def test_an_unfinished_comparison_says_which_arm_has_how_many_of_the_planned_seeds() -> None:
@@ -304,7 +304,7 @@ def test_an_unfinished_search_says_how_much_of_it_is_missing() -> None:
     text = render(results)
     assert "The grid has 16 points: 11 complete, 2 pruned, 1 failed, 2 not finished." in text
     assert "The unfinished search's best point" in verdict(results)
-    assert "TPE went on from the grid for 5 of 32 trials, 3 of them complete." in text
+    assert "TPE went on from the grid for 5 of 32 trials, 3 complete." in text
 
 
 def test_the_share_of_noise_says_that_it_is_an_upper_bound() -> None:
@@ -411,6 +411,8 @@ def test_finalists_are_shown_with_their_means_and_how_often_they_would_win() -> 
     assert "3 of these 4 trainings are complete." in text
     assert "46.00 % ± 0.58 %" in text
     assert "Finalists are never pruned and not counted here." in render(results)
+    assert "so that in this one seed another may be higher." in render(results)
+    assert "another may be higher" not in render(made_up_results())
     assert "2 points with the highest accuracy" in text
     results["finalists"][1]["seeds"].append(10003)
     results["finalists"][1]["values"].append(0.47)
@@ -432,6 +434,11 @@ def test_copies_of_training_images_are_counted_where_they_were_looked_for() -> N
     others["data"]["copies"] = {"test": 0, "validation": 0}
     assert "No test image is a training image too, pixel by pixel, and no validation image is" in render(others)
     assert "CIFAR-100's test images" not in render(others)
+    unsearched = copy.deepcopy(CASES["arms without a search"])
+    unsearched["data"]["copies"] = {"test": 10, "validation": 2}
+    assert "pixel by pixel: 10 of 10,000. What is scored on them" in render(unsearched)
+    unsearched["data"]["copies"]["test"] = 0
+    assert "No test image is a training image too, pixel by pixel. Images" in render(unsearched)
 
 
 def test_of_an_imported_teacher_it_is_not_known_what_it_saw() -> None:
@@ -469,6 +476,8 @@ def test_pruning_is_named_for_missing_values_only_where_it_is_the_reason() -> No
     results = made_up_results(pruned=(), failed=((0.5, 8.0),))
     text = render(results).split("### What alpha and T explain")[1].split("###")[0]
     assert text.strip() == "Not computable: 1 of 16 grid points has no value."
+    text = render(made_up_results(pruned=((0.5, 8.0),), failed=((0.5, 1.0),))).split("### What alpha and T explain")[1]
+    assert "gives a full grid" not in text.split("###")[0], "not where a point fails"
     text = render(made_up_results(pruned=((0.5, 8.0),), failed=())).split("### What alpha and T explain")[1]
     assert "Bad points are the ones that are pruned" in text.split("###")[0]
     zero = made_up_results(pruned=tuple((0.0, temperature) for temperature in (1.0, 2.0, 4.0, 8.0)), failed=())
@@ -508,6 +517,9 @@ def test_a_best_arm_without_runs_is_not_the_only_one_that_is_spoken_of() -> None
 def test_what_the_original_leaves_unsaid_is_named_under_its_protocol_only() -> None:
     assert "momentum (none)" in render(CASES["full protocol"])
     assert "momentum (none)" not in render(CASES["finished"])
+    results = made_up_results("full")
+    results["configuration"]["recipe"]["momentum"] = 0.9
+    assert "**: momentum 0.9 instead of none, which the original does not name. The numbers" in render(results)
 
 
 def test_a_sign_flip_test_is_ruled_out_only_where_it_could_never_say_anything() -> None:
@@ -607,7 +619,13 @@ def test_trials_beyond_the_border_are_counted_with_what_they_found() -> None:
 def test_a_gain_of_the_search_that_the_test_does_not_show_is_named() -> None:
     results = made_up_results("full")
     agreeing = render(results).split("### From search to test")[1].split("\n#")[0]
-    assert "Both agree within what one seed and the images leave open." in agreeing
+    assert "standard errors: best (0.75, 4) " in agreeing
+    assert "So both agree within what one seed and the images leave open." in agreeing
+    for cell in results["grid"]:
+        cell["hits"] = None
+    careful = render(results).split("### From search to test")[1].split("\n#")[0]
+    assert "so these errors are taken larger than they are: it does not follow that both agree." in careful
+    assert "So both agree" not in careful
     assert "read from the test" not in verdict(results)
     for cell in results["grid"]:
         if cell["alpha"] == 0:
@@ -668,6 +686,9 @@ def test_calibration_has_a_sign_and_a_gain_its_share_of_the_way_to_the_teacher()
     arms = results["arms"]
     arms["baseline"]["test_accuracy"], arms["best"]["test_accuracy"] = [0.58] * 5, [0.63] * 5
     assert "Of the 20.00 points from the baseline to the teacher, best (0.75, 4) goes 25 %." in render(results)
+    arms["best"]["test_accuracy"] = [0.53] * 5
+    assert "from the baseline to the teacher" not in render(results), "it goes the other way"
+    arms["best"]["test_accuracy"] = [0.63] * 5
     results["teacher"]["test_accuracy"] = 0.5
     assert "from the baseline to the teacher" not in render(results)
 

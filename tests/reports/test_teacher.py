@@ -111,7 +111,17 @@ def test_a_learning_rate_that_one_seed_does_not_tell_from_the_protocol_s_is_said
     assert "One seed does not tell 0.2, the best of baseline, from the protocol's 0.1." in section(render(results))
     tried["rate", 0.2]["value"] = 0.60
     assert "For baseline, 0.2 is better than the protocol's 0.1 beyond" in section(render(results))
+    assert "beyond what one seed leaves open." in section(render(results))
     assert "of best" not in section(render(results)).split("beyond")[1], "the best pair's is the protocol's"
+    alone = with_controls(made_up_results("full", seeds=(1,)))
+    alone["rates"] = results["rates"]
+    assert "beyond what the images leave open; how far seeds spread is not known." in section(render(alone))
+
+
+def test_a_learning_rate_that_is_not_tried_yet_is_said_to_be_so() -> None:
+    results = with_controls(made_up_results("full"))
+    results["rates"][0].update({"state": "MISSING", "value": None, "reason": None})
+    assert "| not yet" in section(render(results)).split("by learning rate")[1]
 
 
 def test_one_seed_and_missing_seeds_are_said() -> None:
