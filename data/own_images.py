@@ -1,8 +1,10 @@
 """Images of one's own, from class folders: any number of classes and any size, cached as tensors in one file."""
 
 import hashlib
+import os
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +19,8 @@ from storage.files import save_whole
 
 PARTS = ("train", "test")
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")  # Pillow's words for how a pixel is stored
+READ_AS = 2
+"""Another number where the same files are read as other pixels."""
 TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
 
 Files = dict[str, list[tuple[Path, int]]]
@@ -26,7 +30,8 @@ def load_own_images(root: Path, image_size: int, cache: Path | None, claims: Cla
     """Load ``root/train/<class>/*`` and ``root/test/<class>/*``, from the cache where nothing there has changed.
 
     Where all images are stored in grey, they have one channel; where one of them is in colour, all have three. Those of
-    another size are resized so that the shorter side fits and cropped in the middle, upright as a camera says.
+    another size are resized so that the shorter side fits and cropped in the middle, upright as a camera says. What is
+    transparent lies on white. Of images with more than 8 bits a channel the 8 highest are kept that any of them uses.
 
     Args:
         image_size: height and width in pixels.
@@ -60,6 +65,9 @@ def _listed(root: Path) -> tuple[tuple[str, ...], Files, list[str]]:
     found = {part: {path.name for path in (root / part).iterdir() if path.is_dir()} for part in PARTS}
     found = {part: {name for name in names if not name.startswith(".")} for part, names in found.items()}
     classes = tuple(sorted(found["train"] | found["test"]))
+    # Such letters stand for bytes that are no UTF-8: https://peps.python.org/pep-0383
+    foreign = [name for name in classes if any("\udc80" <= letter <= "\udcff" for letter in name)]
+    _refuse([f"{root}: the name of the class folder {name!r} is not UTF-8: rename it" for name in foreign])
     wrong = [
         f"{root / part}: no folder {name!r}, which is in {root / other}"
         for part, other in (PARTS, PARTS[::-1])
@@ -70,35 +78,46 @@ def _listed(root: Path) -> tuple[tuple[str, ...], Files, list[str]]:
     files: Files = {part: [] for part in PARTS}
     others = []
     for part in PARTS:
+        others += [path for path in sorted((root / part).iterdir()) if path.is_file()]
         for label, name in enumerate(classes):
             folder = root / part / name
             every = sorted(folder.rglob("*"))
             shown = [path for path in every if not any(p.startswith(".") for p in path.relative_to(folder).parts)]
             images = [path for path in shown if path.suffix.lower() in SUFFIXES]
             others += [path for path in every if path not in set(images) and path.is_file()]
+            others += [path for path in every if path.is_symlink() and path.is_dir()]
             if name in found[part] and not images:
                 wrong.append(f"{root / part / name}: holds no image")
             files[part] += [(path, label) for path in images]
     if others:
-        print(f"{root}: {len(others)} files are no images by their names and are left out, such as {others[0]}")
+        example = os.fsencode(others[0]).decode(errors="backslashreplace")
+        print(f"{root}: {len(others)} are left out that are no images by name or place, or linked folders: {example}")
     return classes, files, wrong
 
 
 def _read(root: Path, classes: tuple[str, ...], files: Files, size: int, wrong: list[str]) -> ImageSet:
     """Read every image; what is wrong with any of them is said after ``wrong``."""
     paths = [path for part in PARTS for path, _ in files[part]]
-    refused, modes = list(wrong), {}
+    refused, looks = list(wrong), {}
     for path in paths:
         try:
-            modes[path] = use_image(path, lambda image: image.mode)
+            looks[path] = use_image(path, _look)
         except DataError as error:
             refused.append(str(error))
-    grey = all(mode in GREY for mode in modes.values())
+    grey = all(look.mode in GREY for look in looks.values())
+    surplus = max(0, max((look.largest for look in looks.values()), default=0).bit_length() - 8)
+    if transparent := sum(look.is_transparent for look in looks.values()):
+        print(f"{root}: images that are transparent in part, which now lie on white: {transparent}")
+    if any(look.largest for look in looks.values()) and surplus != 8:
+        print(
+            f"{root}: of the 16 or 32 bits of a value {8 + surplus} are used at most, of which the highest 8 are kept"
+        )
     pixels = np.zeros((len(paths), size, size, 1 if grey else 3), dtype=np.uint8)
     for index, path in enumerate(paths):
         try:
-            if path in modes:
-                pixels[index] = use_image(path, partial(_fitted, path=path, size=size, grey=grey))
+            if path in looks:
+                fitted = partial(_fitted, path=path, size=size, grey=grey, surplus=surplus)
+                pixels[index] = use_image(path, fitted)
         except DataError as error:
             refused.append(str(error))
     _refuse(refused)
@@ -111,15 +130,32 @@ def _read(root: Path, classes: tuple[str, ...], files: Files, size: int, wrong: 
     return _image_set(root, classes, dict(zip(TENSORS, (*train, *test), strict=True)))
 
 
-def _fitted(image: Image.Image, path: Path, size: int, grey: bool) -> NDArray[np.uint8]:
+class _Look(NamedTuple):
+    """How an image is stored: Pillow's mode, the largest value where it has more than 8 bits, and transparency."""
+
+    mode: str
+    largest: int
+    is_transparent: bool
+
+
+def _look(image: Image.Image) -> _Look:
+    largest = int(np.asarray(image).max()) if image.mode.startswith("I") else 0
+    is_transparent = image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255
+    return _Look(image.mode, largest, bool(is_transparent))
+
+
+def _fitted(image: Image.Image, path: Path, size: int, grey: bool, surplus: int) -> NDArray[np.uint8]:
     if image.mode == "F" or (image.mode == "I" and np.asarray(image).max() < 256):
         raise DataError(f"{path}: pixels of 32 bits whose range no file says: save it with 8 or 16 bits a channel")
+    image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # Pillow would cut 16 bits off at 255 instead of scaling them
-        image = Image.fromarray((np.asarray(image).astype(np.int64) >> 8).clip(0, 255).astype(np.uint8))
-    upright = ImageOps.exif_transpose(image).convert("L" if grey else "RGB")
-    if upright.size != (size, size):
-        upright = ImageOps.fit(upright, (size, size), Image.Resampling.BICUBIC)
-    return np.asarray(upright).reshape(size, size, -1)
+        image = Image.fromarray((np.asarray(image).astype(np.int64) >> surplus).clip(0, 255).astype(np.uint8))
+    if image.has_transparency_data:
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image.convert("RGBA"))
+    image = image.convert("L" if grey else "RGB")
+    if image.size != (size, size):
+        image = ImageOps.fit(image, (size, size), Image.Resampling.BICUBIC)
+    return np.asarray(image).reshape(size, size, -1)
 
 
 def _image_set(root: Path, classes: tuple[str, ...], tensors: dict[str, Tensor]) -> ImageSet:
@@ -138,10 +174,11 @@ def _image_set(root: Path, classes: tuple[str, ...], tensors: dict[str, Tensor])
 
 
 def _key(files: Files, root: Path, size: int) -> str:
-    """Other names, sizes or times of change are another key; the images themselves are not read for it."""
+    """Other names, sizes, times of change or files are another key; the images themselves are not read for it."""
     stats = [(path.relative_to(root), path.stat()) for part in PARTS for path, _ in files[part] if path.exists()]
-    listed = [f"{name} {stat.st_size} {stat.st_mtime_ns}" for name, stat in stats]
-    return hashlib.sha256("\n".join([str(size), *listed]).encode()).hexdigest()[:16]
+    # Folders that swap names swap files that may be as large and as old; times may be set, but not those of a change.
+    listed = [(name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino) for name, stat in stats]
+    return hashlib.sha256(repr([READ_AS, size, *listed]).encode()).hexdigest()[:16]
 
 
 def _from_cache(cached: Path, root: Path) -> ImageSet | None:

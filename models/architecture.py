@@ -100,7 +100,7 @@ def source_of(name: str) -> str:
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
-def reason(error: Exception) -> str:
+def reason(error: BaseException) -> str:
     """An error in one line."""
     return f"{type(error).__name__}: {error}".strip().splitlines()[0]
 
@@ -113,12 +113,12 @@ def _imported(name: str) -> Callable[..., Any]:
     try:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
-        if error.name is None or not module_name.startswith(error.name):
+        if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
             raise NetworkError(f"network {name!r} cannot be imported: {reason(error)}") from None
         raise NetworkError(
             f"network {name!r}: no module {module_name!r} in the working folder {folder} or among installed packages"
         ) from None
-    except Exception as error:  # whatever the file does
+    except (Exception, SystemExit) as error:  # whatever the file does
         raise NetworkError(f"network {name!r} cannot be imported: {reason(error)}") from None
     where = getattr(found, "__file__", None) or module_name
     for part in attribute.split("."):

@@ -23,7 +23,7 @@ class CheckpointError(PlainError):
 
 
 def load_checkpoint(network: nn.Module, path: Path, name: str) -> None:
-    """Load the weights of a SimKD checkpoint, a bare state dict, or a ``.safetensors`` file into ``network``.
+    """Load the weights of a SimKD checkpoint, a state dict, bare or under that name, or a ``.safetensors`` file.
 
     Nothing in the file is executed: it is read with ``weights_only=True``. Weights that were saved from
     ``nn.DataParallel`` may keep its ``module.`` before every name.
@@ -49,12 +49,14 @@ def load_checkpoint(network: nn.Module, path: Path, name: str) -> None:
     except Exception as error:  # what torch raises depends on which bytes are wrong
         reason = f"{type(error).__name__}: {error}".strip().split("\n")[0]
         raise CheckpointError(f"{path}: cannot be read as a checkpoint ({reason})") from None
-    weights = content.get("model", content) if isinstance(content, dict) else None
+    weights = content.get("model", content.get("state_dict", content)) if isinstance(content, dict) else None
     if not isinstance(weights, dict) or not weights or not all(isinstance(v, Tensor) for v in weights.values()):
         raise CheckpointError(f"{path}: no checkpoint: expected {{'model': weights by parameter name}}")
-    if all(str(key).startswith(DATA_PARALLEL) for key in weights):
+    expected = network.state_dict()
+    # A network may have a part of that name itself.
+    if weights.keys() != expected.keys() and all(str(key).startswith(DATA_PARALLEL) for key in weights):
         weights = {key.removeprefix(DATA_PARALLEL): tensor for key, tensor in weights.items()}
-    misfit = _first_misfit(weights, network.state_dict(), name)
+    misfit = _first_misfit(weights, expected, name)
     if misfit is not None:
         raise CheckpointError(f"{path}: {misfit}")
     network.load_state_dict(weights)
@@ -82,7 +84,7 @@ def _first_misfit(weights: dict[str, Tensor], expected: dict[str, Tensor], name:
         found = weights[key]
         if not _is_plain(found):
             return f"{key!r} is no plain tensor ({found.layout}, {found.dtype}, {found.device}); save it as one"
-        if found.is_floating_point() != parameter.is_floating_point() or found.is_complex():
+        if (found.is_floating_point(), found.is_complex()) != (parameter.is_floating_point(), parameter.is_complex()):
             return f"not a {name}: {key!r} holds {found.dtype} where {parameter.dtype} is expected"
         if found.shape != parameter.shape:
             shapes = f"{tuple(found.shape)} where {tuple(parameter.shape)} is expected"
@@ -91,8 +93,8 @@ def _first_misfit(weights: dict[str, Tensor], expected: dict[str, Tensor], name:
         if key not in expected:
             return f"not a {name}: it has a parameter {key!r} that {name} does not have"
     for key, parameter in expected.items():
-        # As the network will hold them: a float64 may be beyond float32.
-        if not weights[key].to(parameter.dtype).isfinite().all():
+        # As the network will hold them: a float64 may be beyond float32. A mask of attention is infinite by itself.
+        if not (weights[key].to(parameter.dtype).isfinite() | ~parameter.isfinite()).all():
             return f"damaged: {key!r} holds values that are not finite"
     return None
 
@@ -133,5 +135,5 @@ def weights_hash(network: nn.Module) -> str:
     digest = hashlib.sha256()
     for key, tensor in sorted(network.state_dict().items()):
         digest.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+        digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())  # numpy has no bfloat16
     return digest.hexdigest()

@@ -1,7 +1,9 @@
 """Whether a network can be studied: asked of one's own before anything is trained, by training two tiny steps."""
 
 import copy
+import tempfile
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -10,15 +12,18 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from models.architecture import Architecture, NetworkError, reason
+from models.checkpoint import CheckpointError, load_checkpoint, save_checkpoint, weights_hash
 
 STEP = 0.01
+STEPS = 20
+"""After so many, what had no gradient is taken to have none ever; a layer may be left out of a step by chance."""
 
 
 def check_network(architecture: Architecture) -> None:
     """Check what every network must hold, on the CPU.
 
     It gives finite logits of shape (batch, classes) for the images' shape, the same each time in evaluation mode; its
-    first weights come from torch's seed alone; and two of it share nothing.
+    first weights come from torch's seed alone; two of it share nothing; and what is stored of it gives it back.
 
     Raises:
         NetworkError: with the first of these that it does not hold.
@@ -29,6 +34,7 @@ def check_network(architecture: Architecture) -> None:
     with torch.random.fork_rng(devices=[]):
         first, second = _made(architecture, seed=0), _made(architecture, seed=0)
         _check_apart(architecture, first, second)
+        _check_stored(architecture, first, _made(architecture, seed=1))
         images = _images(architecture, 2)
         with torch.inference_mode():
             said, again = (_logits(architecture, first.eval(), images) for _ in range(2))
@@ -53,6 +59,7 @@ def check_training(
             images = _images(architecture, batch, size)
             network, resumed = _made(architecture, seed=0), _made(architecture, seed=1)
             _step(architecture, network, images, precision, seed=0)
+            untrained = _without_gradient(network)
             state = copy.deepcopy(network.state_dict())
             loss = _step(architecture, network, images, precision, seed=1)
             resumed.load_state_dict(state)
@@ -61,6 +68,12 @@ def check_training(
                 "does not go on from a checkpoint as if it had not been stopped: it keeps state beside its state_dict"
             )
             _refuse(not torch.equal(loss, again), architecture, f"{wrong}, or draws from other than torch's generator")
+            for seed in range(1, STEPS):
+                if untrained:
+                    _step(architecture, network, images, precision, seed)
+                    untrained = [key for key in untrained if key in _without_gradient(network)]
+            for key in untrained:
+                raise _error(architecture, f"parameter {key!r} gets no gradient: leave it out, or make it a buffer")
 
 
 def _made(architecture: Architecture, seed: int) -> nn.Module:
@@ -69,6 +82,11 @@ def _made(architecture: Architecture, seed: int) -> nn.Module:
     lazy = any(is_lazy(value) for value in (*network.parameters(), *network.buffers()))
     _refuse(lazy, architecture, "has lazy modules, whose shapes are not known when it is made: give them")
     _refuse(next(network.parameters(), None) is None, architecture, "has no parameters")
+    tensors = all(isinstance(value, Tensor) for value in network.state_dict().values())
+    _refuse(not tensors, architecture, "keeps other things than tensors in its state_dict")
+    for key, parameter in network.named_parameters():
+        is_float = parameter.dtype == torch.float32
+        _refuse(not is_float, architecture, f"parameter {key!r} is {parameter.dtype}: weights are torch.float32 here")
     return network.to(memory_format=torch.channels_last)
 
 
@@ -80,6 +98,22 @@ def _check_apart(architecture: Architecture, first: nn.Module, second: nn.Module
         _refuse(shared is not None, architecture, f"two of it share {shared!r}: make its layers when it is made")
     alike = weights.keys() == others.keys() and all(torch.equal(weights[key], others[key]) for key in weights)
     _refuse(not alike, architecture, "its first weights do not come from torch's seed alone")
+
+
+def _check_stored(architecture: Architecture, network: nn.Module, other: nn.Module) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "weights.pth"
+        save_checkpoint(network, file, accuracy=0.0, epoch=0)
+        try:
+            load_checkpoint(other, file, architecture.name)
+        except CheckpointError as error:
+            raise _error(architecture, f"what is stored of it cannot be loaded: {error}") from None
+    same = weights_hash(other) == weights_hash(network)
+    _refuse(not same, architecture, "what is stored of it does not give it back")
+
+
+def _without_gradient(network: nn.Module) -> list[str]:
+    return [key for key, parameter in network.named_parameters() if parameter.grad is None]
 
 
 def _images(architecture: Architecture, batch: int, size: int | None = None) -> Tensor:
@@ -122,11 +156,10 @@ def _step(architecture: Architecture, network: nn.Module, images: Tensor, precis
         loss.backward()
     except Exception as error:  # whatever the network does
         raise _error(architecture, f"cannot be trained in {precision} ({reason(error)})") from None
-    for key, parameter in network.named_parameters():
-        if parameter.grad is None:
-            raise _error(architecture, f"parameter {key!r} gets no gradient: leave it out, or make it a buffer")
-        with torch.no_grad():
-            parameter.sub_(parameter.grad, alpha=STEP)
+    for parameter in network.parameters():
+        if parameter.grad is not None:
+            with torch.no_grad():
+                parameter.sub_(parameter.grad, alpha=STEP)
     return loss.detach()
 
 

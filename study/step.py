@@ -165,10 +165,12 @@ class TrainingStep:
     def _descend(self) -> None:
         # The function behind torch.optim.SGD: momenta and learning rate have their place here already, and the class
         # imports the whole of torch's compiler, which a start without it would wait for.
+        # A layer that this step left out by chance has no gradient, and stays as it is: as torch.optim.SGD has it.
+        taken = [index for index, weight in enumerate(self._weights) if weight.grad is not None]
         sgd(
-            self._weights,
-            [weight.grad for weight in self._weights],
-            list(self._momenta),
+            [self._weights[index] for index in taken],
+            [self._weights[index].grad for index in taken],
+            [self._momenta[index] for index in taken] if self._momenta else [],
             lr=self._learning_rate,
             momentum=self.recipe.momentum,
             dampening=0.0,

@@ -121,28 +121,78 @@ def test_views_of_another_size_are_shifted_by_up_to_four_pixels(flowers: Path) -
 
 
 def test_the_cache_is_used_until_a_file_changes_and_made_again_where_it_is_damaged(
-    flowers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    flowers: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     cache = tmp_path / "cache"
     found = load(flowers, cache=cache)
     (kept,) = (cache / "folders").iterdir()
-    changed = flowers / "train" / "rose" / "2.bmp"
-    times, content = changed.stat(), changed.read_bytes()
-
-    def write(content: bytes, later: int) -> None:
-        changed.write_bytes(content)
-        os.utime(changed, ns=(times.st_atime_ns, times.st_mtime_ns + later))
-
-    write(bytes(len(content)), later=0)  # as long and as old: it is not read, or it would be refused
-    assert load(flowers, cache=cache).hash == found.hash
-    write(content[:1000] + bytes(len(content) - 1000), later=1)
-    assert load(flowers, cache=cache).hash != found.hash
-    write(content, later=0)
+    with monkeypatch.context() as unreadable:
+        unreadable.setattr("data.own_images._read", None)
+        assert load(flowers, cache=cache).hash == found.hash
     whole = kept.read_bytes()
     for damaged in (whole[:1000], whole[:20_000] + b"damaged" + whole[20_007:]):
         kept.write_bytes(damaged)
         assert load(flowers, cache=cache).hash == found.hash
         assert "damaged; it is made again" in capsys.readouterr().out
+    changed = flowers / "train" / "rose" / "2.bmp"
+    times, content = changed.stat(), changed.read_bytes()
+    changed.write_bytes(content[:1000] + bytes(len(content) - 1000))
+    os.utime(changed, ns=(times.st_atime_ns, times.st_mtime_ns))  # as long and as old
+    assert load(flowers, cache=cache).hash != found.hash
+
+
+def test_folders_that_swap_names_are_read_again(flowers: Path, tmp_path: Path) -> None:
+    for path in flowers.rglob("*.*"):
+        photograph(CLASSES.index(path.parent.name), 0, (32, 32), "RGB").save(path, format="BMP")
+        os.utime(path, ns=(0, 0))
+    before = load(flowers, cache=tmp_path / "cache").hash
+    daisy, rose = flowers / "train" / "daisy", flowers / "train" / "rose"
+    daisy.rename(flowers / "other")
+    rose.rename(daisy)
+    (flowers / "other").rename(rose)
+    found = load(flowers, cache=tmp_path / "cache")
+    assert found.hash == load(flowers).hash != before
+
+
+def test_values_of_16_bits_keep_the_8_highest_that_are_used(flowers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for path in flowers.rglob("*.*"):
+        path.unlink()
+    for number, folder in enumerate(sorted([*flowers.glob("*/*")])):
+        values = np.random.default_rng(number).integers(0, 4096, (32, 32), dtype=np.uint16)
+        Image.fromarray(values).save(folder / "0.png")
+    assert load(flowers).train_images.max() == 255
+    assert "of the 16 or 32 bits of a value 12 are used at most" in capsys.readouterr().out
+    Image.fromarray(values >> 4).save(flowers / "train" / "rose" / "1.png")
+    found = load(flowers)
+    assert sorted(int(image.max()) for image in found.train_images) == [15, 255, 255, 255], "one range for all"
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
+def test_what_is_transparent_lies_on_white(mode: str, flowers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pixels = np.zeros((32, 32, 4), dtype=np.uint8)
+    pixels[:16, :, 3] = 255
+    drawn, file = Image.fromarray(pixels), flowers / "train" / "daisy" / "0.png"
+    exif = Image.Exif()
+    exif[0x0112] = 3  # upside down
+    drawn = drawn.quantize(2) if mode == "P" else drawn.convert(mode)
+    drawn.save(file, exif=exif)
+    found = load(flowers)
+    halves = [(int(image[:, :16].float().mean()), int(image[:, 16:].float().mean())) for image in found.train_images]
+    assert (255, 0) in halves
+    assert "images that are transparent in part, which now lie on white: 1" in capsys.readouterr().out
+
+
+def test_names_in_another_encoding_than_utf_8_are_taken_of_files_and_refused_of_classes(
+    flowers: Path, tmp_path: Path
+) -> None:
+    daisy = flowers / "train" / "daisy"
+    before = load(flowers).hash
+    (daisy / "0.png").rename(os.fsdecode(os.fsencode(daisy) + b"/caf\xe9.png"))
+    assert load(flowers, cache=tmp_path / "cache").hash == before
+    for part in ("train", "test"):
+        (flowers / part / "rose").rename(os.fsdecode(os.fsencode(flowers / part) + b"/ros\xe9"))
+    with pytest.raises(DataError, match=r"the name of the class folder 'ros\\udce9' is not UTF-8: rename it"):
+        load(flowers)
 
 
 def test_everything_wrong_is_named_at_once_a_line_each(flowers: Path) -> None:
@@ -181,7 +231,10 @@ def test_files_that_are_no_images_are_left_out_and_said(flowers: Path, capsys: p
     (flowers / "train" / "rose" / "notes.txt").write_text("roses are red")
     (flowers / "train" / "rose" / "._0.png").write_text("of another system")
     assert len(load(flowers).train_images) == 30
-    assert "2 files are no images by their names and are left out, such as" in capsys.readouterr().out
+    photograph(0, 0, (32, 32), "RGB").save(flowers / "train" / "in_no_class.png")
+    (flowers / "test" / "rose" / "more").symlink_to(flowers / "train" / "rose")
+    assert len(load(flowers).test_images) == 6
+    assert "4 are left out that are no images by name or place, or linked folders: " in capsys.readouterr().out
 
 
 def test_validation_images_are_a_part_of_every_class() -> None:

@@ -7,8 +7,20 @@ from typing import Any
 
 import pytest
 import torch
+from tqdm import tqdm
 
-from models import Architecture, NetworkError, check_network, check_training
+from data import ImageBank
+from models import (
+    Architecture,
+    NetworkError,
+    check_network,
+    check_training,
+    load_checkpoint,
+    save_checkpoint,
+    weights_hash,
+)
+from storage.configuration import Recipe
+from study.step import TrainingStep
 
 BEGINNING = """
 import torch
@@ -62,6 +74,16 @@ WRONG = {
         "class Net(Good):\n    def __init__(self, num_classes):\n        super().__init__(num_classes)\n"
         "        self.more = nn.Linear(2, 2)",
         "parameter 'more.weight' gets no gradient",
+    ),
+    "holds_no_tensor": (
+        "class Net(Good):\n    def get_extra_state(self):\n        return 'more'\n"
+        "    def set_extra_state(self, state):\n        pass",
+        "keeps other things than tensors in its state_dict",
+    ),
+    "half": (
+        "class Net(Good):\n    def __init__(self, num_classes):\n        super().__init__(num_classes)\n"
+        "        self.scale = nn.Parameter(torch.ones(1, dtype=torch.float16))",
+        "parameter 'scale' is torch.float16: weights are torch.float32 here",
     ),
     "counts": (
         "class Net(Good):\n    calls = 0\n    def forward(self, x):\n        self.calls += self.training\n"
@@ -125,6 +147,49 @@ def test_a_network_that_cannot_be_studied_is_refused_in_one_line(kind: str, fold
     assert "\n" not in str(refused.value)
 
 
+UNUSUAL = {
+    "a_part_called_module": (
+        "class Net(nn.Module):\n    def __init__(self, num_classes):\n        super().__init__()\n"
+        "        self.module = Good(num_classes)\n    def forward(self, x):\n        return self.module(x)"
+    ),
+    "a_mask_that_is_infinite": (
+        "class Net(Good):\n    def __init__(self, num_classes):\n        super().__init__(num_classes)\n"
+        "        self.register_buffer('mask', nn.Transformer.generate_square_subsequent_mask(4))"
+    ),
+    "a_complex_buffer": (
+        "class Net(Good):\n    def __init__(self, num_classes):\n        super().__init__(num_classes)\n"
+        "        self.register_buffer('turns', torch.polar(torch.ones(4), torch.arange(4.0)))"
+    ),
+    "a_bfloat16_buffer": (
+        "class Net(Good):\n    def __init__(self, num_classes):\n        super().__init__(num_classes)\n"
+        "        self.register_buffer('scale', torch.ones((), dtype=torch.bfloat16))"
+    ),
+    "a_layer_that_is_left_out_by_chance": (
+        "class Net(Good):\n    def __init__(self, num_classes):\n        super().__init__(num_classes)\n"
+        "        self.more = nn.Conv2d(3, 3, 1)\n    def forward(self, x):\n"
+        "        left_out = self.training and torch.rand(()) < 0.5\n"
+        "        return super().forward(x if left_out else x + self.more(x))"
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", UNUSUAL)
+def test_an_unusual_network_is_trained_stored_and_loaded(kind: str, folder: Path) -> None:
+    (folder / "own_networks.py").write_text(f"{BEGINNING}\n{UNUSUAL[kind]}\n")
+    checked(architecture := Architecture("own_networks:Net", 5))
+    recipe = Recipe(epochs=1, batch_size=2, learning_rate=0.1, momentum=0.9)
+    pixels = torch.randint(256, (24, 3, 32, 32), dtype=torch.uint8)
+    bank = ImageBank(pixels, torch.arange(24) % 5, torch.zeros(3), torch.ones(3), torch.device("cpu"))
+    step = TrainingStep(architecture.build, recipe, bank, 5)
+    step.reset(0)
+    with tqdm(disable=True) as progress:
+        step.epoch(torch.arange(24), torch.zeros(24, dtype=torch.int64), None, 0.0, 1.0, 0, progress)
+    save_checkpoint(step.network, folder / "weights.pth", 0.5, 1)
+    other = architecture.build()
+    load_checkpoint(other, folder / "weights.pth", architecture.name)
+    assert weights_hash(other) == weights_hash(step.network)
+
+
 @pytest.mark.parametrize(
     ("name", "said"),
     [
@@ -134,11 +199,15 @@ def test_a_network_that_cannot_be_studied_is_refused_in_one_line(kind: str, fold
         ("own_networks:torch", "own_networks.py has no class or function 'torch'"),
         ("broken:Net", "cannot be imported: SyntaxError"),
         ("needs:Net", "cannot be imported: ModuleNotFoundError: No module named 'not_there'"),
+        ("not_there_nets:Net", "cannot be imported: ModuleNotFoundError: No module named 'not_there'"),
+        ("ends:Net", "cannot be imported: SystemExit: 3"),
     ],
 )
 def test_a_name_that_is_no_network_is_refused_in_one_line(name: str, said: str, folder: Path) -> None:
     (folder / "broken.py").write_text("class Net(\n")
-    (folder / "needs.py").write_text("import not_there\n")
+    for needs in ("needs.py", "not_there_nets.py"):
+        (folder / needs).write_text("import not_there\n")
+    (folder / "ends.py").write_text("import sys\nsys.exit(3)\n")
     with pytest.raises(NetworkError) as refused:
         Architecture(name, 5).build()
     assert said in str(refused.value)
