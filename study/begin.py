@@ -85,13 +85,15 @@ def begin(
     """
     with hold(opened.claims, f"{request.name}-create"):
         refuse_foreign(opened)
-        search, comparison = opened.create()
-        known = Description.of(search)
+        known = opened.description
         if known is None:
+            # Before it is made, since it takes seconds: whoever stops them leaves no study that nothing is known of.
+            known = _describe(request.configuration, materials, work.teacher, device)
+            search, comparison = opened.create()
             search.set_metric_names(SEARCH_METRIC)
             comparison.set_metric_names(COMPARISON_METRIC)
-            known = _describe(request.configuration, materials, work.teacher, device)
         else:
+            search, comparison = opened.create()
             refuse_another(known, request.configuration, search)
             _refuse_other_hashes(request.name, known, materials)
             if "copies" not in known.data:  # begun before they were counted

@@ -55,6 +55,7 @@ from study.networks import student_of
 
 COMPARED_IMAGES = 256
 LATENCY_REPEATS = 51
+COLOURS = {1: "grey", 3: "red green blue"}
 # Of the network's largest logit: how far those of a file may be from the network's. Float32 summed in another order is
 # near 1e-6; 8 bits of every weight and activation differ by some per cent.
 TOLERANCE = {None: 1e-3, "int8": 0.3}
@@ -124,11 +125,14 @@ def export(options: argparse.Namespace) -> list[str]:
         images = _images(opened, runs.cache, options.data_dir)
     student = FromPixels(network, *images.channel_statistics).eval()
     manifest = manifest_of(opened.name, options.arm, description, run, network, kind.packages)
-    content = kind.write(student, images.test_images.new_zeros(2, *images.test_images.shape[1:]), _metadata(manifest))
+    with one_line_of(options.format):
+        two = images.test_images.new_zeros(2, *images.test_images.shape[1:])
+        content = kind.write(student, two, _metadata(manifest))
     if options.quantize is not None:
         settings = description.settings
         trained_on = split(images.train_labels, settings.train_images, settings.validation_images).train
-        exact, content = content, quantized(content, images.train_images[trained_on])
+        with one_line_of(f"{options.format} --quantize {options.quantize}"):
+            exact, content = content, quantized(content, images.train_images[trained_on])
         manifest |= {
             "quantized": options.quantize,
             "exact_test_accuracy": onnx_accuracy(exact, images),
@@ -141,6 +145,20 @@ def export(options: argparse.Namespace) -> list[str]:
     )
     noted = _noted(url, opened.name, facts_of(manifest, options.format, len(content), agreement))
     return [*_said(manifest), f"{output}: {len(content):,} bytes; {agreement}", *noted]
+
+
+@contextmanager
+def one_line_of(form: str) -> Iterator[None]:
+    """Say in one line that a form of file does not take a network.
+
+    Raises:
+        ExportError: instead of whatever writing it raises.
+    """
+    try:
+        yield
+    except Exception as error:  # whatever torch, onnx or safetensors do not take
+        why = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()
+        raise ExportError(f"--format {form} does not take this network ({why}); give another") from None
 
 
 def facts_of(manifest: dict[str, Any], form: str, size: int, agreement: Agreement) -> ExportFacts:
@@ -289,7 +307,8 @@ def manifest_of(
         "commit": made_by["commit"],
         "versions": made_by["versions"],
         "exported_by": {"commit": commit(), "versions": versions() | {name: version(name) for name in packages}},
-        "input": "images: uint8 (batch, channel, height, width), red green blue; normalised inside",
+        "input": f"images: uint8 (batch, channel, height, width), {COLOURS[description.data['channels']]}; "
+        "normalised inside",
         "output": "logits: float32 (batch, class)",
     }
 

@@ -185,7 +185,8 @@ def _read_pt2(file: Path, _student: FromPixels) -> tuple[Predict, dict[str, str]
 def _write_safetensors(student: FromPixels, _images: Tensor, metadata: dict[str, str]) -> bytes:
     from safetensors.torch import save
 
-    return bytes(save({name: tensor.contiguous() for name, tensor in student.state_dict().items()}, metadata))
+    # Layers may share weights, and what is saved may not.
+    return bytes(save({name: tensor.clone().contiguous() for name, tensor in student.state_dict().items()}, metadata))
 
 
 def _read_safetensors(file: Path, student: FromPixels) -> tuple[Predict, dict[str, str]]:

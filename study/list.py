@@ -142,13 +142,7 @@ def delete(opened: OpenStudy, runs: RunsFolder, asks: bool) -> None:
         StorageError: where it is not there.
     """
     studies = opened.parts()
-    for study in studies:
-        claims = TrialClaims(study, opened.claims)
-        for trial in claims.unfinished():
-            refuse_unless(
-                claims.is_left(trial),
-                f"study {opened.name!r}: a living process works on trial {trial.number}; stop it first",
-            )
+    _refuse_living(opened, studies)
     trials = sum(len(study.get_trials(deepcopy=False)) for study in studies)
     if asks:
         try:
@@ -156,6 +150,7 @@ def delete(opened: OpenStudy, runs: RunsFolder, asks: bool) -> None:
         except EOFError:  # nobody is there
             answer = ""
         refuse_unless(answer == opened.name, "nothing was deleted")
+        _refuse_living(opened, studies)  # who may have come while nobody answered
     assert opened.storage is not None
     for study in studies:
         for trial in study.get_trials(deepcopy=False):
@@ -166,6 +161,16 @@ def delete(opened: OpenStudy, runs: RunsFolder, asks: bool) -> None:
     report = runs.report(opened.name)
     stays = f"; the report in {report} stays" if report.exists() else ""
     print(f"deleted {' and '.join(study.study_name for study in reversed(studies))}{stays}")
+
+
+def _refuse_living(opened: OpenStudy, studies: Sequence[optuna.Study]) -> None:
+    for study in studies:
+        claims = TrialClaims(study, opened.claims)
+        for trial in claims.unfinished():
+            refuse_unless(
+                claims.is_left(trial),
+                f"study {opened.name!r}: a living process works on trial {trial.number}; stop it first",
+            )
 
 
 if __name__ == "__main__":

@@ -76,7 +76,15 @@ def request_of(arguments: Sequence[str], description: str | None) -> Request:
     configuration = _configuration(settings.configuration, options)
     _refuse_what_has_no_effect(options, configuration)
     if options.print_config:
-        no_settings = {"arm": [], "controls": False, "teacher": None, "sampler": "grid", "n_trials": None, "workers": 1}
+        no_settings = {
+            "arm": [],
+            "controls": False,
+            "teacher": None,
+            "sampler": "grid",
+            "n_trials": None,
+            "workers": 1,
+            "data_dir": None,
+        }
         for option, default in no_settings.items():
             refuse_unless(
                 getattr(options, option) == default,

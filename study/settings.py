@@ -68,7 +68,10 @@ def _list(meaning: str, of: Callable[[Any], bool], allowed: str) -> Key:
 
 
 def _is_number(value: Any) -> bool:
-    return type(value) in (int, float) and math.isfinite(value)
+    try:
+        return type(value) in (int, float) and math.isfinite(value)
+    except OverflowError:  # a whole number that no float holds
+        return False
 
 
 SECTIONS: dict[str, dict[str, Key]] = {

@@ -18,7 +18,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import torch
@@ -58,12 +58,14 @@ from study.networks import check_trainable
 from study.probe import teacher_seconds
 from study.progress import duration, say
 from study.recipes import TEACHER_RECIPES
+from study.settings import Settings
 from study.step import TrainingStep
 from study.training import DivergedError, Training, is_out_of_memory
 from study.work import patiently
 
 # Teacher logits are stored as float16.
 LARGEST_LOGIT = torch.finfo(torch.float16).max
+HOW_TO_TRAIN = ("recipe", "epochs", "precision", "seed")
 
 
 def import_teacher(
@@ -97,8 +99,10 @@ def import_teacher(
     def evaluate_and_store() -> Teacher:
         with _only_one(claims, image_set, f"{file_name(network)}-{digest[:12]}"):
             stored = find_teacher(cache, image_set.hash, network, digest)
-            if stored is not None:
-                return stored
+            with suppress(CheckpointError):  # of which the card alone is left, or other weights: they are stored again
+                if stored is not None:
+                    stored.load(torch.device("cpu"))
+                    return stored
             say(f"evaluating {file.name} on the test images")
             return _store(imported, network, image_set, cache, device, {"origin": f"imported from {file.name}"})
 
@@ -122,6 +126,7 @@ def train_teacher(
         with _only_one(claims, image_set, checkpoint.name.removesuffix(".training.pt")) as claim:
             for teacher in stored_teachers(cache, image_set.hash, network):
                 if teacher.card.get("recipe") == recipe.as_json() and teacher.card.get("seed") == seed:
+                    teacher.load(torch.device("cpu"))  # or says that its weights are not there or not its own
                     return teacher
             bank = ImageBank.of_training_images(image_set, device)
             training = Training(
@@ -390,18 +395,20 @@ def make_teacher(options: argparse.Namespace) -> str:
         source_of(network)
     else:
         Architecture(network, classes=100).build()
+    file = _file_of(options, settings)
     recipe, seed = _recipe_and_seed(options, configuration)
     refuse_unless(
-        options.file is None or options.file.is_file(),
-        f"--import {options.file}: no such file; give the path of a {network} checkpoint",
+        file is None or file.is_file(),
+        f"{'weights' if options.file is None else '--import'} {file}: no such file; give the path of a {network} "
+        "checkpoint",
     )
     device = pick_device(options.device)
     runs = RunsFolder(options.runs_dir)
     with open_claims(options.storage or sqlite_url(runs.database)) as claims:
         image_set = load_images(configuration, runs.cache, options.data_dir or settings.folder, claims)
         check_network(architecture(network, image_set))
-        if options.file is not None:
-            teacher = import_teacher(options.file, network, image_set, runs.cache, claims, device)
+        if file is not None:
+            teacher = import_teacher(file, network, image_set, runs.cache, claims, device)
         else:
             check_trainable(architecture(network, image_set), recipe, [len(image_set.train_labels)])
             teacher = train_teacher(network, recipe, seed, image_set, runs.cache, claims, device)
@@ -411,10 +418,18 @@ def make_teacher(options: argparse.Namespace) -> str:
     )
 
 
+def _file_of(options: argparse.Namespace, settings: Settings) -> Path | None:
+    """What is imported: the file given, or the weights of the settings where nothing says how to train."""
+    given: Path | None = options.file
+    trains = any(getattr(options, name) is not None for name in HOW_TO_TRAIN)
+    another = options.network not in (None, settings.configuration.teacher_network)
+    return settings.weights if given is None and not trains and not another else given
+
+
 def _recipe_and_seed(options: argparse.Namespace, configuration: Configuration) -> tuple[Recipe, int]:
     """How it is trained; an option that says how, beside one to import, is refused."""
     if options.file is not None:
-        for name in ("recipe", "epochs", "precision", "seed"):
+        for name in HOW_TO_TRAIN:
             refuse_unless(getattr(options, name) is None, f"--import trains nothing: leave --{name} out")
     recipe = TEACHER_RECIPES[options.recipe or configuration.teacher_recipe]
     if options.epochs is not None:

@@ -6,10 +6,24 @@ from pathlib import Path
 
 import pytest
 
-from storage.open_study import open_study
+import study.begin
+from storage.open_study import open_study, read_study
 from storage.study_storage import sqlite_url
 from study.run import main
 from tests.conftest import SMALL
+
+
+def test_a_start_that_is_stopped_while_the_study_is_described_leaves_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(study.begin, "_describe", stopped)
+    with pytest.raises(SystemExit):
+        main([*SMALL, "--sampler", "none", "--runs-dir", str(tmp_path)])
+    with read_study(sqlite_url(tmp_path / "study.db")) as opened:
+        assert opened.names() == []
 
 
 def test_a_study_begun_before_copies_were_counted_has_them_once_it_goes_on(

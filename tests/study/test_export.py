@@ -23,7 +23,7 @@ from storage.open_study import open_study, read_study
 from storage.study_storage import sqlite_url
 from storage.trials import views
 from study.evaluation import predict
-from study.export import find_run, main, write_checked
+from study.export import find_run, main, one_line_of, write_checked
 from study.formats import FORMATS, ExportError, FromPixels, spread
 from study.manifest import versions
 from study.run import main as study_main
@@ -226,6 +226,36 @@ def test_a_file_that_says_something_else_does_not_stay(
     assert list(tmp_path.iterdir()) == []
     agreement = write_checked(content, metadata, file, kind, student, images.test_images)
     assert (agreement.same, agreement.images) == (256, 256)
+
+
+class Shares(StudentCNN):
+    """Has one bias under two names."""
+
+    def __init__(self) -> None:
+        super().__init__(16)
+        self.again = self.fc.bias
+
+
+class Branches(StudentCNN):
+    """Asks for a value on its way, which no format can take."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return super().forward(images if images.sum() > 0 else -images)
+
+
+def test_a_network_that_a_format_does_not_take_gets_one_line(images: ImageSet, tmp_path: Path) -> None:
+    metadata, two = {"classes": "[]", "manifest": "{}"}, images.test_images[:2]
+    student = FromPixels(Branches(16), *images.channel_statistics).eval()
+    for kind in ("pt2", "onnx"):
+        with (
+            pytest.raises(ExportError, match=f"--format {kind} does not take this network ") as refused,
+            one_line_of(kind),
+        ):
+            FORMATS[kind].write(student, two, metadata)
+        assert "\n" not in str(refused.value)
+    shares = FromPixels(Shares(), *images.channel_statistics).eval()
+    content = FORMATS["safetensors"].write(shares, two, metadata)
+    write_checked(content, metadata, tmp_path / "file", FORMATS["safetensors"], shares, images.test_images)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """The studies of a storage at a glance, and one of them deleted with all that it left."""
 
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -134,9 +135,16 @@ def test_nothing_is_deleted_by_mistake(
     assert refused(capsys, *where, "--delete", "demo") == "error: nothing was deleted"
     assert "no study 'other'" in refused(capsys, *where, "--delete", "other", "--yes")
     assert "--yes" in refused(capsys, *where, "--yes")
-    with open_study(sqlite_url(runs.database), "demo") as opened:
-        assert opened.search is not None
-        opened.search.ask()
-        with hold(opened.claims, "demo-4"):
-            assert "a living process works on trial 4" in refused(capsys, *where, "--delete", "demo", "--yes")
+    with open_study(sqlite_url(runs.database), "demo") as opened, ExitStack() as held:
+        search = opened.search
+        assert search is not None
+
+        def begun_meanwhile(question: str) -> str:
+            search.ask()
+            held.enter_context(hold(opened.claims, "demo-4"))
+            return "demo"
+
+        monkeypatch.setattr("builtins.input", begun_meanwhile)
+        assert "a living process works on trial 4" in refused(capsys, *where, "--delete", "demo")
+        assert "a living process works on trial 4" in refused(capsys, *where, "--delete", "demo", "--yes")
     assert "demo" in said(capsys, *where)

@@ -114,6 +114,7 @@ def test_the_command_prints_its_settings_with_what_overrides_them(
         ('name = "a"\n[training]\nepochs = "3"', "[training] epochs = '3': give a whole number"),
         ('name = "a"\n[training]\nepochs = true', "[training] epochs = True: give a whole number"),
         ('name = "a"\n[training]\nlearning_rate = inf', "[training] learning_rate = inf: give a number"),
+        (f'name = "a"\n[training]\nlearning_rate = 1{400 * "0"}', "0: give a number"),
         ('name = "a"\n[training]\nschedule = "cosine"', '= \'cosine\': give "steps" or "one-cycle"'),
         ('name = "a"\n[training]\nschedule = "one-cycle"\nstep_factor = 0.1', "step_factor: has no effect"),
         ('name = "a"\n[training]\nnesterov = true', "nesterov: has no effect without momentum"),
@@ -185,7 +186,9 @@ def test_a_study_that_is_named_is_printed_with_its_name(capsys: pytest.CaptureFi
     assert capsys.readouterr().out.startswith('name = "flowers"')
 
 
-@pytest.mark.parametrize("option", [["--controls"], ["--arm", "0.5,4"], ["--workers", "2"], ["--sampler", "none"]])
+@pytest.mark.parametrize(
+    "option", [["--controls"], ["--arm", "0.5,4"], ["--workers", "2"], ["--sampler", "none"], ["--data-dir", "images"]]
+)
 def test_what_is_no_setting_of_a_file_is_not_printed_as_if_it_were(option: list[str]) -> None:
     with pytest.raises(ConfigurationError, match=f"{option[0]}: is no setting of a file"):
         request_of([*option, "--print-config"], None)

@@ -332,6 +332,29 @@ def test_a_stopped_training_names_the_command_that_goes_on(tmp_path: Path) -> No
     assert process.returncode == 130
 
 
+def test_a_teacher_of_which_the_card_alone_is_left_is_said_to_be_and_comes_back_from_the_same_weights(
+    trained: Teacher, tiny_images: ImageSet, tmp_path: Path
+) -> None:
+    copy(trained, tmp_path / "teachers" / tiny_images.hash[:12])
+    kept = tmp_path / "teachers" / tiny_images.hash[:12] / trained.path.name
+    kept.unlink()
+    with pytest.raises(CheckpointError, match="not there, only its card is"):
+        train(tiny_images, tmp_path)
+    imported = import_teacher(trained.path, "resnet8", tiny_images, tmp_path, FileClaims(tmp_path), CPU)
+    assert imported.path == kept
+    assert weights_hash(imported.load(CPU)) == trained.hash
+
+
+def test_the_weights_of_a_file_of_settings_are_imported_and_nothing_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tmp_path / "mine.toml"
+    settings.write_text('name = "a"\n[data]\ndataset = "synthetic"\n[teacher]\nnetwork = "resnet8"\nweights = "w.pth"')
+    with pytest.raises(SystemExit):
+        teacher_main(["--config", str(settings), "--device", "cpu", "--runs-dir", str(tmp_path / "runs")])
+    assert "error: weights w.pth: no such file; give the path of a resnet8 checkpoint" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
