@@ -145,7 +145,7 @@ def _look(image: Image.Image) -> _Look:
 
 
 def _fitted(image: Image.Image, path: Path, size: int, grey: bool, surplus: int) -> NDArray[np.uint8]:
-    if image.mode == "F" or (image.mode == "I" and np.asarray(image).max() < 256):
+    if image.mode == "F" or (image.mode == "I" and not 256 <= np.asarray(image).max() < 65_536):
         raise DataError(f"{path}: pixels of 32 bits whose range no file says: save it with 8 or 16 bits a channel")
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # Pillow would cut 16 bits off at 255 instead of scaling them

@@ -16,6 +16,7 @@ from storage.errors import PlainError
 from storage.files import save_whole
 
 DATA_PARALLEL = "module."
+UNDER = ("model", "state_dict")
 
 
 class CheckpointError(PlainError):
@@ -49,9 +50,13 @@ def load_checkpoint(network: nn.Module, path: Path, name: str) -> None:
     except Exception as error:  # what torch raises depends on which bytes are wrong
         reason = f"{type(error).__name__}: {error}".strip().split("\n")[0]
         raise CheckpointError(f"{path}: cannot be read as a checkpoint ({reason})") from None
-    weights = content.get("model", content.get("state_dict", content)) if isinstance(content, dict) else None
+    weights = content
+    if isinstance(content, dict):
+        weights = next((content[key] for key in UNDER if isinstance(content.get(key), dict)), content)
     if not isinstance(weights, dict) or not weights or not all(isinstance(v, Tensor) for v in weights.values()):
-        raise CheckpointError(f"{path}: no checkpoint: expected {{'model': weights by parameter name}}")
+        raise CheckpointError(
+            f"{path}: no checkpoint: expected {{'model': weights by parameter name}}, or 'state_dict'"
+        )
     expected = network.state_dict()
     # A network may have a part of that name itself.
     if weights.keys() != expected.keys() and all(str(key).startswith(DATA_PARALLEL) for key in weights):
@@ -135,5 +140,7 @@ def weights_hash(network: nn.Module) -> str:
     digest = hashlib.sha256()
     for key, tensor in sorted(network.state_dict().items()):
         digest.update(f"{key} {tuple(tensor.shape)} {tensor.dtype}".encode())
-        digest.update(tensor.detach().cpu().flatten().view(torch.uint8).numpy().tobytes())  # numpy has no bfloat16
+        # As bytes, since numpy has no bfloat16; a clone, since a buffer may be every second value of another.
+        plain = tensor.detach().cpu().clone(memory_format=torch.contiguous_format)
+        digest.update(plain.flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()

@@ -89,6 +89,7 @@ def begin(
         if known is None:
             # Before it is made, since it takes seconds: whoever stops them leaves no study that nothing is known of.
             known = _describe(request.configuration, materials, work.teacher, device)
+            opened.claims.check_held(f"{request.name}-create")
             search, comparison = opened.create()
             search.set_metric_names(SEARCH_METRIC)
             comparison.set_metric_names(COMPARISON_METRIC)

@@ -156,8 +156,13 @@ def one_line_of(form: str) -> Iterator[None]:
     """
     try:
         yield
+    except (OSError, MemoryError):
+        raise
     except Exception as error:  # whatever torch, onnx or safetensors do not take
-        why = next((line for line in str(error).splitlines() if line.strip()), type(error).__name__).strip()
+        first: BaseException = error
+        while first.__cause__ is not None:  # torch's own says which of its steps failed, and not why
+            first = first.__cause__
+        why = next((line for line in str(first).splitlines() if line.strip()), type(first).__name__).strip()
         raise ExportError(f"--format {form} does not take this network ({why}); give another") from None
 
 

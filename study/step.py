@@ -25,7 +25,7 @@ COMPILED_SHAPES = 64
 
 
 class CompilerError(PlainError):
-    """``torch.compile`` needs a C compiler and finds none."""
+    """The step of a GPU cannot be compiled or recorded, for want of a compiler or with this network."""
 
 
 class TrainingStep:
@@ -116,7 +116,7 @@ class TrainingStep:
             The mean loss, a scalar on the device: whoever reads it waits for the epoch to end.
 
         Raises:
-            CompilerError: where the step is compiled and there is no C compiler.
+            CompilerError: where the step cannot be compiled or recorded on this device.
         """
         assert teacher_logits is not None or alpha == 0, "alpha is not 0, so teacher logits are needed"
         images = len(indices)
@@ -207,9 +207,17 @@ class TrainingStep:
                 self._total_loss,
             )
         }
+        generator = torch.cuda.get_rng_state(self.bank.device)  # of dropout: a recorded epoch draws as any other
         self._stream.wait_stream(torch.cuda.current_stream(self.bank.device))
         with torch.cuda.stream(self._stream):
+            places = self._places()
             self._warm_up(size)
+            moved = [key for key, place in self._places().items() if place != places[key]]
+        if moved:
+            raise CompilerError(
+                f"the network puts another tensor in the place of {moved[0]!r} in each step, which a CUDA graph would "
+                "not see: change it in place, as with copy_"
+            )
         torch.cuda.current_stream(self.bank.device).wait_stream(self._stream)
         graph = torch.cuda.CUDAGraph()
         # A step that was dropped is collected now or later: the end of its graphs would break this recording
@@ -224,7 +232,11 @@ class TrainingStep:
         with torch.no_grad():
             for tensor, value in kept.items():
                 tensor.copy_(value)
+        torch.cuda.set_rng_state(generator, self.bank.device)
         return graph
+
+    def _places(self) -> dict[str, int]:
+        return {key: tensor.data_ptr() for key, tensor in self.network.state_dict().items()}
 
     def _warm_up(self, size: int) -> None:
         with compiler_at_hand():
@@ -244,16 +256,26 @@ def compiled(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
 
 @contextmanager
 def compiler_at_hand() -> Iterator[None]:
-    """Say in one line that compiling failed for want of a C compiler.
+    """Say in one line that compiling failed for want of a C compiler or of Python's headers, or with this network.
 
     Raises:
-        CompilerError: instead of what triton and inductor raise, each of its own type and wrapped by what ran it.
+        CompilerError: instead of what triton and inductor raise, each of its own type and wrapped by what ran it, and
+            of what dynamo raises.
     """
     try:
         yield
     except Exception as error:
-        if re.search(r"C(\+\+)? compiler", str(error)) is None:
-            raise
-        raise CompilerError(
-            "torch.compile finds no C compiler: install gcc, or set TORCH_COMPILE_DISABLE=1 for a slower step"
-        ) from None
+        said = str(error)
+        # The second is of gcc itself, which does not find Python.h.
+        if re.search(r"C(\+\+)? compiler|returned non-zero exit status", said):
+            raise CompilerError(
+                "torch.compile finds no C compiler, or that does not find Python.h: install gcc and python3-dev, or "
+                "set TORCHDYNAMO_DISABLE=1 for a slower step"
+            ) from None
+        if type(error).__name__ == "Unsupported":  # of torch._dynamo.exc, which a start without it need not import
+            why = next((line for line in said.splitlines() if line.strip()), type(error).__name__).strip()
+            raise CompilerError(
+                f"torch.compile does not take this network ({why}): choose with tensors and not with if, or give "
+                "--device cpu"
+            ) from None
+        raise

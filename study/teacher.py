@@ -18,7 +18,7 @@ import shlex
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import torch
@@ -99,10 +99,12 @@ def import_teacher(
     def evaluate_and_store() -> Teacher:
         with _only_one(claims, image_set, f"{file_name(network)}-{digest[:12]}"):
             stored = find_teacher(cache, image_set.hash, network, digest)
-            with suppress(CheckpointError):  # of which the card alone is left, or other weights: they are stored again
-                if stored is not None:
+            if stored is not None:
+                try:
                     stored.load(torch.device("cpu"))
-                    return stored
+                except CheckpointError:  # the card alone is left, or other weights are beside it
+                    save_checkpoint(imported, stored.path, stored.test_accuracy, stored.card.get("epochs", 0))
+                return stored
             say(f"evaluating {file.name} on the test images")
             return _store(imported, network, image_set, cache, device, {"origin": f"imported from {file.name}"})
 

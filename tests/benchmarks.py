@@ -156,7 +156,8 @@ class Bench:
             student._descend()
 
         with FlopCounterMode(display=False) as counter:
-            step()
+            # Not compiled, which torch refuses while operations are counted: https://github.com/pytorch/pytorch/pull/177809
+            student._forward(images, labels, said).backward()
         operations = counter.get_total_flops()
         products, steps = [], []
         for _ in range(10 * self.repeats):

@@ -66,8 +66,8 @@ class Contiguous(StudentCNN):
 class AsksEachStep(TrainingStep):
     """Reads the loss of every step."""
 
-    def _step(self, size: int) -> None:
-        super()._step(size)
+    def _take(self, size: int) -> None:
+        super()._take(size)
         self._total_loss.item()
 
 

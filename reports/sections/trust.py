@@ -202,7 +202,7 @@ def _repeat(document: Document) -> list[str]:
         left = f"{search} in the search and {comparison} in the comparison" if document.is_searched else comparison
         blocks.append(
             "The last step of each epoch takes the images that are left over from whole batches of "
-            f"{document.configuration['recipe']['batch_size']}, {left}. Versions that have even "
+            f"{document.configuration['recipe']['batch_size']}: {left}. Versions that have even "
             "batches go on with it so, but begin a new study of these commands with even ones."
         )
     if any(commit.endswith("+changes") for commit in commits):

@@ -94,7 +94,7 @@ def test_grey_images_have_one_channel_until_one_is_in_colour(tmp_path: Path) -> 
     assert load(root).train_images.shape == (31, 3, 32, 32)
 
 
-@pytest.mark.parametrize(("dtype", "largest"), [(np.float32, 1.0), (np.int32, 255)])
+@pytest.mark.parametrize(("dtype", "largest"), [(np.float32, 1.0), (np.int32, 255), (np.int32, 2**31 - 1)])
 def test_pixels_whose_range_no_file_says_are_refused_and_not_made_black(
     dtype: type, largest: float, flowers: Path
 ) -> None:

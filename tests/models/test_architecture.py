@@ -80,6 +80,11 @@ WRONG = {
         "    def set_extra_state(self, state):\n        pass",
         "keeps other things than tensors in its state_dict",
     ),
+    "names_of_its_own": (
+        "class Net(Good):\n    def state_dict(self, *args, **kwargs):\n"
+        "        return {'my.' + key: value for key, value in super().state_dict(*args, **kwargs).items()}",
+        "cannot be stored and loaded again (KeyError: 'conv.weight')",
+    ),
     "half": (
         "class Net(Good):\n    def __init__(self, num_classes):\n        super().__init__(num_classes)\n"
         "        self.scale = nn.Parameter(torch.ones(1, dtype=torch.float16))",
@@ -163,6 +168,10 @@ UNUSUAL = {
     "a_bfloat16_buffer": (
         "class Net(Good):\n    def __init__(self, num_classes):\n        super().__init__(num_classes)\n"
         "        self.register_buffer('scale', torch.ones((), dtype=torch.bfloat16))"
+    ),
+    "every_second_value_of_another": (
+        "class Net(Good):\n    def __init__(self, num_classes):\n        super().__init__(num_classes)\n"
+        "        self.register_buffer('even', torch.arange(8.0)[::2])"
     ),
     "a_layer_that_is_left_out_by_chance": (
         "class Net(Good):\n    def __init__(self, num_classes):\n        super().__init__(num_classes)\n"

@@ -247,10 +247,8 @@ def test_a_network_that_a_format_does_not_take_gets_one_line(images: ImageSet, t
     metadata, two = {"classes": "[]", "manifest": "{}"}, images.test_images[:2]
     student = FromPixels(Branches(16), *images.channel_statistics).eval()
     for kind in ("pt2", "onnx"):
-        with (
-            pytest.raises(ExportError, match=f"--format {kind} does not take this network ") as refused,
-            one_line_of(kind),
-        ):
+        line = rf"--format {kind} does not take this network \(.*data-dependent"
+        with pytest.raises(ExportError, match=line) as refused, one_line_of(kind):
             FORMATS[kind].write(student, two, metadata)
         assert "\n" not in str(refused.value)
     shares = FromPixels(Shares(), *images.channel_statistics).eval()

@@ -21,7 +21,7 @@ from data import ImageBank, stream
 from models import StudentCNN
 from storage.configuration import Recipe
 from study.loss import distillation_loss
-from study.step import TrainingStep, compiled
+from study.step import CompilerError, TrainingStep, compiled, compiler_at_hand
 
 CLASSES = 8
 IMAGES = 91
@@ -240,8 +240,29 @@ def test_without_a_c_compiler_it_says_so_in_one_line(tmp_path: Path) -> None:
     process = subprocess.run(
         [sys.executable, "-c", WITHOUT_COMPILER], check=True, capture_output=True, text=True, env=environment
     )
-    line = "torch.compile finds no C compiler: install gcc, or set TORCH_COMPILE_DISABLE=1 for a slower step"
+    line = "torch.compile finds no C compiler, or that does not find Python.h: install gcc and python3-dev, or set "
+    line += "TORCHDYNAMO_DISABLE=1 for a slower step"
     assert process.stdout.splitlines() == [line, line]
+
+
+SLOWER = "import torch; from study.step import compiled; print(compiled(lambda x: x + 1)(torch.ones(1)).item())"
+
+
+def test_without_a_c_compiler_there_is_a_slower_step(tmp_path: Path) -> None:
+    environment = {**os.environ, "PATH": str(tmp_path), "TORCHDYNAMO_DISABLE": "1"}
+    process = subprocess.run(
+        [sys.executable, "-c", SLOWER], check=True, capture_output=True, text=True, env=environment
+    )
+    assert process.stdout.strip() == "2.0"
+
+
+def test_a_network_that_cannot_be_compiled_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    fast = compiled(lambda tensor: tensor + 1 if torch.rand(()) < 0.5 else tensor - 1)
+    line = "does not take this network .*: choose with tensors and not with if"
+    with pytest.raises(CompilerError, match=line) as said, compiler_at_hand():
+        fast(torch.ones(1))
+    assert "\n" not in str(said.value)
 
 
 def test_many_shapes_are_compiled_and_one_too_many_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -273,6 +294,36 @@ class Pooled(nn.Sequential):
 
     def __init__(self) -> None:
         super().__init__(nn.Conv2d(3, 8, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, CLASSES))
+
+
+class Replaces(Pooled):
+    """Puts a new tensor in the place of its buffer."""
+
+    centre: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("centre", torch.zeros(()))
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.centre = 0.9 * self.centre + 0.1 * images.mean()
+        logits: Tensor = super().forward(images)  # type: ignore[no-untyped-call]
+        return logits
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_a_network_that_replaces_a_buffer_is_refused_where_it_would_be_recorded() -> None:
+    with pytest.raises(CompilerError, match="puts another tensor in the place of 'centre' in each step"):
+        train(TrainingStep(Replaces, PLAIN, bank_on("cuda"), CLASSES))
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU here")
+def test_recording_leaves_the_generator_of_the_device_where_it_was() -> None:
+    step = TrainingStep(Pooled, PLAIN, bank_on("cuda"), CLASSES)
+    step.reset(0)
+    before = torch.cuda.get_rng_state()
+    step._record(31)
+    assert torch.equal(torch.cuda.get_rng_state(), before)
 
 
 @DEVICES

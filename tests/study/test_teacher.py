@@ -342,6 +342,7 @@ def test_a_teacher_of_which_the_card_alone_is_left_is_said_to_be_and_comes_back_
         train(tiny_images, tmp_path)
     imported = import_teacher(trained.path, "resnet8", tiny_images, tmp_path, FileClaims(tmp_path), CPU)
     assert imported.path == kept
+    assert imported.card == read_card(trained.path.with_suffix(".json")), "it is still the one that was trained"
     assert weights_hash(imported.load(CPU)) == trained.hash
 
 
