@@ -366,7 +366,10 @@ def test_starts_of_a_study_are_listed_and_repeated_in_order() -> None:
     assert "draw their views apart" in render(results)
     assert "left over" not in render(results)
     results["configuration"]["recipe"]["batches"] = "remainder"
-    assert "left over from whole batches of 64, 24 in the search and 32 in the comparison." in render(results)
+    assert "left over from whole batches of 64: 24 in the search and 32 in the comparison." in render(results)
+    unsearched = copy.deepcopy(CASES["arms without a search"])
+    unsearched["configuration"]["recipe"] |= {"batches": "remainder", "batch_size": 64}
+    assert re.search(r"left over from whole batches of 64: \d+\. Versions", render(unsearched))
     assert "starts 2: hardware: threads" in text
     assert "changes that are in no commit" in text
     for digest in (results["data"]["hash"], results["teacher"]["hash"]):
