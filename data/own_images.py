@@ -101,7 +101,7 @@ def _read(root: Path, classes: tuple[str, ...], files: Files, size: int, wrong: 
     refused, looks = list(wrong), {}
     for path in paths:
         try:
-            looks[path] = use_image(path, _look)
+            looks[path] = use_image(path, partial(_look, path=path))
         except DataError as error:
             refused.append(str(error))
     grey = all(look.mode in GREY for look in looks.values())
@@ -109,15 +109,12 @@ def _read(root: Path, classes: tuple[str, ...], files: Files, size: int, wrong: 
     if transparent := sum(look.is_transparent for look in looks.values()):
         print(f"{root}: images that are transparent in part, which now lie on white: {transparent}")
     if any(look.largest for look in looks.values()) and surplus != 8:
-        print(
-            f"{root}: of the 16 or 32 bits of a value {8 + surplus} are used at most, of which the highest 8 are kept"
-        )
+        print(f"{root}: of the 16 bits of a value {8 + surplus} are used at most, of which the highest 8 are kept")
     pixels = np.zeros((len(paths), size, size, 1 if grey else 3), dtype=np.uint8)
     for index, path in enumerate(paths):
         try:
             if path in looks:
-                fitted = partial(_fitted, path=path, size=size, grey=grey, surplus=surplus)
-                pixels[index] = use_image(path, fitted)
+                pixels[index] = use_image(path, partial(_fitted, size=size, grey=grey, surplus=surplus))
         except DataError as error:
             refused.append(str(error))
     _refuse(refused)
@@ -138,15 +135,15 @@ class _Look(NamedTuple):
     is_transparent: bool
 
 
-def _look(image: Image.Image) -> _Look:
+def _look(image: Image.Image, path: Path) -> _Look:
     largest = int(np.asarray(image).max()) if image.mode.startswith("I") else 0
+    if image.mode == "F" or (image.mode == "I" and not 256 <= largest < 65_536):
+        raise DataError(f"{path}: pixels of 32 bits whose range no file says: save it with 8 or 16 bits a channel")
     is_transparent = image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255
     return _Look(image.mode, largest, bool(is_transparent))
 
 
-def _fitted(image: Image.Image, path: Path, size: int, grey: bool, surplus: int) -> NDArray[np.uint8]:
-    if image.mode == "F" or (image.mode == "I" and not 256 <= np.asarray(image).max() < 65_536):
-        raise DataError(f"{path}: pixels of 32 bits whose range no file says: save it with 8 or 16 bits a channel")
+def _fitted(image: Image.Image, size: int, grey: bool, surplus: int) -> NDArray[np.uint8]:
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):  # Pillow would cut 16 bits off at 255 instead of scaling them
         image = Image.fromarray((np.asarray(image).astype(np.int64) >> surplus).clip(0, 255).astype(np.uint8))

@@ -26,6 +26,7 @@ from torch import Tensor, nn
 
 from data import ImageSet, load_images, split
 from models import load_checkpoint, weights_hash
+from models.architecture import reason
 from storage.arms import choose_arms, name_of_pair
 from storage.configuration import ConfigurationError, refuse_unless
 from storage.controls import control_of
@@ -162,8 +163,7 @@ def one_line_of(form: str) -> Iterator[None]:
         first: BaseException = error
         while first.__cause__ is not None:  # torch's own says which of its steps failed, and not why
             first = first.__cause__
-        why = next((line for line in str(first).splitlines() if line.strip()), type(first).__name__).strip()
-        raise ExportError(f"--format {form} does not take this network ({why}); give another") from None
+        raise ExportError(f"--format {form} does not take this network ({reason(first)}); give another") from None
 
 
 def facts_of(manifest: dict[str, Any], form: str, size: int, agreement: Agreement) -> ExportFacts:

@@ -16,6 +16,7 @@ from torch.optim.sgd import sgd
 from tqdm import tqdm
 
 from data import ImageBank
+from models.architecture import reason
 from storage.configuration import Recipe
 from storage.errors import PlainError
 from study.loss import distillation_loss
@@ -265,17 +266,15 @@ def compiler_at_hand() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        said = str(error)
         # The second is of gcc itself, which does not find Python.h.
-        if re.search(r"C(\+\+)? compiler|returned non-zero exit status", said):
+        if re.search(r"C(\+\+)? compiler|returned non-zero exit status", str(error)):
             raise CompilerError(
                 "torch.compile finds no C compiler, or that does not find Python.h: install gcc and python3-dev, or "
                 "set TORCHDYNAMO_DISABLE=1 for a slower step"
             ) from None
         if type(error).__name__ == "Unsupported":  # of torch._dynamo.exc, which a start without it need not import
-            why = next((line for line in said.splitlines() if line.strip()), type(error).__name__).strip()
             raise CompilerError(
-                f"torch.compile does not take this network ({why}): choose with tensors and not with if, or give "
-                "--device cpu"
+                f"torch.compile does not take this network ({reason(error)}): choose with tensors and not with if, or "
+                "give --device cpu"
             ) from None
         raise

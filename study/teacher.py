@@ -102,9 +102,11 @@ def import_teacher(
             if stored is not None:
                 try:
                     stored.load(torch.device("cpu"))
+                    return stored
                 except CheckpointError:  # the card alone is left, or other weights are beside it
-                    save_checkpoint(imported, stored.path, stored.test_accuracy, stored.card.get("epochs", 0))
-                return stored
+                    if stored.path.parent == teachers_folder(cache, image_set.hash):  # nothing else is written to
+                        save_checkpoint(imported, stored.path, stored.test_accuracy, stored.card.get("epochs", 0))
+                        return stored
             say(f"evaluating {file.name} on the test images")
             return _store(imported, network, image_set, cache, device, {"origin": f"imported from {file.name}"})
 
