@@ -13,7 +13,7 @@ from models import Architecture
 from storage.configuration import Recipe
 from study.evaluation import predict
 from study.step import TrainingStep
-from study.teacher_logits import BATCH_SIZE as LOGITS_BATCH
+from study.teacher_logits import batch_size
 
 PROBE_IMAGES = 1000
 PROBE_STEPS = 10
@@ -44,8 +44,7 @@ class Probe:
     def prediction(self, make: Callable[[], torch.nn.Module], precision: str) -> float:
         """One prediction."""
         network = self._put(make)
-        # On a CPU 25 images at once take as long an image as 500, and nobody likes to wait for a plan.
-        indices = torch.arange(25 if self.device.type == "cpu" else LOGITS_BATCH, device=self.device)
+        indices = torch.arange(batch_size(self.device), device=self.device)
         return self._seconds(lambda: predict(network, self.bank, indices, precision), PROBE_STEPS) / len(indices)
 
     def _put(self, make: Callable[[], torch.nn.Module]) -> torch.nn.Module:

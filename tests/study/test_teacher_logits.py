@@ -19,12 +19,14 @@ from data import VIEWS, ImageBank
 from models import build
 from storage.claims import FileClaims
 from storage.rows import Rows
-from study.teacher_logits import TeacherLogits, TeacherLogitsError, count_filled, logits_folder
+from study.teacher_logits import TeacherLogits, TeacherLogitsError, batch_size, count_filled, logits_folder
 from tests.storage.test_rows import largest_file
 
 CLASSES = 8
 IMAGES = 12
 ROWS = IMAGES * VIEWS
+BATCH = batch_size(torch.device("cpu"))
+KILLED_AFTER = 30 * BATCH
 PROCESSES = multiprocessing.get_context("spawn")
 
 
@@ -176,7 +178,7 @@ class KilledAfter(tqdm):  # type: ignore[type-arg]
 
     def update(self, n: float | None = 1) -> bool | None:
         self.rows += int(n or 0)
-        if self.rows == 1500:
+        if self.rows == KILLED_AFTER:
             os.kill(os.getpid(), signal.SIGKILL)
         return None
 
@@ -206,7 +208,7 @@ def test_what_was_computed_but_not_written_before_a_kill_is_computed_again(tmp_p
     worker.start()
     worker.join()
     assert worker.exitcode == -signal.SIGKILL
-    assert assert_whole_after_a_kill(tmp_path) == 1000
+    assert assert_whole_after_a_kill(tmp_path) == KILLED_AFTER - BATCH
 
 
 def test_a_process_killed_while_filling_leaves_no_torn_row(tmp_path: Path) -> None:
@@ -275,7 +277,7 @@ def test_a_teacher_beyond_float16_is_refused_in_one_line(value: float, tmp_path:
     with pytest.raises(TeacherLogitsError, match="beyond float16") as refusal:
         open_logits(tmp_path, lambda: Overflows(value)).of(*all_rows())
     assert "\n" not in str(refusal.value)
-    assert filled_rows(tmp_path) == list(range(500))
+    assert filled_rows(tmp_path) == list(range(BATCH))
 
 
 def test_the_largest_logits_of_float16_are_taken(tmp_path: Path) -> None:
