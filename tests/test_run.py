@@ -325,7 +325,7 @@ def test_controls_killed_among_their_learning_rates_are_trained_once_each(runs_d
     assert 0 < found["arms"]["smoothing"]["smoothing"] < 1
     for control in ("rate", "best-rate"):
         tried = {rate["learning_rate"]: rate["value"] for rate in found["rates"] if rate["control"] == control}
-        assert sorted(tried) == [0.015, 0.03, 0.06, 0.12]
+        assert sorted(tried) == [0.01, 0.02, 0.04, 0.08]
         chosen = found["arms"][control]["learning_rate"]
         assert tried[chosen] == max(value for value in tried.values() if value is not None)
     points = points_tried(runs_dir, "demo-rates") + points_tried(runs_dir, "demo-comparison")
