@@ -40,6 +40,12 @@ def blank(height: int) -> go.Figure:
     return go.Figure(layout={"template": "kd_study", "height": height})
 
 
+def by_epoch(figure: go.Figure, epochs: int) -> None:
+    """Have no ticks between two epochs on the x axes of a figure that shows so many."""
+    if epochs <= 10:
+        figure.update_xaxes(dtick=1)
+
+
 def arm_colours(names: Iterable[str]) -> dict[str, str]:
     """One colour an arm: grey without distillation, blue for the best, others for the rest."""
     colours = {"baseline": GREY, "best": BLUE}

@@ -134,7 +134,7 @@ def group_gains(results: Results) -> go.Figure | None:
 
 
 def class_gains(results: Results) -> go.Figure | None:
-    """Gain in test accuracy of each class, sorted; the names in the hover, the outermost written out."""
+    """Gain in test accuracy of each class, sorted; the names in the hover, those of the ends in the table above."""
     found = _gains(results, results["data"]["classes"])
     if not found or not _shows_classes(results):
         return None
@@ -145,18 +145,6 @@ def class_gains(results: Results) -> go.Figure | None:
         marker_color=[_colour(gain) for gain in found],
         customdata=[gain.name for gain in found],
         hovertemplate="%{customdata}: %{y:+.2f} points<extra></extra>",
-    )
-    outermost = min(3, len(found) // 2)
-    first, last = (
-        "<br>".join(f"{gain.name} {100 * gain.paired.mean:+.1f}" for gain in ends)
-        for ends in (found[:outermost], found[-outermost:])
-    )
-    corner = {"xref": "paper", "yref": "paper", "showarrow": False, "font_size": 12}
-    figure.add_annotation(
-        **corner, x=0.98, y=1, xanchor="right", yanchor="top", align="right", text=f"most:<br>{first}"
-    )
-    figure.add_annotation(
-        **corner, x=0.02, y=0, xanchor="left", yanchor="bottom", align="left", text=f"least:<br>{last}"
     )
     figure.update_xaxes(title_text="classes, sorted by gain", showgrid=False)
     figure.update_yaxes(title_text="gain, points")

@@ -2,7 +2,7 @@
 
 import plotly.graph_objects as go
 
-from reports.drawing import ORANGE, Figure, arm_colours, blank
+from reports.drawing import ORANGE, Figure, arm_colours, blank, by_epoch
 from reports.evidence import trial_of
 from reports.results import Results
 from reports.sections.document import Document, distilled_arm
@@ -68,6 +68,7 @@ def _drawn(results: Results, name: str) -> go.Figure | None:
             hovertemplate=f"{trial_label(trial)}<br>epoch %{{x}}: %{{y:.4f}}<extra></extra>",
         )
     figure.update_xaxes(title_text="epoch")
+    by_epoch(figure, results["configuration"]["epochs"])
     figure.update_yaxes(title_text="loss, nats")
     return figure
 

@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from reports.drawing import BLUE, DASHES, GREEN, GREY, ORANGE, PURPLE, Figure
+from reports.drawing import BLUE, DASHES, GREEN, GREY, ORANGE, PURPLE, Figure, by_epoch
 from reports.results import Results, Trial
 from reports.sections.document import Document
 from reports.sections.words import SAMPLERS, plain, point, proposers, trial_label
@@ -60,6 +60,7 @@ def curves(results: Results) -> go.Figure | None:
             style = _style(cell, temperatures, of_tpe=index >= grid_panels)
             _add_curve(figure, place, cell, style, ranks[style[0]], named)
     figure.update_xaxes(showticklabels=True)
+    by_epoch(figure, results["configuration"]["epochs"])
     figure.update_xaxes(title_text="epoch", row=rows)
     figure.update_yaxes(title_text="accuracy, %", col=1)
     figure.update_layout(legend_y=1 + 30 / (80 + 210 * rows))

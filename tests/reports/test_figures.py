@@ -93,6 +93,14 @@ def test_a_pruned_trial_ends_early_and_is_marked(drawn_cases: DrawnCases) -> Non
     assert list(ending.x) == [5]
 
 
+@pytest.mark.parametrize("case", ["finished", "full protocol"])
+def test_no_tick_stands_between_two_epochs(case: str, drawn_cases: DrawnCases) -> None:
+    for name in ("curves", "loss_with_distillation", "loss_without_distillation"):
+        figure = drawn_cases[case][name]
+        epochs = max(len(trace.x) for trace in figure.data)
+        assert epochs > 10 or figure.layout.xaxis.dtick == 1
+
+
 def luminance(colour: str) -> float:
     """Relative luminance of WCAG 2.1."""
     channels = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
