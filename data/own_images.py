@@ -35,7 +35,7 @@ def load_own_images(root: Path, image_size: int, cache: Path | None, claims: Cla
 
     Args:
         image_size: height and width in pixels.
-        cache: keeps them as one file below ``folders``; nothing is written where None.
+        cache: keeps them as one file below ``folders``, until they change; nothing is written where None.
         claims: of all processes that share the cache: one of them fills it.
 
     Raises:
@@ -45,7 +45,8 @@ def load_own_images(root: Path, image_size: int, cache: Path | None, claims: Cla
     if cache is None or wrong:
         return _read(root, classes, files, image_size, wrong)
     key = _key(files, root, image_size)
-    cached = cache / "folders" / f"{key}.pt"
+    place = hashlib.sha256(repr((root.resolve(), image_size)).encode()).hexdigest()[:8]
+    cached = cache / "folders" / f"{place}-{key}.pt"
     image_set = _from_cache(cached, root)
     if image_set is not None:
         return image_set
@@ -55,6 +56,8 @@ def load_own_images(root: Path, image_size: int, cache: Path | None, claims: Cla
             image_set = _read(root, classes, files, image_size, wrong)
             content = {name: getattr(image_set, name) for name in TENSORS}
             save_whole({**content, "classes": list(classes), "hash": image_set.hash}, cached)
+            for other in set(cached.parent.glob(f"{place}-*.pt")) - {cached}:
+                other.unlink(missing_ok=True)
     return image_set
 
 
@@ -180,13 +183,13 @@ def _key(files: Files, root: Path, size: int) -> str:
 
 def _from_cache(cached: Path, root: Path) -> ImageSet | None:
     """What the cache holds; None where it holds nothing whole."""
-    if not cached.exists():
-        return None
     try:
         content = torch.load(cached, weights_only=True)
         image_set = _image_set(root, tuple(content["classes"]), {name: content[name] for name in TENSORS})
         if image_set.hash == content["hash"]:
             return image_set
+    except FileNotFoundError:
+        return None
     except OSError:
         raise
     except Exception:  # what torch raises depends on which bytes are wrong

@@ -139,6 +139,9 @@ def test_the_cache_is_used_until_a_file_changes_and_made_again_where_it_is_damag
     changed.write_bytes(content[:1000] + bytes(len(content) - 1000))
     os.utime(changed, ns=(times.st_atime_ns, times.st_mtime_ns))  # as long and as old
     assert load(flowers, cache=cache).hash != found.hash
+    assert kept not in (cache / "folders").iterdir(), "nobody asks for images that are no more"
+    load(flowers, size=48, cache=cache)
+    assert len(list((cache / "folders").iterdir())) == 2
 
 
 def test_folders_that_swap_names_are_read_again(flowers: Path, tmp_path: Path) -> None:
