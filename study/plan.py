@@ -99,8 +99,8 @@ class Work:
         """
         refuse_unless(
             found == self.images.hash,
-            f"study {name!r} was begun with data {self.images.hash[:12]}, not {found[:12]}: "
-            "give --study NAME to begin another",
+            f"study {name!r} was begun with data {self.images.hash[:12]}, not {found[:12]}: the images changed, "
+            "or an earlier version read them otherwise; give --study NAME to begin another",
         )
 
 
