@@ -11,7 +11,7 @@ from torch import nn
 
 from data import ImageBank, ImageSet, Split, count_copies
 from data.samples import samples
-from models import Architecture, Teacher, check_network
+from models import Architecture, Teacher, check_network, fold_batch_norm
 from models.cost import measure_cost
 from storage.claims import hold
 from storage.configuration import Configuration, ConfigurationError, refuse_unless
@@ -101,9 +101,11 @@ def begin(
                 copies = _copies(materials.images, materials.parts)
                 known = dataclasses.replace(known, data={**known.data, "copies": copies})
             if known.teacher["hash"] is None and materials.teacher is not None:
-                known = dataclasses.replace(
-                    known, teacher=_teacher(materials.teacher, request.configuration, materials.test)
-                )
+                taught = _teacher(materials.teacher, request.configuration, materials.test)
+                # Measured beside the student's, maybe on another machine than this one.
+                taught["latency_seconds"] = known.teacher["latency_seconds"]
+                taught["peak_memory_bytes"] = known.teacher["peak_memory_bytes"]
+                known = dataclasses.replace(known, teacher=taught)
         changed = known.configuration if known.settings == request.configuration else request.configuration.as_json()
         dataclasses.replace(
             known,
@@ -231,7 +233,7 @@ def _teacher(teacher: Teacher, configuration: Configuration, test: ImageBank) ->
     network = teacher.load(test.device)
     described = {**card, **_network(teacher.architecture, network, test.device)}
     if configuration.recipe.precision == "bfloat16":
-        described["precision_effect"] = precision_effect(network, test)
+        described["precision_effect"] = precision_effect(fold_batch_norm(network), test)  # as it is asked
     return cast(TeacherFacts, described)
 
 
