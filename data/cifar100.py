@@ -13,6 +13,7 @@ from storage.claims import Claims, hold
 from storage.files import save_whole
 
 SIZE = 32
+PARTS = ("train", "test")
 TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
 CIFAR100_HASH = "ae4bfa8952b7adfaf83417a4388035d4636cd8edf4e338056876c20a7e537aae"
 
@@ -104,7 +105,7 @@ def _from_source(cache_dir: Path, data_dir: Path | None) -> ImageSet:
     if image_set.hash == CIFAR100_HASH:
         return image_set
     counts = f"{len(image_set.train_images)} training and {len(image_set.test_images)} test images"
-    other = not_in_colour(source) if folders else []
+    other = not_in_colour(path for part in PARTS for path, _ in image_files(source / part, CLASSES)) if folders else []
     suspects = f", {len(other)} of them not stored in colour, such as {other[0]}" if other else ""
     raise DataError(
         f"{source}: {counts} that are not those of CIFAR-100 (50000 and 10000){suspects}: "
@@ -126,7 +127,7 @@ def _assemble(tensors: dict[str, Tensor]) -> ImageSet:
 
 
 def _from_folders(root: Path) -> dict[str, tuple[Tensor, Tensor]]:
-    train, test = (image_files(root / part, CLASSES) for part in ("train", "test"))
+    train, test = (image_files(root / part, CLASSES) for part in PARTS)
     images, labels = read_images([*train, *test], SIZE)
     return {
         "train": (images[: len(train)], labels[: len(train)]),

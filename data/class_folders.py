@@ -2,7 +2,7 @@
 
 import stat
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -66,10 +66,10 @@ def read_images(files: list[tuple[Path, int]], size: int) -> tuple[Tensor, Tenso
     return torch.from_numpy(pixels).permute(0, 3, 1, 2).contiguous(), torch.tensor([label for _, label in files])
 
 
-def not_in_colour(root: Path) -> list[str]:
-    """The readable image files below ``root`` that are not stored as red, green and blue, each with what it is."""
+def not_in_colour(files: Iterable[Path]) -> list[str]:
+    """The image files, all readable, that are not stored as red, green and blue, each with what it is."""
     found = []
-    for path in sorted(path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES):
+    for path in files:
         with Image.open(path) as image:
             if image.mode != "RGB":
                 found.append(f"{path} ({MODES.get(image.mode, image.mode)})")

@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -51,7 +52,7 @@ def load_own_images(root: Path, image_size: int, cache: Path | None, claims: Cla
     if image_set is not None:
         return image_set
     with hold(claims, f"cache-folder-{key}"):
-        image_set = _from_cache(cached, root)
+        image_set = _from_cache(cached, root, say=print)
         if image_set is None:
             image_set = _read(root, classes, files, image_size, wrong)
             content = {name: getattr(image_set, name) for name in TENSORS}
@@ -87,7 +88,8 @@ def _listed(root: Path) -> tuple[tuple[str, ...], Files, list[str]]:
             every = sorted(folder.rglob("*"))
             shown = [path for path in every if not any(p.startswith(".") for p in path.relative_to(folder).parts)]
             images = [path for path in shown if path.suffix.lower() in SUFFIXES]
-            others += [path for path in every if path not in set(images) and path.is_file()]
+            used = set(images)
+            others += [path for path in every if path not in used and path.is_file()]
             others += [path for path in every if path.is_symlink() and path.is_dir()]
             if name in found[part] and not images:
                 wrong.append(f"{root / part / name}: holds no image")
@@ -181,8 +183,8 @@ def _key(files: Files, root: Path, size: int) -> str:
     return hashlib.sha256(repr([READ_AS, size, *listed]).encode()).hexdigest()[:16]
 
 
-def _from_cache(cached: Path, root: Path) -> ImageSet | None:
-    """What the cache holds; None where it holds nothing whole."""
+def _from_cache(cached: Path, root: Path, say: Callable[[str], None] = lambda line: None) -> ImageSet | None:
+    """What the cache holds; None where it holds nothing, or is damaged, as is then said."""
     try:
         content = torch.load(cached, weights_only=True)
         image_set = _image_set(root, tuple(content["classes"]), {name: content[name] for name in TENSORS})
@@ -194,7 +196,7 @@ def _from_cache(cached: Path, root: Path) -> ImageSet | None:
         raise
     except Exception:  # what torch raises depends on which bytes are wrong
         pass
-    print(f"{cached}: damaged; it is made again from the images")
+    say(f"{cached}: damaged; it is made again from the images")
     return None
 
 

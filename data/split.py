@@ -17,7 +17,6 @@ class Split:
 
     train: Tensor
     validation: Tensor
-    classes: int
 
 
 def split(labels: Tensor, train_images: int | None = None, validation_images: int | None = None) -> Split:
@@ -54,7 +53,6 @@ def split(labels: Tensor, train_images: int | None = None, validation_images: in
     return Split(
         train=candidates[:wanted].sort().values,
         validation=torch.cat(validation_parts).sort().values,
-        classes=len(validation_parts),
     )
 
 

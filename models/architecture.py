@@ -13,7 +13,7 @@ from torch import nn
 
 from models.resnet import build
 from models.student import StudentCNN
-from storage.errors import PlainError
+from storage.errors import PlainError, in_one_line
 
 
 class NetworkError(PlainError):
@@ -71,7 +71,7 @@ class Architecture:
         try:
             network = make(**{key: value for key, value in given.items() if key == "num_classes" or key in parameters})
         except Exception as error:
-            raise NetworkError(f"network {self.name!r} cannot be made: {reason(error)}") from None
+            raise NetworkError(f"network {self.name!r} cannot be made: {in_one_line(error)}") from None
         if not isinstance(network, nn.Module):
             raise NetworkError(f"network {self.name!r}: gives {type(network).__name__}, not a torch.nn.Module")
         return network
@@ -100,11 +100,6 @@ def source_of(name: str) -> str:
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
-def reason(error: BaseException) -> str:
-    """An error in one line."""
-    return f"{type(error).__name__}: {error}".strip().splitlines()[0]
-
-
 def _imported(name: str) -> Callable[..., Any]:
     module_name, _, attribute = name.partition(":")
     folder = str(Path.cwd())
@@ -114,12 +109,12 @@ def _imported(name: str) -> Callable[..., Any]:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise NetworkError(f"network {name!r} cannot be imported: {reason(error)}") from None
+            raise NetworkError(f"network {name!r} cannot be imported: {in_one_line(error)}") from None
         raise NetworkError(
             f"network {name!r}: no module {module_name!r} in the working folder {folder} or among installed packages"
         ) from None
     except (Exception, SystemExit) as error:  # whatever the file does
-        raise NetworkError(f"network {name!r} cannot be imported: {reason(error)}") from None
+        raise NetworkError(f"network {name!r} cannot be imported: {in_one_line(error)}") from None
     where = getattr(found, "__file__", None) or module_name
     for part in attribute.split("."):
         found = getattr(found, part, None)

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from storage.errors import PlainError
+from storage.errors import PlainError, in_one_line
 from storage.files import save_whole
 
 DATA_PARALLEL = "module."
@@ -48,8 +48,7 @@ def load_checkpoint(network: nn.Module, path: Path, name: str) -> None:
     except pickle.UnpicklingError:
         raise CheckpointError(f"{path}: refused, it holds more than plain weights or is no checkpoint at all") from None
     except Exception as error:  # what torch raises depends on which bytes are wrong
-        reason = f"{type(error).__name__}: {error}".strip().split("\n")[0]
-        raise CheckpointError(f"{path}: cannot be read as a checkpoint ({reason})") from None
+        raise CheckpointError(f"{path}: cannot be read as a checkpoint ({in_one_line(error)})") from None
     weights = content
     if isinstance(content, dict):
         weights = next((content[key] for key in UNDER if isinstance(content.get(key), dict)), content)

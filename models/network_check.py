@@ -11,8 +11,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from models.architecture import Architecture, NetworkError, reason
+from models.architecture import Architecture, NetworkError
 from models.checkpoint import load_checkpoint, save_checkpoint, weights_hash
+from storage.errors import in_one_line
 
 STEP = 0.01
 STEPS = 20
@@ -107,7 +108,7 @@ def _check_stored(architecture: Architecture, network: nn.Module, other: nn.Modu
             save_checkpoint(network, file, accuracy=0.0, epoch=0)
             load_checkpoint(other, file, architecture.name)
         except Exception as error:  # whatever the network does with its state_dict
-            raise _error(architecture, f"cannot be stored and loaded again ({reason(error)})") from None
+            raise _error(architecture, f"cannot be stored and loaded again ({in_one_line(error)})") from None
     same = weights_hash(other) == weights_hash(network)
     _refuse(not same, architecture, "what is stored of it does not give it back")
 
@@ -130,7 +131,7 @@ def _logits(architecture: Architecture, network: nn.Module, images: Tensor) -> T
         advice = "where it wants another size of image, give image_size"
         if architecture.channels == 1:
             advice = "grey images have one channel: give it a parameter in_channels"
-        raise _error(architecture, f"fails on images of shape {shape} ({reason(error)}); {advice}") from None
+        raise _error(architecture, f"fails on images of shape {shape} ({in_one_line(error)}); {advice}") from None
     _refuse(
         not isinstance(logits, Tensor),
         architecture,
@@ -155,7 +156,7 @@ def _step(architecture: Architecture, network: nn.Module, images: Tensor, precis
     try:
         loss.backward()
     except Exception as error:  # whatever the network does
-        raise _error(architecture, f"cannot be trained in {precision} ({reason(error)})") from None
+        raise _error(architecture, f"cannot be trained in {precision} ({in_one_line(error)})") from None
     for parameter in network.parameters():
         if parameter.grad is not None:
             with torch.no_grad():

@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from reports.evidence import calibration_error, epochs_of
 from reports.results import FORMAT, UNKNOWN, Arm, Rate, Results, Trial
-from storage.arms import Arms, choose_arms, values_by_seed, winner
+from storage.arms import Arms, arms_to_train, values_by_seed, winner
 from storage.configuration import Configuration, Point
 from storage.controls import (
     RATE_FACTORS,
@@ -39,9 +39,9 @@ def collect(opened: OpenStudy) -> Results:
     settings = description.settings
     trials = views(search, len(settings.points))
     grid = [_cell(point, trials) for point in settings.points]
-    tpe = [_trial(trial) for trial in trials if trial.sampler in ("tpe", "gp") and trial.point]
+    tpe = [_trial(trial) for trial in trials if trial.is_beyond_grid and trial.point]
     best = winner(trials, "grid")
-    plain = choose_arms(search, settings)
+    plain = arms_to_train(search, settings, description.tpe_trials)
     named = {name: point_of_pair(pair) for name, pair in plain.items()}
     named |= control_arms(plain, search, opened.rates, settings)
     arms = _arms(named, views(comparison), settings.recipe.learning_rate)
@@ -68,6 +68,8 @@ def collect(opened: OpenStudy) -> Results:
         },
         "manifest": _manifest(description),
     }
+    if failed := _failed_finalists(trials):
+        results["failed_finalists"] = failed
     if exported := exports(comparison):
         results["exports"] = exported
     return cast(Results, results)
@@ -150,6 +152,22 @@ def _finalists(trials: list[TrialView], settings: Configuration) -> list[dict[st
             }
         )
     return known
+
+
+def _failed_finalists(trials: list[TrialView]) -> list[dict[str, Any]]:
+    """The trainings of finalists that failed, without those that were tried again."""
+    last = {(trial.pair, trial.point["seed"]): trial for trial in trials if trial.sampler == "finalist"}
+    return [
+        {
+            "number": trial.number,
+            "alpha": trial.pair[0],
+            "temperature": trial.pair[1],
+            "seed": int(trial.point["seed"]),
+            "reason": trial.reason,
+        }
+        for trial in last.values()
+        if trial.state == TrialState.FAIL
+    ]
 
 
 def _arms(named: dict[str, Point], runs: list[TrialView], learning_rate: float) -> dict[str, Arm]:

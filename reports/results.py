@@ -163,8 +163,18 @@ class Finalist(TypedDict):
     values: list[float]
 
 
+class FailedFinalist(TypedDict):
+    """A training of a finalist that failed; ``number`` is its trial's."""
+
+    number: int
+    alpha: float
+    temperature: float
+    seed: int
+    reason: str | None
+
+
 class Best(TypedDict):
-    """The best point of the grid, by its mean where there are finalists; number and value are of its search seed."""
+    """The best point of the grid so far, by its mean where there are finalists; number and value of its search seed."""
 
     alpha: float
     temperature: float
@@ -265,9 +275,10 @@ class Results(TypedDict):
         tpe: the trials after the grid, by whoever proposed them.
         finalists: those that have more than one seed so far.
         best: None before a trial of the grid is complete.
-        arms: by name; an arm is there once a run of it has begun. A control whose best learning rate is that of the
-            protocol has the runs of the plain arm.
+        arms: by name; an arm is there once a run of it has begun, a winner of the search once it can change no more. A
+            control whose best learning rate is that of the protocol has the runs of the plain arm.
         rates: empty where no controls were asked for.
+        failed_finalists: absent where none failed.
         exports: absent where none was exported.
     """
 
@@ -285,6 +296,7 @@ class Results(TypedDict):
     rates: list[Rate]
     search: Search
     manifest: Manifest
+    failed_finalists: NotRequired[list[FailedFinalist]]
     exports: NotRequired[list[ExportFacts]]
 
 

@@ -79,7 +79,7 @@ def arms_to_train(
     """
     trials = views(search, len(configuration.points))
     ended = [trial.point for trial in trials if trial.state.is_finished()]
-    beyond = sum(trial.sampler in get_args(Beyond) and trial.state.is_finished() for trial in trials)
+    beyond = sum(trial.is_beyond_grid and trial.state.is_finished() for trial in trials)
     open_parts: set[str] = set()
     if any(point not in ended for point in configuration.points):
         open_parts |= {"best"}

@@ -2,11 +2,15 @@
 
 from pathlib import Path
 
+import optuna
 from optuna.artifacts import FileSystemArtifactStore, get_all_artifact_meta, upload_artifact
-from optuna.trial import Trial
+from optuna.trial import FrozenTrial, Trial
 
 from storage.files import naming
-from storage.optuna_internals import folder_of
+from storage.optuna_internals import folder_of, storage_of
+
+WEIGHTS = "student-"
+"""How the name of a trained student begins."""
 
 
 def artifact_store(runs_dir: Path) -> FileSystemArtifactStore:
@@ -14,6 +18,13 @@ def artifact_store(runs_dir: Path) -> FileSystemArtifactStore:
     folder = runs_dir / "artifacts"
     folder.mkdir(parents=True, exist_ok=True)
     return FileSystemArtifactStore(str(folder))
+
+
+def weights_of(study: optuna.Study, trial: FrozenTrial, folder: Path) -> Path | None:
+    """The trained student that a trial left in the artifact folder; None where it is not there."""
+    listed = get_all_artifact_meta(trial, storage=storage_of(study))
+    files = (folder / meta.artifact_id for meta in listed if meta.filename.startswith(WEIGHTS))
+    return next((file for file in files if file.exists()), None)
 
 
 def offer(trial: Trial, store: FileSystemArtifactStore, file: Path) -> None:

@@ -98,7 +98,6 @@ class Recipe:
 
     def with_epochs(self, epochs: int) -> "Recipe":
         """The same recipe with its steps and sizes moved in proportion to another number of epochs."""
-        refuse_unless(epochs >= 1, f"--epochs {epochs}: give 1 or more")
         moved = tuple(max(1, round(step_epoch * epochs / self.epochs)) for step_epoch in self.step_epochs)
         # The last size, which is the images' own, has an epoch however few there are.
         sizes = tuple((min(epochs - 1, round(first * epochs / self.epochs)), size) for first, size in self.image_sizes)

@@ -4,14 +4,13 @@ A control is a point of the comparison as any other: the parameters of a run wit
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 import optuna
-from optuna.trial import TrialState
 
 from storage.arms import Arms, name_of_pair
 from storage.configuration import Configuration, Point
-from storage.trials import TrialView, run_pair, views
+from storage.trials import run_pair, views
 
 KNOWLEDGE = ("shuffled", "smoothing")
 """Parameters of a run that say, as 1, by what the teacher's logits are replaced."""
@@ -65,7 +64,7 @@ def control_arms(
     found: dict[str, Point] = {}
     if arms.get("best", (0.0, 1.0))[0] != 0:
         found = {control: {**point_of_pair(arms["best"]), control: 1} for control in KNOWLEDGE}
-    if rates is None or not _are_known(rate_points(arms, search, configuration), views(rates)):
+    if rates is None or not rates_are_known(arms, search, rates, configuration):
         return found
     protocol = configuration.recipe.learning_rate
     for name, pair in rate_pairs(arms).items():
@@ -73,6 +72,12 @@ def control_arms(
         if rate is not None:
             found[name] = point_of_pair(pair) | ({} if rate == protocol else {"learning_rate": rate})
     return found
+
+
+def rates_are_known(arms: Arms, search: optuna.Study, rates: optuna.Study, configuration: Configuration) -> bool:
+    """Whether every learning rate that the controls have to try has ended or failed."""
+    ended = [trial.point for trial in views(rates) if trial.state.is_finished()]
+    return all(point in ended for point in rate_points(arms, search, configuration))
 
 
 def point_of_pair(pair: tuple[float, float]) -> Point:
@@ -111,8 +116,3 @@ def _of_search(pair: tuple[float, float], search: optuna.Study, configuration: C
         if trial.value is not None and set(trial.point) == {"alpha", "temperature"} and trial.pair == pair
     ]
     return {configuration.recipe.learning_rate: values[0]} if values else {}
-
-
-def _are_known(points: Iterable[Point], trials: list[TrialView]) -> bool:
-    ended = [trial.point for trial in trials if trial.has_ended or trial.state == TrialState.FAIL]
-    return all(point in ended for point in points)

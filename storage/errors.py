@@ -22,6 +22,11 @@ class PlainError(Exception):
     exit_code = 1
 
 
+def in_one_line(error: BaseException) -> str:
+    """An error as a message may name it: its type, and the first line of what it says."""
+    return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+
+
 class Stopped(KeyboardInterrupt):
     """A signal stopped this process.
 

@@ -63,7 +63,8 @@ class OpenStudy:
     @property
     def description(self) -> Description | None:
         """What the study is; None where it was not begun."""
-        return None if self.search is None else Description.of(self.search)
+        search = self.search
+        return None if search is None else Description.of(search)
 
     def sibling(self, name: str) -> "OpenStudy":
         """Another study of the same storage, closed with this one."""

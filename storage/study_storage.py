@@ -122,12 +122,9 @@ def read_storage(url: str) -> RDBStorage:
     Nothing is created, claimed or set in it: an export may lie in a read-only folder.
 
     Raises:
-        StorageError: where it is not there, cannot be reached or is no Optuna storage.
+        StorageError: where it cannot be reached or is no Optuna storage.
     """
-    open_claims(url)  # refuses the addresses that cannot be one
     parsed = make_url(url)
-    if parsed.get_backend_name() == "sqlite" and not Path(str(parsed.database)).exists():
-        raise StorageError(f"{parsed.database}: not there; python -m study.run makes it")
     with _one_line_error(parsed):
         return _connect(parsed, skip_table_creation=True)
 

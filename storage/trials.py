@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, NotRequired, TypedDict, cast
+from typing import Any, Literal, NotRequired, TypedDict, cast, get_args
 
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
@@ -19,6 +19,8 @@ Sampler = Literal["grid", "finalist"] | Beyond
 
 Part = Literal["validation", "test"]
 ENDED = (TrialState.COMPLETE, TrialState.PRUNED)
+DIVERGED = "the loss became"
+"""How the reason begins why a training failed that diverged."""
 EXPORT = "export of "
 
 
@@ -146,6 +148,11 @@ class TrialView:
         return stored or self.beyond
 
     @property
+    def is_beyond_grid(self) -> bool:
+        """Whether TPE or a Gaussian process proposed it."""
+        return self.sampler in get_args(Beyond)
+
+    @property
     def epochs(self) -> int:
         """How many epochs were reported."""
         return len(self.trial.intermediate_values)
@@ -176,6 +183,11 @@ class TrialView:
         """Why it failed."""
         stored: str | None = self._stored("reason")
         return stored
+
+    @property
+    def has_diverged(self) -> bool:
+        """Whether it failed because its loss was no longer finite."""
+        return self.state == TrialState.FAIL and (self.reason or "").startswith(DIVERGED)
 
     @property
     def pruner(self) -> str | None:
@@ -239,6 +251,35 @@ class TrialRecord:
         """After a network that was trained to its end was scored: a trial on validation, a run on test images."""
         self._set(part, scores)
 
+    @property
+    def starts(self) -> tuple[int, int]:
+        """How many processes began or went on with it since an epoch was noted, and which epoch that was."""
+        stored = self._trial.user_attrs.get("starts", {"without_epoch": 0, "epoch": 0})
+        return stored["without_epoch"], stored["epoch"]
+
+    def started(self, without_epoch: int, epoch: int) -> None:
+        """Store ``starts``."""
+        self._set("starts", {"without_epoch": without_epoch, "epoch": epoch})
+
+    def learned(self, epoch: int) -> None:
+        """After an epoch, counted from 1, was trained for the first time as far as is known.
+
+        Only the first one of each start is written.
+        """
+        starts, before = self.starts
+        if starts and epoch > before:
+            self.started(0, epoch)
+
+    def ran_out_of_memory(self) -> int:
+        """How often it did so, with this time."""
+        tries: int = self._trial.user_attrs.get("out_of_memory", 0) + 1
+        self._set("out_of_memory", tries)
+        return tries
+
+    def failed(self, reason: str) -> None:
+        """Before it is told to have failed."""
+        self._set("reason", reason)
+
     def _set(self, key: str, value: Any) -> None:
         self._claims.check_held(self._trial)
         self._trial.set_user_attr(key, value)
@@ -276,11 +317,6 @@ def exports(comparison: optuna.Study) -> list[ExportFacts]:
 
 def _later(number: int) -> str:
     return f"scores of trial {number}"
-
-
-def count_ended(study: optuna.Study) -> int:
-    """How many trials of a study are complete or pruned."""
-    return sum(view.has_ended for view in views(study))
 
 
 def run_pair(alpha: float, temperature: float) -> tuple[float, float]:

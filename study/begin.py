@@ -101,7 +101,7 @@ def begin(
                 copies = _copies(materials.images, materials.parts)
                 known = dataclasses.replace(known, data={**known.data, "copies": copies})
             if known.teacher["hash"] is None and materials.teacher is not None:
-                taught = _teacher(materials.teacher, request.configuration, materials.test)
+                taught = _teacher(materials.teacher, request.configuration, materials.on_test.bank)
                 # Measured beside the student's, maybe on another machine than this one.
                 taught["latency_seconds"] = known.teacher["latency_seconds"]
                 taught["peak_memory_bytes"] = known.teacher["peak_memory_bytes"]
@@ -203,7 +203,7 @@ def _describe(
             "samples": samples(images),
             "copies": _copies(images, parts),
         },
-        "teacher": _teacher(materials.teacher, configuration, materials.test)
+        "teacher": _teacher(materials.teacher, configuration, materials.on_test.bank)
         if materials.teacher is not None
         else _no_teacher(teacher, images, device),
         "student": _network(materials.student, materials.student.build(), device),

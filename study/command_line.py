@@ -5,8 +5,7 @@ from pathlib import Path
 
 from storage.configuration import refuse_unless
 from study.device import DEVICES
-from study.presets import PRESETS
-from study.settings import Settings, read_settings
+from study.settings import PRESETS, Settings, read_settings
 
 
 def add_settings_options(parser: argparse.ArgumentParser) -> None:

@@ -22,7 +22,7 @@ from study.record import is_worth_trying_again, store_training
 from study.sampler import suggest
 from study.teacher_logits import SmoothLabels
 from study.training import Training
-from study.work import Worker, name_of, note_epoch, with_lines, work_together
+from study.work import Worker, name_of, with_lines, work_together
 
 LARGEST_LEARNING_RATE = 1000.0  # a bound that Optuna asks for
 
@@ -86,7 +86,7 @@ class Comparison:
         for number, _ in enumerate(with_lines(epochs, self.worker.configuration.recipe.epochs, name), start=1):
             self.trials.check_held(trial)
             if number > known:
-                note_epoch(trial, number)
+                record.learned(number)
         scores = self.held_out.score(training.network)
         store_training(trial, record, training, training.curve, self.worker.artifacts, scores.accuracy)
         record.scored(self.part, asdict(scores))

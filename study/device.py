@@ -8,7 +8,8 @@ import ctypes
 import platform
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -71,6 +72,17 @@ def keep_freed_memory() -> None:
         mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
+@contextmanager
+def torch_threads(number: int) -> Iterator[None]:
+    """Let torch compute on so many threads of the CPU while the block runs."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
 def bfloat16_cost(device: torch.device) -> float:
     """How many times as long as in float32 a convolution takes in bfloat16, measured on one thread of a CPU.
 
@@ -79,12 +91,8 @@ def bfloat16_cost(device: torch.device) -> float:
     layer = nn.Conv2d(64, 64, 3, padding=1).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     batch = 16 if device.type == "cpu" else 8192  # of a few images a GPU has computed before it is told of the next
     images = torch.randn(batch, 64, 16, 16, device=device).contiguous(memory_format=torch.channels_last)
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # of several, one that waits for another is all that would be measured on a busy machine
-    try:
+    with torch_threads(1):  # of several, one that waits for another is all that would be measured on a busy machine
         return _seconds(layer, images, bfloat16=True) / _seconds(layer, images, bfloat16=False)
-    finally:
-        torch.set_num_threads(threads)
 
 
 def faster_precision(device: torch.device) -> str:

@@ -5,7 +5,7 @@ import os
 import torch
 
 from models import fold_batch_norm
-from study.device import say_if_slow
+from study.device import say_if_slow, torch_threads
 from study.options import Request
 from study.plan import Work
 from study.probe import PROBE_IMAGES, Probe, teacher_seconds
@@ -54,18 +54,16 @@ def _count(number: int, what: str) -> str:
 def _estimate(request: Request, work: Work, device: torch.device) -> tuple[float, float]:
     """Seconds of a student's step an image, and of all that is left."""
     configuration, recipe = request.configuration, request.configuration.recipe
-    threads = torch.get_num_threads()
     workers = at_once(request.workers, work, device)
     probe = Probe(work.student, device, max(PROBE_IMAGES, recipe.batch_size))
-    torch.set_num_threads(threads_each(request.workers, device))
-    step = probe.step(work.student.build, recipe)
-    predict_student = probe.prediction(work.student.build, recipe.precision)
-    ask = probe.prediction(lambda: fold_batch_norm(work.teacher.build().eval()), recipe.precision)
-    teacher = 0.0
-    if work.train_teacher:
-        teacher_recipe = TEACHER_RECIPES[configuration.teacher_recipe]
-        teacher = teacher_seconds(work.teacher, teacher_recipe, device, work.images.every, work.teacher_epochs_done)
-    torch.set_num_threads(threads)
+    with torch_threads(threads_each(request.workers, device)):
+        step = probe.step(work.student.build, recipe)
+        predict_student = probe.prediction(work.student.build, recipe.precision)
+        ask = probe.prediction(lambda: fold_batch_norm(work.teacher.build().eval()), recipe.precision)
+        teacher = 0.0
+        if work.train_teacher:
+            teacher_recipe = TEACHER_RECIPES[configuration.teacher_recipe]
+            teacher = teacher_seconds(work.teacher, teacher_recipe, device, work.images.every, work.teacher_epochs_done)
     train, validation = work.images.train, work.images.validation
     search = (work.trainings + work.rates) * recipe.epochs * (train * step + validation * predict_student)
     comparison = work.runs * recipe.epochs * (train + validation) * step

@@ -21,23 +21,22 @@ from typing import Any
 
 import optuna
 import torch
-from optuna.artifacts import get_all_artifact_meta
 from torch import Tensor, nn
 
-from data import ImageSet, load_images, split
+from data import split
 from models import load_checkpoint, weights_hash
-from models.architecture import reason
-from storage.arms import choose_arms, name_of_pair
+from storage.arms import arms_to_train, name_of_pair
+from storage.artifacts import weights_of
 from storage.configuration import ConfigurationError, refuse_unless
 from storage.controls import control_of
 from storage.description import Description
-from storage.errors import one_line_errors
+from storage.errors import in_one_line, one_line_errors
 from storage.files import write_whole
 from storage.folders import RunsFolder
 from storage.open_study import OpenStudy, open_study, read_study
 from storage.study_storage import STORAGE_ERRORS, StorageError, reason_of, sqlite_url
 from storage.trials import ExportFacts, TrialView, store_export, views
-from study.device import keep_freed_memory
+from study.device import keep_freed_memory, torch_threads
 from study.formats import (
     FORMATS,
     METADATA,
@@ -52,6 +51,7 @@ from study.formats import (
     with_metadata,
 )
 from study.manifest import commit, versions
+from study.materials import images_of
 from study.networks import student_of
 
 COMPARED_IMAGES = 256
@@ -119,11 +119,17 @@ def export(options: argparse.Namespace) -> list[str]:
     )
     require_packages(kind.packages, options.format)
     with read_study(url, options.study) as opened:
-        description, _, _ = opened.begun()
+        description, _, comparison = opened.begun()
         run = find_run(opened, options.arm, options.seed)
-        network = network_of(description)
-        load_checkpoint(network, _weights(opened, run, runs), description.student["name"])
-        images = _images(opened, runs.cache, options.data_dir)
+        network = student_of(description).build()
+        weights = weights_of(comparison, run.trial, runs.artifacts)
+        if weights is None:
+            raise ExportError(
+                f"{runs.artifacts}: has no weights of run {run.number} of study {opened.name!r}; "
+                "give the --runs-dir that the study ran with"
+            )
+        load_checkpoint(network, weights, description.student["name"])
+        images = images_of(opened, description, runs.cache, options.data_dir)
     student = FromPixels(network, *images.channel_statistics).eval()
     manifest = manifest_of(opened.name, options.arm, description, run, network, kind.packages)
     with one_line_of(options.format):
@@ -163,7 +169,7 @@ def one_line_of(form: str) -> Iterator[None]:
         first: BaseException = error
         while first.__cause__ is not None:  # torch's own says which of its steps failed, and not why
             first = first.__cause__
-        raise ExportError(f"--format {form} does not take this network ({reason(first)}); give another") from None
+        raise ExportError(f"--format {form} does not take this network ({in_one_line(first)}); give another") from None
 
 
 def facts_of(manifest: dict[str, Any], form: str, size: int, agreement: Agreement) -> ExportFacts:
@@ -203,8 +209,7 @@ def write_checked(
         try:
             predict, found = kind.read(output, student)
         except Exception as error:  # each format has its own
-            reason = f"{type(error).__name__}: {error}".strip().split("\n")[0]
-            raise ExportError(f"{output}: removed, since it cannot be read back ({reason})") from error
+            raise ExportError(f"{output}: removed, since it cannot be read back ({in_one_line(error)})") from error
         agreement = compare(predict, student, spread(test_images, COMPARED_IMAGES))
         allowed = TOLERANCE[quantize] * agreement.largest_logit
         # Not "difference > allowed", which a NaN is not.
@@ -227,7 +232,7 @@ def compare(predict: Predict, student: FromPixels, images: Tensor) -> Agreement:
     file_times, network_times = [], []
     with torch.inference_mode():
         expected, found = student(images), predict(images)
-        with _one_thread():
+        with torch_threads(1):  # as onnxruntime does here: threads of both wait for one another's cores
             # The shortest counts: a busy machine interrupted nearly every one of a file, and none of the network.
             for _ in range(LATENCY_REPEATS):
                 file_times.append(_seconds(predict, images[:1]))
@@ -244,26 +249,10 @@ def compare(predict: Predict, student: FromPixels, images: Tensor) -> Agreement:
     )
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Let torch compute on one thread, as onnxruntime does here: threads of both wait for one another's cores."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-
-
 def _seconds(predict: Predict, images: Tensor) -> float:
     start = time.perf_counter()
     predict(images)
     return time.perf_counter() - start
-
-
-def network_of(description: Description) -> nn.Module:
-    """The student of a study, with random weights."""
-    return student_of(description).build()
 
 
 def find_run(opened: OpenStudy, arm: str, seed: int | None) -> TrialView:
@@ -276,7 +265,7 @@ def find_run(opened: OpenStudy, arm: str, seed: int | None) -> TrialView:
     settings = description.settings
     # A control has the pair and the seeds of its arm, and is another training.
     runs = [run for run in views(comparison) if run.point and control_of(run.point) is None]
-    named = choose_arms(search, settings)
+    named = arms_to_train(search, settings, description.tpe_trials)
     named |= {name_of_pair(run.pair): run.pair for run in runs if run.pair not in named.values()}
     if arm not in named:
         raise ConfigurationError(f"study {opened.name!r} has no arm {arm!r}: give --arm with one of {', '.join(named)}")
@@ -316,33 +305,6 @@ def manifest_of(
         "normalised inside",
         "output": "logits: float32 (batch, class)",
     }
-
-
-def _weights(opened: OpenStudy, run: TrialView, runs: RunsFolder) -> Path:
-    assert opened.storage is not None
-    for meta in get_all_artifact_meta(run.trial, storage=opened.storage):
-        file = runs.artifacts / meta.artifact_id
-        if meta.filename.startswith("student-") and file.exists():
-            return file
-    raise ExportError(
-        f"{runs.artifacts}: has no weights of run {run.number} of study {opened.name!r}; "
-        "give the --runs-dir that the study ran with"
-    )
-
-
-def _images(opened: OpenStudy, cache: Path, data_dir: Path | None) -> ImageSet:
-    description, _, _ = opened.begun()
-    settings, known = description.settings, description.data["hash"]
-    refuse_unless(
-        data_dir is None or settings.dataset != "synthetic",
-        f"--data-dir {data_dir}: the images of study {opened.name!r} are drawn by a program, leave it out",
-    )
-    images = load_images(settings, cache, data_dir, opened.claims)
-    refuse_unless(
-        images.hash == known,
-        f"study {opened.name!r} was begun with data {known[:12]}, not {images.hash[:12]}: give its images",
-    )
-    return images
 
 
 def _noted(url: str, study: str, facts: ExportFacts) -> list[str]:

@@ -9,7 +9,6 @@ import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import get_args
 
 import optuna
 import pandas as pd
@@ -18,15 +17,15 @@ from optuna.trial import TrialState
 
 from storage.arms import choose_arms, finalist_points, winner
 from storage.configuration import Point, refuse_unless
+from storage.controls import control_arms, rates_are_known
 from storage.description import Description
 from storage.errors import one_line_errors
 from storage.exactly_once import TrialClaims
 from storage.folders import RunsFolder
 from storage.open_study import OpenStudy, open_study, read_study
 from storage.study_storage import sqlite_url
-from storage.trials import Beyond, TrialView, views
+from storage.trials import TrialView, views
 from study.comparison import points_of
-from study.training import DIVERGED
 
 HEADER = ("study", "state", "trials", "runs", "best on validation", "not ended")
 
@@ -65,25 +64,29 @@ def _table(rows: list[tuple[str, ...]]) -> str:
 
 def row_of(opened: OpenStudy) -> tuple[str, ...]:
     """One study in words, a column each as ``HEADER`` has them."""
-    search, comparison = opened.search, opened.comparison
+    search, comparison, rates = opened.search, opened.comparison, opened.rates
     known = None if search is None else Description.of(search)
     if known is None or search is None or comparison is None:
         return opened.name, "not of study.run", "-", "-", "-", "-"
     settings = known.settings
     trials, runs = views(search, len(settings.points)), views(comparison)
     # More may have been asked for once than is now: more trials after the grid, more finalists.
-    beyond = [trial for trial in trials if _is_beyond(trial) and trial.state.is_finished()]
+    beyond = [trial for trial in trials if trial.is_beyond_grid and trial.state.is_finished()]
     finalists = finalist_points(trials, settings)
     finalists += [trial.point for trial in trials if trial.sampler == "finalist" and trial.point not in finalists]
     planned = len(settings.points) + max(known.tpe_trials, len(beyond)) + len(finalists)
     ended = _ended(trials)
-    wanted = points_of(choose_arms(search, settings), settings.final_seeds)
+    arms, tried = choose_arms(search, settings), [] if rates is None else views(rates)
+    controls = {} if rates is None else control_arms(arms, search, rates, settings)
+    wanted = points_of(arms, settings.final_seeds, controls)
     for run in runs:
         wanted += [run.point] if run.point and run.point not in wanted else []
     done = _ended(runs)
     failed = sum(trial.state == TrialState.FAIL for trial in (*trials, *runs))
+    failed += sum(trial.state == TrialState.FAIL and not trial.has_diverged for trial in tried)
+    is_tuned = rates is None or rates_are_known(arms, search, rates, settings)
     searched = ended >= planned or not trials  # arms may be compared without a search
-    state = "done" if searched and done >= len(wanted) > 0 else "begun"
+    state = "done" if searched and is_tuned and done >= len(wanted) > 0 else "begun"
     best = winner(trials, "grid")
     return (
         opened.name,
@@ -91,12 +94,8 @@ def row_of(opened: OpenStudy) -> tuple[str, ...]:
         f"{ended} of {planned}",
         f"{done} of {len(wanted)}",
         "-" if best is None or best.value is None else f"{100 * best.value:.2f} % at {_point(best)}",
-        _running(opened, [(search, trials), (comparison, runs)]),
+        _running([("trial", trials), ("run", runs), ("learning rate", tried)]),
     )
-
-
-def _is_beyond(trial: TrialView) -> bool:
-    return trial.sampler in get_args(Beyond)
 
 
 def _ended(trials: Sequence[TrialView]) -> int:
@@ -105,11 +104,10 @@ def _ended(trials: Sequence[TrialView]) -> int:
     That a point diverges is an answer too, unless a later trial of it has ended otherwise; after the grid no trial that
     failed is tried again.
     """
-    ended = [trial.point for trial in trials if trial.has_ended or (_is_beyond(trial) and trial.state.is_finished())]
+    ended = [trial.point for trial in trials if trial.has_ended or (trial.is_beyond_grid and trial.state.is_finished())]
     diverged: list[Point] = []
     for trial in trials:
-        is_answer = trial.state == TrialState.FAIL and (trial.reason or "").startswith(DIVERGED)
-        diverged += [trial.point] if is_answer and trial.point not in [*ended, *diverged] else []
+        diverged += [trial.point] if trial.has_diverged and trial.point not in [*ended, *diverged] else []
     return len(ended) + len(diverged)
 
 
@@ -117,15 +115,14 @@ def _point(trial: TrialView) -> str:
     return f"alpha {trial.point['alpha']:g}, T {trial.point['temperature']:g}"
 
 
-def _running(opened: OpenStudy, studies: list[tuple[optuna.Study, list[TrialView]]]) -> str:
+def _running(named: list[tuple[str, list[TrialView]]]) -> str:
     """The trials in state RUNNING; whether a living process has them is not asked, so that nothing is claimed.
 
     With the last epoch that was reported, which runs of the comparison do not: no epoch of theirs is scored.
     """
     names = [
-        f"{'run' if study.study_name != opened.name else 'trial'} {trial.number}"
-        + (f", epoch {trial.last_epoch}" if trial.last_epoch else "")
-        for study, trials in studies
+        f"{name} {trial.number}" + (f", epoch {trial.last_epoch}" if trial.last_epoch else "")
+        for name, trials in named
         for trial in trials
         if trial.state == TrialState.RUNNING
     ]

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
@@ -9,7 +10,9 @@ from torch import Tensor, nn
 from data import ImageBank, ImageSet, Split, load_images, split
 from models import Architecture, Teacher, fold_batch_norm
 from storage.claims import Claims
-from storage.configuration import Configuration
+from storage.configuration import Configuration, refuse_unless
+from storage.description import Description
+from storage.open_study import OpenStudy
 from study.evaluation import HeldOut
 from study.options import Request
 from study.plan import Work
@@ -23,7 +26,7 @@ class Materials:
     """What is trained on and scored on, and who teaches; no teacher where the baseline alone is trained.
 
     Attributes:
-        bank, test: all official training images, and all test images.
+        bank: all official training images.
         on_validation, on_test: what trials and runs are scored on; the validation images in the order of ``parts``.
     """
 
@@ -32,7 +35,6 @@ class Materials:
     student: Architecture
     teacher: Teacher | None
     bank: ImageBank
-    test: ImageBank
     logits: TeacherLogits | None
     on_validation: HeldOut
     on_test: HeldOut
@@ -66,11 +68,31 @@ def fetch(request: Request, work: Work, claims: Claims, device: torch.device) ->
         student=work.student,
         teacher=teacher,
         bank=bank,
-        test=on_test.bank,
         logits=logits,
         on_validation=on_validation,
         on_test=on_test,
     )
+
+
+def images_of(opened: OpenStudy, description: Description, cache: Path, data_dir: Path | None) -> ImageSet:
+    """The images of a study that was begun.
+
+    Raises:
+        ConfigurationError: where the images at hand are other ones, or a folder is given for those that are drawn.
+        DataError: where they are not there or not what they should be.
+    """
+    settings, known = description.settings, description.data["hash"]
+    refuse_unless(
+        data_dir is None or settings.dataset != "synthetic",
+        f"--data-dir {data_dir}: the images of study {opened.name!r} are drawn by a program, leave it out",
+    )
+    images = load_images(settings, cache, data_dir, opened.claims)
+    refuse_unless(
+        images.hash == known,
+        f"study {opened.name!r} was begun with data {known[:12]}, not {images.hash[:12]}: "
+        "give its images by --data-dir",
+    )
+    return images
 
 
 def held_out(

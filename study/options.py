@@ -157,9 +157,10 @@ def _refuse_what_has_no_effect(options: argparse.Namespace, configuration: Confi
             not options.controls,
             "--controls: stand beside the best pair of a search, which --sampler none does not make",
         )
-        for option in ("alphas", "temperatures", "pruner", "finalists"):
+        for option in ("alphas", "temperatures", "pruner", "finalists", "finalist-seeds"):
             refuse_unless(
-                getattr(options, option) is None, f"--{option}: has no effect with --sampler none, leave it out"
+                getattr(options, option.replace("-", "_")) is None,
+                f"--{option}: has no effect with --sampler none, leave it out",
             )
     refuse_unless(
         options.finalist_seeds is None or configuration.finalists > 0,

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import get_args
 
 import torch
 from optuna.trial import TrialState
@@ -15,7 +14,7 @@ from storage.arms import Arms, arms_to_train, choose_arms, finalist_points, name
 from storage.configuration import Point, refuse_unless
 from storage.controls import RATE_FACTORS, control_arms, rate_pairs, rate_points
 from storage.open_study import OpenStudy
-from storage.trials import Beyond, MadeBy, TrialView, run_pair, views
+from storage.trials import MadeBy, TrialView, run_pair, views
 from study.comparison import points_of
 from study.options import Request
 from study.processes import threads_each
@@ -23,7 +22,7 @@ from study.recipes import TEACHER_RECIPES
 from study.record import is_worth_trying_again, made_by
 from study.teacher import teacher_at_hand, training_checkpoint
 from study.teacher_logits import count_filled, logits_folder
-from study.training import DIVERGED, epochs_done
+from study.training import epochs_done
 
 
 @dataclass(frozen=True)
@@ -189,7 +188,7 @@ def _images(request: Request, opened: OpenStudy) -> Images:
         every=len(labels),
         train=len(parts.train),
         validation=len(parts.validation),
-        classes=parts.classes,
+        classes=len(labels.unique()),
         channels=channels,
         size=configuration.image_size,
     )
@@ -216,7 +215,7 @@ def _trials_left(request: Request, opened: OpenStudy, here: MadeBy) -> tuple[int
     configuration = request.configuration
     if left or beyond:
         distinct = {run_pair(point["alpha"], point["temperature"]) for point in points}
-        others = sum(trial.sampler in get_args(Beyond) for trial in trials) + beyond
+        others = sum(trial.is_beyond_grid for trial in trials) + beyond
         more = min(configuration.finalists, len(distinct) + others) * (configuration.finalist_seeds - 1)
     else:
         more = sum(point not in done for point in finalist_points(trials, configuration))
@@ -233,7 +232,7 @@ def _rates_left(request: Request, opened: OpenStudy, trials_left: int) -> int:
     wanted = rate_points(choose_arms(search, configuration, request.added_arms), search, configuration)
     tried = [] if rates is None else views(rates)
     # A rate at which the loss diverges is an answer; what failed otherwise is tried again.
-    ended = [trial.point for trial in tried if trial.has_ended or (trial.reason or "").startswith(DIVERGED)]
+    ended = [trial.point for trial in tried if trial.has_ended or trial.has_diverged]
     return sum(point not in ended for point in wanted)
 
 

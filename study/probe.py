@@ -43,13 +43,9 @@ class Probe:
 
     def prediction(self, make: Callable[[], torch.nn.Module], precision: str) -> float:
         """One prediction."""
-        network = self._put(make)
+        network: torch.nn.Module = make().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         indices = torch.arange(batch_size(self.device), device=self.device)
         return self._seconds(lambda: predict(network, self.bank, indices, precision), PROBE_STEPS) / len(indices)
-
-    def _put(self, make: Callable[[], torch.nn.Module]) -> torch.nn.Module:
-        network: torch.nn.Module = make().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-        return network
 
     def _seconds(self, call: Callable[[], object], times: int) -> float:
         call()

@@ -12,11 +12,11 @@ from optuna.artifacts import FileSystemArtifactStore
 from optuna.trial import FrozenTrial, Trial
 
 from models import save_checkpoint
-from storage.artifacts import offer
+from storage.artifacts import WEIGHTS, offer
 from storage.files import naming
 from storage.trials import MadeBy, TrialRecord, TrialView
 from study.manifest import commit, versions
-from study.training import DIVERGED, Epoch, Training
+from study.training import Epoch, Training
 
 
 def made_by(device: torch.device, precision: str) -> MadeBy:
@@ -35,7 +35,7 @@ def made_by(device: torch.device, precision: str) -> MadeBy:
 def is_worth_trying_again(failed: FrozenTrial, here: MadeBy) -> bool:
     """Whether a trial that failed may end otherwise: a training that diverged is a function of what it was made by."""
     view = TrialView(failed)
-    if view.made_by is None or not (view.reason or "").startswith(DIVERGED):
+    if view.made_by is None or not view.has_diverged:
         return True
     then, now = (
         (made_by["commit"], made_by["versions"], made_by["device"], made_by["precision"], made_by["threads"])
@@ -66,7 +66,7 @@ def store_training(
     record.trained(epochs, round(sum(epoch.seconds for epoch in curve), 3))
     name = f"alpha{training.alpha:.4g}-T{training.temperature:.4g}-seed{training.seed}"
     with tempfile.TemporaryDirectory() as folder, naming(Path(folder)):
-        table, weights = Path(folder) / f"curve-{name}.csv", Path(folder) / f"student-{name}.pth"
+        table, weights = Path(folder) / f"curve-{name}.csv", Path(folder) / f"{WEIGHTS}{name}.pth"
         with table.open("w", newline="") as file:
             rows = csv.DictWriter(file, ["epoch", *epochs[0]], lineterminator="\n")
             rows.writeheader()

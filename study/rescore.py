@@ -15,23 +15,22 @@ from pathlib import Path
 
 import optuna
 import torch
-from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 from torch import nn
 
-from data import ImageBank, load_images, split
+from data import ImageBank, split
 from models import load_checkpoint
+from storage.artifacts import weights_of
 from storage.configuration import refuse_unless
 from storage.errors import one_line_errors
 from storage.folders import RunsFolder
 from storage.open_study import OpenStudy, open_study, read_study
-from storage.optuna_internals import storage_of
 from storage.study_storage import sqlite_url, without_password
 from storage.trials import TrialView, store_later, views
 from study.command_line import add_machine_options
 from study.device import pick_device
 from study.evaluation import HeldOut
-from study.materials import held_out
+from study.materials import held_out, images_of
 from study.networks import student_of
 from study.progress import say
 from study.teacher import choose_teacher
@@ -73,13 +72,12 @@ def rescore(
         say(f"{opened.name}: every training has its scores")
         return
     configuration = description.settings
-    images = load_images(configuration, runs.cache, data_dir, opened.claims)
-    refuse_unless(
-        images.hash == description.data["hash"],
-        f"study {opened.name!r} was begun with data {description.data['hash'][:12]}, not {images.hash[:12]}: "
-        "give --data-dir",
-    )
     teacher, digest = None, description.teacher["hash"]
+    refuse_unless(
+        digest is not None or teacher_file is None,
+        f"--teacher {teacher_file}: study {opened.name!r} has trained its baseline alone, leave it out",
+    )
+    images = images_of(opened, description, runs.cache, data_dir)
     if digest is not None:
         teacher = choose_teacher(configuration, images, runs.cache, opened.claims, device, teacher_file, digest)
     network = student_of(description).build().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -106,11 +104,10 @@ def _unscored(study: optuna.Study, has_teacher: bool) -> list[TrialView]:
 
 def _rescore(study: optuna.Study, trial: TrialView, scored_on: HeldOut, network: nn.Module, runs: RunsFolder) -> bool:
     """Score one training's weights; whether they are there."""
-    listed = get_all_artifact_meta(trial.trial, storage=storage_of(study))
-    files = [runs.artifacts / meta.artifact_id for meta in listed if meta.filename.startswith("student-")]
-    if not files or not files[0].exists():
+    weights = weights_of(study, trial.trial, runs.artifacts)
+    if weights is None:
         return False
-    load_checkpoint(network, files[0], "student")
+    load_checkpoint(network, weights, "student")
     scores = scored_on.score(network)
     store_later(study, trial.number, asdict(scores))
     if scores.accuracy != trial.value:

@@ -24,6 +24,7 @@ from storage.controls import control_arms, rate_points
 from storage.errors import one_line_errors
 from storage.open_study import OpenStudy, open_study, read_study
 from storage.study_storage import without_password
+from storage.trials import DIVERGED
 from study.begin import begin, begin_rates, going_on, refuse_unusable
 from study.comparison import Comparison, points_of
 from study.device import pick_device
@@ -119,6 +120,10 @@ def report(request: Request, opened: OpenStudy) -> None:
     results = collect(opened)
     write_report(results, folder)
     failed = sum(cell["state"] == "FAIL" for cell in results["grid"] + results["tpe"])
+    failed += len(results.get("failed_finalists", []))
+    # A learning rate at which the loss diverges is an answer.
+    rates = [rate["reason"] or "" for rate in results["rates"] if rate["state"] == "FAIL"]
+    failed += sum(not reason.startswith(DIVERGED) for reason in rates)
     failed += sum(len(arm["failed"]) for arm in results["arms"].values())
     if failed:
         print(f"done, but {failed} of its trainings failed, which the report names: {folder / 'report.md'}")

@@ -16,8 +16,9 @@ SMALLEST_ALPHA = 0.05
 """Below this a trial repeats the baseline: it would gain less than the standard error of one validation score, from
 the slope of reports/published/cifar100-ten-epochs (4 points up to alpha = 0.25)."""
 
-GP_STARTS_AFTER = 4
-"""Complete trials. Optuna's 10 are meant for random ones; here the grid comes before, of which many may be pruned."""
+STARTS_AFTER = 4
+"""Trials that have ended, for TPE, or are complete, for a Gaussian process. Optuna's 10 are meant for random ones; here
+the grid comes before, which may be small, and of which many may be pruned."""
 
 TRIES = 5
 """Proposals of a sampler that were tried before, until a random point is taken."""
@@ -63,7 +64,7 @@ class GridFirst(BaseSampler):
     ) -> dict[str, Any]:
         """Parameters that no other trial has; next to no teacher is the same as none, once that was tried."""
         others = [other.params for other in study.get_trials(deepcopy=False) if other.number != trial.number]
-        shown = showing(study, lambda other: other.number != trial.number and TrialView(other).repeats is None)
+        shown = _without_copies(study, trial)
         proposed = self._sampler(trial).sample_relative(shown, trial, search_space)
         attempt = 0
         while proposed and any(_is_same(proposed, other) for other in others):
@@ -83,17 +84,18 @@ class GridFirst(BaseSampler):
     ) -> Any:
         """One parameter: the grid's, or a random one as long as too few trials have ended."""
         sampler = self._sampler(trial, param_name)
-        return sampler.sample_independent(study, trial, param_name, param_distribution)
+        shown = study if sampler is self.grid else _without_copies(study, trial)
+        return sampler.sample_independent(shown, trial, param_name, param_distribution)
 
     def _sampler(self, trial: FrozenTrial, purpose: object = 0) -> BaseSampler:
         sampler = TrialView(trial, self.points, self.beyond).sampler
         if sampler == "tpe":
-            return TPESampler(seed=self._seed(trial, purpose), constant_liar=True)
+            return TPESampler(seed=self._seed(trial, purpose), n_startup_trials=STARTS_AFTER, constant_liar=True)
         if sampler == "gp":
             # Two trainings of one point differ, so the noise is fitted too.
             return GPSampler(
                 seed=self._seed(trial, purpose),
-                n_startup_trials=GP_STARTS_AFTER,
+                n_startup_trials=STARTS_AFTER,
                 deterministic_objective=False,
                 warn_independent_sampling=False,
             )
@@ -103,6 +105,11 @@ class GridFirst(BaseSampler):
         sampler = TrialView(trial, self.points, self.beyond).sampler
         digest = hashlib.sha256(f"{sampler} {self.seed} {trial.number} {purpose}".encode()).digest()
         return int.from_bytes(digest[:4], "little")
+
+
+def _without_copies(study: optuna.Study, trial: FrozenTrial) -> optuna.Study:
+    """What a trial beyond the grid learns from: the others that were trained."""
+    return showing(study, lambda other: other.number != trial.number and TrialView(other).repeats is None)
 
 
 def _is_same(proposed: dict[str, Any], other: dict[str, Any]) -> bool:

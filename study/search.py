@@ -18,7 +18,7 @@ from study.progress import bar, say
 from study.record import is_worth_trying_again, store_training
 from study.sampler import GridFirst, suggest
 from study.training import Epoch, Training
-from study.work import Worker, name_of, note_epoch, with_lines, work_together
+from study.work import Worker, name_of, with_lines, work_together
 
 MakeTraining = Callable[[float, float, int, str], Training]
 
@@ -155,7 +155,7 @@ class Search:
             assert epoch.validation_accuracy is not None
             if number > known:
                 record.reached(epoch.validation_accuracy, number)
-                note_epoch(trial, number)
+                record.learned(number)
             # The pruner judges the last epoch reported, so it is asked again only from there on.
             if known <= number < total and not is_finalist and trial.should_prune():
                 return TrialState.PRUNED, training.curve[:number]

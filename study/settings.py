@@ -248,3 +248,7 @@ def _line(key: str, value: Any, meaning: str) -> str:
 
 def _json(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
+
+
+PRESETS = {name: read_settings(file).configuration for name, file in PRESET_FILES.items()}
+"""The studies that start from a name."""

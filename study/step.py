@@ -16,9 +16,8 @@ from torch.optim.sgd import sgd
 from tqdm import tqdm
 
 from data import ImageBank
-from models.architecture import reason
 from storage.configuration import Recipe
-from storage.errors import PlainError
+from storage.errors import PlainError, in_one_line
 from study.loss import distillation_loss
 
 WARM_UP_STEPS = 3
@@ -274,7 +273,7 @@ def compiler_at_hand() -> Iterator[None]:
             ) from None
         if type(error).__name__ == "Unsupported":  # of torch._dynamo.exc, which a start without it need not import
             raise CompilerError(
-                f"torch.compile does not take this network ({reason(error)}): choose with tensors and not with if, or "
-                "give --device cpu"
+                f"torch.compile does not take this network ({in_one_line(error)}): choose with tensors and not with "
+                "if, or give --device cpu"
             ) from None
         raise

@@ -46,7 +46,7 @@ from models.architecture import file_name, source_of
 from models.teacher_card import Origin
 from storage.claims import Claims
 from storage.configuration import PRECISIONS, Configuration, ConfigurationError, Recipe, refuse_unless
-from storage.errors import one_line_errors
+from storage.errors import in_one_line, one_line_errors
 from storage.files import write_whole
 from storage.folders import RunsFolder
 from storage.study_storage import open_claims, sqlite_url, without_password
@@ -199,9 +199,9 @@ def _train(training: Training, claims: Claims, claim: str) -> None:
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        reason = str(error).splitlines()[0]
         raise CheckpointError(
-            f"the teacher {name} cannot be trained in batches of {recipe.batch_size}: out of memory ({reason})"
+            f"the teacher {name} cannot be trained in batches of {recipe.batch_size}: out of memory "
+            f"({in_one_line(error)})"
         ) from None
 
 

@@ -15,13 +15,13 @@ from torch import Tensor, nn
 from data import Draws, stream
 from data.draws import generator_of
 from storage.files import save_whole
+from storage.trials import DIVERGED
 from study.evaluation import predict
 from study.progress import bar, say
 from study.step import TrainingStep
 from study.teacher_logits import Said
 
 SECONDS_BETWEEN_CHECKPOINTS = 5.0
-DIVERGED = "the loss became"
 CHECKPOINT_FORMAT = 2
 
 

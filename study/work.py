@@ -13,11 +13,11 @@ from tqdm import tqdm
 
 from storage.claims import ClaimLostError, Claims
 from storage.configuration import Configuration
-from storage.errors import is_disk_full
+from storage.errors import in_one_line, is_disk_full
 from storage.exactly_once import TrialClaims
 from storage.folders import COMPARISON
 from storage.study_storage import STORAGE_ERRORS, StorageError, reason_of
-from storage.trials import MadeBy
+from storage.trials import MadeBy, TrialRecord
 from study.progress import draws_bars, duration, say
 from study.training import DivergedError, Epoch, is_out_of_memory
 
@@ -56,8 +56,8 @@ def work_together(
     run: Callable[[Trial], None],
     progress: "tqdm[Any]",
     ended: Callable[[], int],
-    ready: Callable[[FrozenTrial], bool] = lambda trial: True,
-    awaited: Callable[[FrozenTrial], bool] = lambda trial: True,
+    ready: Callable[[FrozenTrial], bool],
+    awaited: Callable[[FrozenTrial], bool],
 ) -> None:
     """Run trials until none is left, together with any other process that does the same.
 
@@ -131,31 +131,28 @@ def _run_or_fail(trial: Trial, run: Callable[[Trial], None], trials: TrialClaims
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
-        tries = trial.user_attrs.get("out_of_memory", 0) + 1
-        trials.check_held(trial)
-        trial.set_user_attr("out_of_memory", tries)
+        tries = TrialRecord(trial, trials).ran_out_of_memory()
         if tries >= OUT_OF_MEMORY_TRIES:
-            _fail(trial, f"out of memory {tries} times: {str(error).splitlines()[0]}", trials)
+            _fail(trial, f"out of memory {tries} times: {in_one_line(error)}", trials)
     finally:
         trials.give_back(trial)
 
 
 def _run(trial: Trial, run: Callable[[Trial], None], trials: TrialClaims) -> None:
     """Run a trial unless it is one that ends every process which goes on with it."""
-    starts, epoch = _starts(trial)
+    record = TrialRecord(trial, trials)
+    starts, epoch = record.starts
     if starts >= STARTS_WITHOUT_EPOCH:
         _fail(trial, f"{starts} processes in turn died in it, none of which trained an epoch more", trials)
         return
-    trials.check_held(trial)
-    trial.set_user_attr("starts", {"without_epoch": starts + 1, "epoch": epoch})
+    record.started(starts + 1, epoch)
     try:
         run(trial)
     except (KeyboardInterrupt, OSError, *STORAGE_ERRORS):
         # Whoever stopped this process, it was not the trial. Where an epoch was noted since, that stays.
-        if _starts(trial)[0] == starts + 1:
-            with suppress(*STORAGE_ERRORS):
-                trials.check_held(trial)
-                trial.set_user_attr("starts", {"without_epoch": starts, "epoch": epoch})
+        with suppress(*STORAGE_ERRORS):
+            if record.starts[0] == starts + 1:
+                record.started(starts, epoch)
         raise
 
 
@@ -176,25 +173,8 @@ def with_lines(epochs: Iterable[Epoch], total: int, name: str) -> Iterator[Epoch
         yield epoch
 
 
-def note_epoch(trial: Trial, epoch: int) -> None:
-    """Note with a trial that an epoch, counted from 1, was trained for the first time as far as is known.
-
-    Only the first one of each start is written.
-    """
-    starts, before = _starts(trial)
-    if starts and epoch > before:
-        trial.set_user_attr("starts", {"without_epoch": 0, "epoch": epoch})
-
-
-def _starts(trial: Trial) -> tuple[int, int]:
-    """How many processes began or went on with a trial since an epoch was noted, and which epoch that was."""
-    stored = trial.user_attrs.get("starts", {"without_epoch": 0, "epoch": 0})
-    return stored["without_epoch"], stored["epoch"]
-
-
 def _fail(trial: Trial, reason: str, trials: TrialClaims) -> None:
-    trials.check_held(trial)
-    trial.set_user_attr("reason", reason)
+    TrialRecord(trial, trials).failed(reason)
     trials.tell(trial, state=TrialState.FAIL)
     say(f"{name_of(trial)}: failed: {reason}")
 

@@ -37,8 +37,8 @@ from storage.pruner import make_pruner
 from storage.study_storage import open_claims, open_storage, sqlite_url
 from study.device import pick_device
 from study.loss import distillation_loss
-from study.presets import STUDENT_RECIPE
 from study.sampler import suggest
+from study.settings import PRESETS
 from study.step import TrainingStep
 from study.teacher_logits import TeacherLogits, count_filled
 from study.training import Epoch, Training
@@ -63,9 +63,9 @@ TARGETS = {
 
 UNTIL_THE_FIRST_STEP = """
 import os, sys
-from study import presets, run, training
+from study import recipes, run, training
 train_epoch = training.Training._train_epoch
-presets.TEACHER_RECIPES["demo"] = presets.TEACHER_RECIPES["demo"].with_epochs(1)
+recipes.TEACHER_RECIPES["demo"] = recipes.TEACHER_RECIPES["demo"].with_epochs(1)
 def until_the_first_step(training, epoch):
     if training.name.startswith("trial"):
         os._exit(0)
@@ -131,7 +131,8 @@ class Bench:
         self.pixels = torch.randint(256, (self.images, 3, 32, 32), dtype=torch.uint8, generator=generator)
         self.labels = torch.randint(CLASSES, (self.images,), generator=generator)
         self.bank = ImageBank(self.pixels, self.labels, torch.full((3,), 0.5), torch.full((3,), 0.25), self.device)
-        self.recipe = Recipe(epochs=2 * self.repeats + 1, batch_size=STUDENT_RECIPE.batch_size, learning_rate=1e-3)
+        batch_size = PRESETS["full"].recipe.batch_size
+        self.recipe = Recipe(epochs=2 * self.repeats + 1, batch_size=batch_size, learning_rate=1e-3)
         self.step = self._step_in("float32")
         self.teacher = self._put(build("resnet32x4", CLASSES)).eval()
         self.folder = Path(tempfile.mkdtemp(prefix="kd-study-benchmark-"))

@@ -31,7 +31,7 @@ from storage.configuration import Recipe
 from storage.folders import RunsFolder
 from study.command_line import add_machine_options
 from study.device import pick_device
-from study.presets import PRESETS, STUDENT_RECIPE
+from study.settings import PRESETS
 from study.step import TrainingStep
 from study.training import Training
 
@@ -74,7 +74,7 @@ class AsksEachStep(TrainingStep):
 def random_bank(device: torch.device) -> ImageBank:
     """Random images for one step, or on a GPU, to which a step is nothing, for a hundred."""
     generator = torch.Generator().manual_seed(0)
-    count = STUDENT_RECIPE.batch_size * (1 if device.type == "cpu" else 100)
+    count = PRESETS["full"].recipe.batch_size * (1 if device.type == "cpu" else 100)
     images = torch.randint(256, (count, 3, 32, 32), dtype=torch.uint8, generator=generator)
     labels = torch.randint(CLASSES, (len(images),), generator=generator)
     return ImageBank(images, labels, torch.full((3,), 0.5), torch.full((3,), 0.25), device)
@@ -136,7 +136,7 @@ def rate_of_processes(device: torch.device, processes: int, threads: int) -> flo
 
 def recipe(**changes: object) -> Recipe:
     """The student's, at a learning rate that leaves the weights where they are."""
-    return replace(STUDENT_RECIPE, learning_rate=1e-9, **changes)  # type: ignore[arg-type]
+    return replace(PRESETS["full"].recipe, learning_rate=1e-9, **changes)  # type: ignore[arg-type]
 
 
 def show(name: str, ratios: list[float]) -> None:

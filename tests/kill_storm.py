@@ -22,7 +22,7 @@ from pathlib import Path
 from optuna.trial import TrialState
 
 from storage.exactly_once import point_of
-from study.presets import PRESETS
+from study.settings import PRESETS
 from tests.storage.postgres import running_server
 from tests.storage.toy import Toy, opened
 

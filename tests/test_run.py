@@ -25,9 +25,9 @@ from storage.study_storage import STORAGE_ERRORS, StorageError, sqlite_url
 from study.list import main as list_main
 from study.options import request_of
 from study.plan import plan
-from study.presets import PRESETS
 from study.rescore import main as rescore_main
 from study.run import main as study_main
+from study.settings import PRESETS
 from study.teacher import main as teacher_main
 from tests.reports.stored import collect, export
 
@@ -231,7 +231,7 @@ def test_tpe_goes_on_from_the_grid_in_the_same_study(undisturbed: Path, tmp_path
 
 def test_arms_without_a_search_are_those_of_a_search_that_comes_later(runs_dir: Path, undisturbed: Path) -> None:
     alone = [option for option in SMALL if option not in ("--alphas", "0,0.5", "--temperatures", "1,4")]
-    options = [*alone, "--runs-dir", str(runs_dir), "--sampler", "none"]
+    options, costs = [*alone, "--runs-dir", str(runs_dir), "--sampler", "none"], []
     for more in ([], ["--arm", "0.5,4"]):
         process = subprocess.run(
             [sys.executable, "-m", "study.run", *options, *more],
@@ -242,8 +242,10 @@ def test_arms_without_a_search_are_those_of_a_search_that_comes_later(runs_dir: 
         )
         assert process.returncode == 0, process.stderr
         assert (runs_dir / "demo" / "report.md").exists()
+        costs.append(results(runs_dir)["teacher"]["latency_seconds"])
     compared = results(runs_dir)["arms"]
     assert compared.keys() == {"baseline", "0.5,4"}
+    assert costs[0] == costs[1], "measured beside the student's, before there was a teacher"
     # A worker was killed at a distilled run; whoever comes for the baseline alone goes on with it.
     with open_study(sqlite_url(runs_dir / "study.db"), "demo") as opened:
         _, comparison = opened.create()
@@ -426,6 +428,10 @@ def test_a_study_whose_weights_are_gone_cannot_be_rescored(
     folder = shutil.copytree(undisturbed, tmp_path / "runs")
     forget_scores(folder / "study.db")
     shutil.rmtree(folder / "artifacts")
-    with pytest.raises(SystemExit):
-        rescore_main(["demo", "--runs-dir", str(folder), "--device", "cpu"])
-    assert re.search(r"none of \d trainings has its weights", capsys.readouterr().err)
+    for option, message in (
+        ([], r"none of \d trainings has its weights"),
+        (["--data-dir", str(tmp_path)], "are drawn by a program, leave it out"),
+    ):
+        with pytest.raises(SystemExit):
+            rescore_main(["demo", "--runs-dir", str(folder), "--device", "cpu", *option])
+        assert re.search(message, capsys.readouterr().err)

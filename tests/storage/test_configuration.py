@@ -11,9 +11,11 @@ import pytest
 
 from storage.configuration import Configuration, ConfigurationError, Recipe
 from storage.study_storage import without_password
-from study.presets import PRESETS, STUDENT_RECIPE, TEACHER_RECIPES
+from study.recipes import TEACHER_RECIPES
+from study.settings import PRESETS
 
 DEMO = PRESETS["demo"]
+STUDENT_RECIPE = PRESETS["full"].recipe
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from optuna.trial import TrialState, create_trial
 from storage.configuration import Point
 from storage.controls import best_rate, control_arms, control_of, name_of_point, rate_points
 from storage.trials import views
-from study.presets import PRESETS
+from study.settings import PRESETS
 
 CONFIGURATION = dataclasses.replace(PRESETS["full"], alphas=(0.0, 0.5), temperatures=(4.0,))
 BASELINE, BEST = (0.0, 1.0), (0.5, 4.0)

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from storage.errors import in_one_line
+
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
 import sys, time
@@ -168,3 +170,8 @@ def test_a_file_is_never_opened_as_the_closed_output(tmp_path: Path) -> None:
     file = tmp_path / "file"
     process = shell(f"$RUN >&-; cat {file}", f"import os; file = open({str(file)!r}, 'w'); os.system('echo printed')")
     assert process.communicate(timeout=180) == ("", "")
+
+
+def test_an_error_that_says_nothing_has_its_type_as_its_line() -> None:
+    assert in_one_line(MemoryError()) == "MemoryError"
+    assert in_one_line(ValueError("first\nsecond")) == "ValueError: first"

@@ -22,9 +22,9 @@ from storage.exactly_once import TrialClaims, point_of
 from storage.study_storage import open_claims
 from storage.trials import TrialView
 from study.comparison import Comparison
-from study.presets import PRESETS
 from study.sampler import suggest
 from study.search import Search
+from study.settings import PRESETS
 from study.training import Epoch, Training
 from study.work import STARTS_WITHOUT_EPOCH
 from tests.storage.postgres import Server

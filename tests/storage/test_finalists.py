@@ -16,7 +16,7 @@ from storage.arms import arms_to_train, finalist_points, finalists, values_by_se
 from storage.configuration import ConfigurationError
 from storage.trials import TrialView, views
 from study.options import request_of
-from study.presets import PRESETS
+from study.settings import PRESETS
 from tests.storage.toy import Toy
 
 

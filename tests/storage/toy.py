@@ -26,9 +26,9 @@ from storage.folders import RunsFolder
 from storage.study_storage import open_claims, open_storage
 from storage.trials import Beyond, MadeBy
 from study.evaluation import HeldOut, Scores, score
-from study.presets import PRESETS
 from study.record import made_by
 from study.search import Search
+from study.settings import PRESETS
 from study.step import TrainingStep
 from study.training import DivergedError, Epoch, Training
 from study.work import Worker

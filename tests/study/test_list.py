@@ -16,11 +16,10 @@ from storage.configuration import ConfigurationError
 from storage.folders import RunsFolder
 from storage.open_study import open_study, read_study
 from storage.study_storage import sqlite_url
-from storage.trials import views
+from storage.trials import DIVERGED, views
 from study.begin import refuse_foreign
 from study.list import main
 from study.sampler import suggest
-from study.training import DIVERGED
 
 
 @pytest.fixture
@@ -79,6 +78,16 @@ def test_a_study_of_which_less_is_asked_for_than_it_has_is_done(
             )
     row = next(line for line in said(capsys, "--runs-dir", str(runs.path)).splitlines() if line.startswith("demo"))
     assert row.split()[:10] == ["demo", "done,", "3", "failed", "7", "of", "7", "3", "of", "3"]
+
+
+def test_a_study_whose_controls_still_try_learning_rates_has_begun(
+    runs: RunsFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_study(sqlite_url(runs.database), "demo") as opened:
+        opened.create_rates().ask()
+    row = next(line for line in said(capsys, "--runs-dir", str(runs.path)).splitlines() if line.startswith("demo"))
+    assert row.split()[1] == "begun"
+    assert row.endswith("learning rate 0")
 
 
 def trial_at(point: dict[str, float], **settings: Any) -> FrozenTrial:

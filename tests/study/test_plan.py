@@ -17,6 +17,7 @@ from models.student import StudentCNN
 from storage.configuration import ConfigurationError, Point
 from storage.open_study import open_study, read_study
 from storage.study_storage import sqlite_url
+from storage.trials import DIVERGED
 from study.begin import going_on, refuse_another
 from study.estimate import at_once, print_plan
 from study.options import request_of
@@ -25,7 +26,6 @@ from study.probe import teacher_seconds
 from study.recipes import TEACHER_RECIPES
 from study.record import made_by
 from study.teacher import main as teacher_command
-from study.training import DIVERGED
 
 CPU = torch.device("cpu")
 SMALL = ["--preset", "demo", "--alphas", "0,0.5", "--temperatures", "1,4"]

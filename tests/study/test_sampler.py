@@ -12,11 +12,14 @@ from study.sampler import SMALLEST_ALPHA, GridFirst, suggest
 GRID = {"alpha": [0.0, 0.25, 0.5, 0.75], "temperature": [1.0, 2.0, 4.0, 8.0]}
 
 
-def searched(beyond: Beyond, baseline: float, trials: int = 0, seed: int = 0, copies: bool = True) -> optuna.Study:
+def searched(
+    beyond: Beyond, baseline: float, trials: int = 0, seed: int = 0, copies: bool = True, alphas: int = 4
+) -> optuna.Study:
     """A study with its grid, in which the accuracy of alpha = 0 is given and others are a tenth, and trials beyond."""
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    study = optuna.create_study(direction="maximize", sampler=GridFirst(GRID, seed, beyond))
-    for _ in range(16 + trials):
+    grid = {**GRID, "alpha": GRID["alpha"][:alphas]}
+    study = optuna.create_study(direction="maximize", sampler=GridFirst(grid, seed, beyond))
+    for _ in range(4 * alphas + trials):
         trial = study.ask()
         alpha, temperature = suggest(trial)
         first = next((other for other in study.get_trials(deepcopy=False) if other.params.get("alpha") == 0), None)
@@ -40,6 +43,14 @@ def test_copies_of_a_training_say_nothing_to_who_proposes(beyond: Beyond) -> Non
     with_copies, without = (searched(beyond, baseline=0.2, trials=1, copies=copies) for copies in (True, False))
     assert sum(TrialView(trial).repeats is not None for trial in with_copies.get_trials()) == 3
     assert beyond_the_grid(with_copies) == beyond_the_grid(without)
+
+
+def test_tpe_learns_from_a_small_grid_too() -> None:
+    with_copies, without = (
+        searched("tpe", baseline=0.5, trials=8, copies=copies, alphas=3).get_trials()[12:] for copies in (True, False)
+    )
+    assert [trial.params for trial in with_copies] == [trial.params for trial in without]
+    assert min(trial.params["alpha"] for trial in with_copies) >= SMALLEST_ALPHA
 
 
 @pytest.mark.parametrize("beyond", ["tpe", "gp"])

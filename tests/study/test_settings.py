@@ -11,9 +11,8 @@ from storage.configuration import Configuration, ConfigurationError
 from storage.description import FORMAT
 from storage.study_storage import sqlite_url
 from study.options import Request, request_of
-from study.presets import PRESETS
 from study.run import main
-from study.settings import Settings, as_toml, read_settings
+from study.settings import PRESETS, Settings, as_toml, read_settings
 from tests.reports.stored import collect
 
 STORED = Path(__file__).parent.parent / "stored"
@@ -170,7 +169,9 @@ def test_a_study_of_every_format_is_read_and_goes_on_by_the_same_command(
 ) -> None:
     shutil.copy(STORED / f"format-{number}.db", tmp_path / "study.db")
     before = collect(sqlite_url(STORED / f"format-{number}.db"))
-    command = ["--preset", "demo", "--epochs", "2", "--train-images", "320", "--seeds", "2", "--alphas", "0,0.5"]
+    of_then = replace(PRESETS["demo"], recipe=replace(PRESETS["demo"].recipe, learning_rate=0.03))
+    command = ["--config", str(written(tmp_path, as_toml(Settings(of_then))))]
+    command += ["--epochs", "2", "--train-images", "320", "--seeds", "2", "--alphas", "0,0.5"]
     command += ["--temperatures", "1,4", "--sampler", "tpe", "--n-trials", "1", "--device", "cpu"]
     main([*command, "--runs-dir", str(tmp_path)])
     assert "all is trained" in capsys.readouterr().out

@@ -25,7 +25,7 @@ from storage.claims import FileClaims
 from storage.configuration import ConfigurationError, Recipe
 from storage.postgres_claims import PostgresClaims
 from study.evaluation import predict, score
-from study.presets import PRESETS
+from study.settings import PRESETS
 from study.teacher import choose_teacher, import_teacher, train_teacher
 from study.teacher import main as teacher_main
 from tests.storage.postgres import Server
