@@ -8,7 +8,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from reports.evidence import accuracy_standard_error, begun, scored
-from reports.results import FailedRun, Rate, Results, State, Trial
+from reports.results import FailedFinalist, FailedRun, Rate, Results, State, Trial
 from reports.sections.words import plain, proposers, table
 from reports.standing import judge
 from storage.exactly_once import point_of
@@ -182,6 +182,8 @@ def _best(results: Results) -> str:
 def _failures(results: Results) -> list[str]:
     failed = [trial for trial in results["grid"] + results["tpe"] if trial["state"] == "FAIL"]
     lines = [f"trial {trial['number']} ({_point(trial)}): {_reason(trial)}" for trial in failed]
+    finalists = results.get("failed_finalists", [])
+    lines += [f"trial {one['number']} ({_point(one)}), seed {one['seed']}: {_reason(one)}" for one in finalists]
     return lines + [f"comparison, {line}" for line in _failed_runs(results)]
 
 
@@ -191,7 +193,7 @@ def _failed_runs(results: Results) -> list[str]:
     ]
 
 
-def _reason(failed: FailedRun | Trial | Rate) -> str:
+def _reason(failed: FailedFinalist | FailedRun | Trial | Rate) -> str:
     return plain(failed["reason"] or "no reason is stored")
 
 

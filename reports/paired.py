@@ -39,14 +39,16 @@ def _settings(first: Results, second: Results, arm: str) -> str:
     ours, theirs = (_facts(results, _arm(results, arm)) for results in (first, second))
     other = [f"{key} {ours[key]} and {theirs[key]}" for key in ours if ours[key] != theirs[key]]
     return (
-        f"They differ in: {', '.join(other)}." if other else "Their settings, images, teacher and commit are the same."
+        f"They differ in: {', '.join(other)}." if other else "Their settings, images, networks and commit are the same."
     )
 
 
 def _facts(results: Results, arm: Arm) -> dict[str, str]:
     configuration = results["configuration"]
     images = results["data"]["train_images"] + results["data"]["validation_images"]
+    student = results["student"]
     facts = {
+        "student": f"{student['name']} {student.get('source', '')[:12]}".strip(),
         **{key.replace("_", " "): value for key, value in configuration["recipe"].items()},
         "learning rate": arm["learning_rate"],
         "alpha": arm["alpha"],
@@ -55,9 +57,8 @@ def _facts(results: Results, arm: Arm) -> dict[str, str]:
         "draws": configuration["draws"],
         "data": results["data"]["hash"][:12],
         "commit": "/".join(dict.fromkeys(start["commit"] for start in results["manifest"]["starts"])),
+        "teacher": str(results["teacher"]["hash"])[:12] if arm["alpha"] else "none",
     }
-    if arm["alpha"] != 0:
-        facts["teacher"] = str(results["teacher"]["hash"])[:12]
     return {key: str(value) for key, value in facts.items()}
 
 

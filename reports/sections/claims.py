@@ -113,7 +113,8 @@ def _point_claim(document: Document, where: tuple[float, float], section: str) -
     if cell is not None:
         here = percent(cell.value) + " on validation" if cell.value is not None else state_words(cell)
         if cell.standing == "best":
-            verdict = "yes"
+            verdict = "cannot tell" if document.search_is_open else "yes"
+            here += ", the best so far" if document.search_is_open else ""
         elif document.best is not None and cell.value is not None:
             here += f"; best is ({document.best['alpha']:.3g}, {document.best['temperature']:.3g})"
             verdict = "cannot tell" if cell.standing == "near best" else "no"

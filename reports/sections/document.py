@@ -6,7 +6,7 @@ from reports import original
 from reports.drawing import Figure
 from reports.evidence import Paired, arm_at, paired
 from reports.results import Arm, Results
-from reports.standing import Cell, grid_cells
+from reports.standing import UNFINISHED, Cell, count_compared, grid_cells
 
 CONTROLS = ("shuffled", "smoothing", "rate", "best-rate")
 """Arms that stand beside the best pair and the baseline, from which something is taken away."""
@@ -67,6 +67,20 @@ class Document:
     def is_searched(self) -> bool:
         """Whether the search has begun a trial: arms may be compared without one."""
         return any(cell.standing != "not yet" for cell in self.grid)
+
+    @property
+    def finalists(self) -> int:
+        """How many points are finalists; there may have been more of them once than are asked for now."""
+        complete = count_compared(self.results["grid"] + self.results["tpe"])
+        return max(len(self.results["finalists"]), min(self.configuration["finalists"], complete))
+
+    @property
+    def search_is_open(self) -> bool:
+        """Whether a point of the grid or a finalist has not ended, so that another may become the best."""
+        done = sum(len(known["seeds"]) - 1 for known in self.results["finalists"])
+        done += len(self.results.get("failed_finalists", []))
+        asked = self.finalists * (self.configuration["finalist_seeds"] - 1) if self.configuration["finalists"] else 0
+        return done < asked or any(cell.standing in UNFINISHED for cell in self.grid)
 
     @property
     def left_over(self) -> tuple[int, int] | None:

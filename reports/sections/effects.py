@@ -26,7 +26,7 @@ def effects(document: Document) -> list[str]:
         "not to another is in them and cannot be told apart. The last column is an upper bound of what the sampling "
         f"error of the {document.validation_images:,} validation images alone would make if all points were "
         "equally good: it takes them as drawn anew for each point, though all points share them"
-        f"{_at_zero(document) if len(rows) > 1 else ''}.",
+        f"{_at_zero(document) if distilled != grid and rows[0][0] == 'whole grid' else ''}.",
     ]
 
 

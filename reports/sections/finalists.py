@@ -6,7 +6,6 @@ import statistics
 from reports.evidence import estimate_of, win_shares
 from reports.sections.document import Document
 from reports.sections.words import count, percent, point, table
-from reports.standing import count_compared
 
 
 def finalists(document: Document) -> list[str]:
@@ -27,7 +26,7 @@ def finalists(document: Document) -> list[str]:
                 f"{100 * share:.0f} %",
             )
         )
-    number = _number(document)
+    number = document.finalists
     spread = math.sqrt(statistics.fmean(statistics.variance(finalist["values"]) for finalist in known))
     return [
         "### Finalists: the best points with more seeds",
@@ -41,13 +40,6 @@ def finalists(document: Document) -> list[str]:
 
 
 def _missing(document: Document) -> str:
-    wanted = _number(document) * (document.configuration["finalist_seeds"] - 1)
+    wanted = document.finalists * (document.configuration["finalist_seeds"] - 1)
     done = sum(len(finalist["seeds"]) - 1 for finalist in document.results["finalists"])
     return f"{done} of these {wanted} trainings are complete. " if done < wanted else ""
-
-
-def _number(document: Document) -> int:
-    """How many points are finalists; there may have been more of them once than are asked for now."""
-    results = document.results
-    complete = count_compared(results["grid"] + results["tpe"])
-    return max(len(results["finalists"]), min(document.configuration["finalists"], complete))

@@ -11,7 +11,6 @@ from reports.sections.document import Document, distilled_arm
 from reports.sections.teacher import verdict_on_teacher
 from reports.sections.transfer import verdict_on_search
 from reports.sections.words import count, interval, mean_and_deviation, percent, plain, point, points
-from reports.standing import UNFINISHED
 from storage.trials import run_pair
 
 SEARCHED_BY = ("--sampler", "--n-trials")
@@ -233,7 +232,7 @@ def _mean_over(seeds: Sequence[int], arm: Arm) -> float:
 
 
 def _verdict_on_point(document: Document) -> str:
-    unfinished = any(cell.standing in UNFINISHED for cell in document.grid)
+    unfinished = document.search_is_open
     if not document.is_searched:
         return "No search was run, so it names no best alpha and T."
     if document.best is None:
@@ -290,7 +289,7 @@ def _verdict_on_original(document: Document) -> str:
         gains = f"The original's gain of {theirs} {'; it '.join(judged)}."
         return f"{_on_the_baseline(document)}{gains}{_on_another_teacher(document)}"
     why = " without two seeds in both arms"
-    if document.undistilled:
+    if document.undistilled and held.keys() == {"best"}:
         why = ", as the search chose alpha = 0 and none of the points that it names was compared"
     elif not document.is_searched and distilled_arm(document.results) is not None and "best" in held:
         why = ", as none of the points that it names was compared"

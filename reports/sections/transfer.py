@@ -73,8 +73,11 @@ def transfers(document: Document) -> dict[str, Transfer]:
 def _compared(document: Document, name: str) -> int:
     """Of how many points an arm is the best; 2 for a pair that was named before."""
     results = document.results
-    chosen = {"best": results["grid"], **dict.fromkeys(SAMPLERS, results["grid"] + results["tpe"])}
-    return count_compared(chosen[name]) if name in chosen else 2
+    if name == "best":
+        return count_compared(results["grid"])
+    # Found by TPE or a Gaussian process, also where a later trial of theirs is better now.
+    found_beyond = trial_of(results, document.arms[name]) in results["tpe"]
+    return count_compared(results["grid"] + results["tpe"]) if name in SAMPLERS or found_beyond else 2
 
 
 def transfer(document: Document) -> list[str]:

@@ -23,6 +23,11 @@ def trials(document: Document) -> list[str]:
         for cell in document.results["grid"] + document.results["tpe"]
         if cell["state"] == "FAIL"
     ]
+    failed += [
+        f"- trial {one['number']} at {point(one['alpha'], one['temperature'])}, a finalist with seed {one['seed']}: "
+        f"{plain(one['reason'] or 'no reason stored')}"
+        for one in document.results.get("failed_finalists", [])
+    ]
     listed = ["Failed trials:", "\n".join(failed)] if failed else []
     return [*listed, *document.figure(CURVES)]
 

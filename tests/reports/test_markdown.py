@@ -487,6 +487,12 @@ def test_pruning_is_named_for_missing_values_only_where_it_is_the_reason() -> No
     text = render(zero).split("### What alpha and T explain")[1].split("###")[0]
     assert "| without alpha = 0" in text
     assert "counts the one trial of alpha = 0" not in text, "the row that counts it is not there"
+    two = made_up_results(pruned=(), failed=())
+    two["configuration"]["alphas"] = [0.0, 0.75]
+    two["grid"] = [cell for cell in two["grid"] if cell["alpha"] in (0.0, 0.75)]
+    text = render(two).split("### What alpha and T explain")[1].split("###")[0]
+    assert "| without alpha = 0" not in text, "one row has no shares"
+    assert "counts the one trial of alpha = 0 as 4" in text
 
 
 def test_a_search_that_chose_no_distillation_does_not_speak_for_arms_that_were_asked_for() -> None:
@@ -591,6 +597,33 @@ def test_who_went_on_from_the_grid_is_named() -> None:
     assert "the point of a Gaussian process minus the best arm is +0.00 points" in render(results)
 
 
+def test_a_point_is_the_originals_only_once_nothing_can_become_better() -> None:
+    results = made_up_results("full", pruned=(), failed=())
+    assert re.search(r"\(0\.75, 4\), its section 3\.2 +\| [\d.]+ % on validation +\| yes ", claims(results))
+    row = r"\(0\.75, 4\), its section 3\.2 +\| [\d.]+ % on validation, the best so far +\| cannot tell "
+    asked = copy.deepcopy(results)
+    asked["configuration"] |= {"finalists": 2, "finalist_seeds": 2}
+    for open_search in (asked, copy.deepcopy(results)):
+        if open_search is not asked:
+            open_search["grid"][-1].update({"state": "RUNNING", "value": None, "curve": []})
+        assert re.search(row, claims(open_search))
+        assert "The unfinished search's best point" in verdict(open_search)
+    asked["finalists"] = [
+        {"alpha": alpha, "temperature": temperature, "seeds": [0, 10002], "values": [0.4, 0.4]}
+        for alpha, temperature in ((0.75, 4.0), (0.5, 4.0))
+    ]
+    assert " yes " in claims(asked).split("its section 3.2")[1].split("\n")[0]
+
+
+def test_images_of_a_search_that_was_not_run_are_no_departure() -> None:
+    results = copy.deepcopy(CASES["arms without a search"])
+    results["configuration"]["train_images"] = 40_000
+    results["data"] |= {"train_images": 40_000, "validation_images": 10_000}
+    assert departures(results) == []
+    results["data"] |= {"train_images": 12_000, "validation_images": 5_000}
+    assert departures(results) == ["17,000 images in the comparison instead of 50,000"]
+
+
 def test_images_that_no_training_of_the_comparison_sees_are_a_departure() -> None:
     results = copy.deepcopy(CASES["full protocol"])
     assert departures(results) == []
@@ -664,6 +697,12 @@ def test_the_best_of_many_may_lose_more_from_search_to_test_than_a_pair_that_was
     named = made_up_results("full")
     named["arms"]["0.75,4"] = named["arms"]["best"]
     assert transfers(Document(named, ()))["0.75,4"].bound == pytest.approx(1.96, abs=0.001)
+    # Found by TPE, and named by its point since a later trial is better: the best of many all the same.
+    results = made_up_results("full", tpe_trials=7)
+    former = next(trial for trial in results["tpe"] if trial["value"] is not None)
+    results["arms"]["former"] = results["arms"].pop("best")
+    results["arms"]["former"] |= {"alpha": former["alpha"], "temperature": former["temperature"]}
+    assert transfers(Document(results, ()))["former"].bound > range_constant(10)
 
 
 def test_another_teacher_is_named_beside_another_gain() -> None:

@@ -1,6 +1,7 @@
 """Two studies are held against each other over the seeds that they share."""
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ def test_the_difference_is_paired_by_seed(folders: list[str], capsys: pytest.Cap
 
 def test_what_else_the_two_differ_in_is_said(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     main(folders)
-    assert "Their settings, images, teacher and commit are the same." in capsys.readouterr().out
+    assert "Their settings, images, networks and commit are the same." in capsys.readouterr().out
     file = Path(folders[1]) / "results.json"
     results = json.loads(file.read_text())
     results["configuration"]["recipe"] |= {"momentum": 0.9, "precision": "bfloat16"}
@@ -41,6 +42,20 @@ def test_what_else_the_two_differ_in_is_said(folders: list[str], capsys: pytest.
     assert "They differ in: momentum 0.0 and 0.9, precision float32 and bfloat16." in capsys.readouterr().out
     main([*folders, "--arm", "best"])
     assert "and bfloat16, teacher " in capsys.readouterr().out
+
+
+def test_another_student_and_no_teacher_are_differences(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    file = Path(folders[1]) / "results.json"
+    results = json.loads(file.read_text())
+    results["student"] |= {"name": "mynets:TinyNet", "source": "0123456789abcdef"}
+    results["arms"]["best"] |= {"alpha": 0.0, "temperature": 1.0}
+    file.write_text(json.dumps(results))
+    teacher = results["teacher"]["hash"][:12]
+    for ours, theirs, taught in ((*folders, f"{teacher} and none"), (*folders[::-1], f"none and {teacher}")):
+        main([ours, theirs, "--arm", "best"])
+        said = capsys.readouterr().out
+        assert re.search(r"student (StudentCNN and )?mynets:TinyNet 0123456789ab", said)
+        assert f"teacher {taught}." in said
 
 
 def test_an_arm_that_is_not_there_is_one_line(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:

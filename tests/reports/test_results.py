@@ -1,6 +1,8 @@
 """Results have the keys that their types promise, and old ones are brought to them when they are read."""
 
+import dataclasses
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,11 +10,16 @@ from typing import Any
 import optuna
 import pytest
 from optuna.distributions import IntDistribution
-from optuna.trial import create_trial
+from optuna.trial import TrialState, create_trial
 
 from reports.build import PUBLISHED
+from reports.markdown import render
 from reports.results import FORMAT, ResultsError, read_results
+from storage.description import Description
+from storage.open_study import read_study
 from storage.study_storage import sqlite_url
+from study.options import request_of
+from study.run import report
 from tests.reports.made_up import made_up_results, with_controls
 from tests.reports.stored import collect, export
 
@@ -102,6 +109,56 @@ def test_a_calibration_error_that_was_not_stored_is_that_of_the_bins(tmp_path: P
     arm = read_results(tmp_path / "results.json")["arms"]["best"]
     assert arm["calibration_error"] == expected
     assert [arm["hits"], arm["agreement"], arm["divergence"]] == [[None] * 5] * 3
+
+
+def test_a_winner_that_may_still_change_is_no_arm(studied: Path, tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "study.db")
+    export(sqlite_url(studied / "study.db"), "demo", tmp_path / "study.db")
+    before = collect(url, "demo")
+    best = before["best"]
+    assert before["arms"].keys() == {"baseline", "best"}
+    assert best is not None
+    search = optuna.load_study(study_name="demo", storage=url)
+    known = Description.of(search)
+    assert known is not None
+    dataclasses.replace(known, configuration={**known.configuration, "alphas": [0.0, 0.5, 0.75]}).store(search)
+    after = collect(url, "demo")
+    assert after["best"] == best
+    pair = {f"{best['alpha']:g},{best['temperature']:g}"} if best["alpha"] else set()
+    assert after["arms"].keys() == {"baseline"} | pair, "its runs are there, under what they are"
+    assert "The unfinished search's best point" in render(after)
+
+
+def test_a_finalist_that_fails_is_named_and_ends_the_command_with_3(
+    studied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    url = sqlite_url(tmp_path / "study.db")
+    export(sqlite_url(studied / "study.db"), "demo", tmp_path / "study.db")
+    request = request_of(["--preset", "demo", "--runs-dir", str(tmp_path)], None)
+    search = optuna.load_study(study_name="demo", storage=url)
+    point = {**search.best_trial.params, "seed": 10002}
+    seeded = {**search.best_trial.distributions, "seed": IntDistribution(0, 2**32 - 1)}
+    reason = {"reason": "the loss became nan in epoch 1"}
+    failed = create_trial(params=point, distributions=seeded, user_attrs=reason, state=TrialState.FAIL)
+    search.add_trial(failed)
+    with read_study(url, "demo") as opened, pytest.raises(SystemExit) as stopped:
+        report(request, opened)
+    assert stopped.value.code == 3
+    assert "1 of its trainings failed" in capsys.readouterr().out
+    (named,) = collect(url, "demo")["failed_finalists"]
+    assert named == {
+        "number": 4,
+        "alpha": point["alpha"],
+        "temperature": point["temperature"],
+        "seed": 10002,
+        **reason,
+    }
+    line = r"- trial 4 at .*, a finalist with seed 10002: the loss became nan in epoch 1"
+    assert re.search(line, (tmp_path / "demo" / "report.md").read_text())
+    search.add_trial(create_trial(params=point, distributions=seeded, value=0.5))
+    with read_study(url, "demo") as opened:
+        report(request, opened)
+    assert "failed_finalists" not in collect(url, "demo"), "it was tried again"
 
 
 def test_the_search_took_the_time_of_finalists_too_and_not_their_epochs(studied: Path, tmp_path: Path) -> None:
