@@ -274,7 +274,7 @@ def check(folders: list[Path]) -> None:
 def build(options: argparse.Namespace) -> None:
     """Build the report that the options name, or every one that can be built; exit with 1 where one could not."""
     runs, failed = RunsFolder(options.runs_dir), 0
-    with read_study(options.storage or sqlite_url(runs.database), options.study or "") as opened:
+    with read_study(options.storage or runs.url, options.study or "") as opened:
         if options.study is None and opened.storage is None:
             opened.begun()  # says what is missing
         for name in [options.study] if options.study else opened.names():

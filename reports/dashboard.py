@@ -31,7 +31,7 @@ from storage.errors import one_line_errors
 from storage.folders import RunsFolder
 from storage.open_study import OpenStudy, open_study
 from storage.optuna_internals import set_system_attribute, system_attributes, trial_id
-from storage.study_storage import StorageError, sqlite_url
+from storage.study_storage import StorageError
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIApplication, WSGIEnvironment
@@ -253,7 +253,7 @@ def serve(options: argparse.Namespace) -> None:
     runs = RunsFolder(options.runs_dir)
     if options.storage is None and not runs.database.exists():
         raise StorageError(f"{runs.database}: not there; python -m study.run makes it")
-    with open_study(options.storage or sqlite_url(runs.database), "") as opened:
+    with open_study(options.storage or runs.url, "") as opened:
         _serve(opened, options)
 
 

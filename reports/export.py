@@ -64,7 +64,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     with one_line_errors():
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        url = options.storage or sqlite_url(RunsFolder(options.runs_dir).database)
+        url = options.storage or RunsFolder(options.runs_dir).url
         with read_study(url, options.study) as opened:
             export(opened, options.output)
         print(options.output)

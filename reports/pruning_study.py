@@ -25,7 +25,6 @@ from storage.configuration import refuse_unless
 from storage.errors import one_line_errors
 from storage.folders import RunsFolder
 from storage.open_study import read_study
-from storage.study_storage import sqlite_url
 
 START_UPS = (1, 4, 5, 8)
 WARM_UPS = (0.0, 0.25, 0.5, 0.75)
@@ -156,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         refuse_unless(bool(options.studies or options.curves), "give a STUDY or --curves FILE")
         refuse_unless(options.orders >= 1, f"--orders {options.orders}: give 1 or more")
         refuse_unless(min(options.workers) >= 1, f"--workers {min(options.workers)}: give 1 or more")
-        with read_study(options.storage or sqlite_url(RunsFolder(options.runs_dir).database)) as opened:
+        with read_study(options.storage or RunsFolder(options.runs_dir).url) as opened:
             results = [collect(opened.sibling(name)) for name in options.studies]
         results += [read_results(file) for file in options.curves]
         print(table([full_curves(one) for one in results], options.orders, options.workers))

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from storage.configuration import refuse_unless
+from storage.study_storage import sqlite_url
 
 COMPARISON = "-comparison"
 RATES = "-rates"
@@ -25,6 +26,11 @@ class RunsFolder:
     def database(self) -> Path:
         """The SQLite file of the default storage."""
         return self.path / "study.db"
+
+    @property
+    def url(self) -> str:
+        """The address of that storage."""
+        return sqlite_url(self.database)
 
     @property
     def cache(self) -> Path:

@@ -1,6 +1,7 @@
 """The Optuna storage: where it is, how it is opened, and the claims that go with it."""
 
 import re
+import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +39,11 @@ def shown(url: str) -> str:
     # Not by parsing: an address that cannot be parsed is printed too.
     without = re.sub(r"(://[^\s:/@]*):.*@", r"\1:***@", url)
     return re.sub(r"([?&][^=&]*pass[^=&]*=)[^&\s]*", r"\1***", without, flags=re.IGNORECASE)
+
+
+def command_of(module: str, arguments: Sequence[str]) -> str:
+    """A command of ours as it may be printed and stored."""
+    return f"python -m {module} {shlex.join(without_password(arguments))}".rstrip()
 
 
 def without_password(arguments: Sequence[str]) -> list[str]:

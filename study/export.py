@@ -34,7 +34,7 @@ from storage.errors import in_one_line, one_line_errors
 from storage.files import write_whole
 from storage.folders import RunsFolder
 from storage.open_study import OpenStudy, open_study, read_study
-from storage.study_storage import STORAGE_ERRORS, StorageError, reason_of, sqlite_url
+from storage.study_storage import STORAGE_ERRORS, StorageError, reason_of
 from storage.trials import ExportFacts, TrialView, store_export, views
 from study.device import keep_freed_memory, torch_threads
 from study.formats import (
@@ -108,7 +108,7 @@ def export(options: argparse.Namespace) -> list[str]:
         ExportError: where packages are missing, or the file does not say what the network says.
     """
     kind, output, runs = FORMATS[options.format], options.output, RunsFolder(options.runs_dir)
-    url = options.storage or sqlite_url(runs.database)
+    url = options.storage or runs.url
     refuse_unless(
         options.quantize is None or options.format == "onnx",
         f"--quantize {options.quantize}: is for --format onnx, not {options.format}; leave it out",

@@ -23,7 +23,6 @@ from storage.errors import one_line_errors
 from storage.exactly_once import TrialClaims
 from storage.folders import RunsFolder
 from storage.open_study import OpenStudy, open_study, read_study
-from storage.study_storage import sqlite_url
 from storage.trials import TrialView, views
 from study.comparison import points_of
 
@@ -44,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         refuse_unless(not options.yes or options.delete is not None, "--yes: answers what --delete asks, give both")
         runs = RunsFolder(options.runs_dir)
-        url = options.storage or sqlite_url(runs.database)
+        url = options.storage or runs.url
         if options.delete is not None:
             with read_study(url, options.delete) as opened:
                 opened.parts()  # or says what is missing, before anything is opened to be written

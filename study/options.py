@@ -2,7 +2,6 @@
 
 import argparse
 import dataclasses
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, get_args
 
 from storage.configuration import PRECISIONS, Configuration, ConfigurationError, refuse_unless
 from storage.folders import RunsFolder, check_study_name
-from storage.study_storage import sqlite_url, without_password
+from storage.study_storage import command_of
 from storage.trials import Beyond
 from study.command_line import add_machine_options, add_settings_options, settings_of
 from study.settings import as_toml
@@ -97,10 +96,10 @@ def request_of(arguments: Sequence[str], description: str | None) -> Request:
     beyond = options.sampler if options.sampler in get_args(Beyond) else None
     return Request(
         arguments=tuple(typed),
-        command="python -m study.run " + shlex.join(without_password(typed)),
+        command=command_of("study.run", typed),
         configuration=configuration,
         name=_study_name(options, configuration),
-        url=options.storage or sqlite_url(runs.database),
+        url=options.storage or runs.url,
         runs=runs,
         data_dir=options.data_dir or settings.folder,
         device=options.device,

@@ -7,7 +7,6 @@ A study stores this by itself; those that were begun with an earlier version did
 """
 
 import argparse
-import shlex
 import sys
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -25,7 +24,7 @@ from storage.configuration import refuse_unless
 from storage.errors import one_line_errors
 from storage.folders import RunsFolder
 from storage.open_study import OpenStudy, open_study, read_study
-from storage.study_storage import sqlite_url, without_password
+from storage.study_storage import command_of
 from storage.trials import TrialView, store_later, views
 from study.command_line import add_machine_options
 from study.device import pick_device
@@ -47,10 +46,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     add_machine_options(parser)
     typed = list(sys.argv[1:] if arguments is None else arguments)
     options = parser.parse_args(typed)
-    with one_line_errors("python -m study.rescore " + shlex.join(without_password(typed))):
+    with one_line_errors(command_of("study.rescore", typed)):
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         runs = RunsFolder(options.runs_dir)
-        url = options.storage or sqlite_url(runs.database)
+        url = options.storage or runs.url
         with read_study(url, options.study) as opened:
             opened.begun()  # or says what is missing, before anything is opened to be written
         with open_study(url, options.study) as opened:

@@ -9,7 +9,6 @@
 The same command again goes on where it was stopped, or rebuilds the report where all is done.
 """
 
-import shlex
 import sys
 import warnings
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from storage.artifacts import artifact_store
 from storage.controls import control_arms, rate_points
 from storage.errors import one_line_errors
 from storage.open_study import OpenStudy, open_study, read_study
-from storage.study_storage import without_password
+from storage.study_storage import command_of
 from storage.trials import DIVERGED
 from study.begin import begin, begin_rates, going_on, refuse_unusable
 from study.comparison import Comparison, points_of
@@ -45,7 +44,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the study that the command line describes, from where it is to the end."""
     typed = list(sys.argv[1:] if arguments is None else arguments)
     is_worker = WORKER in typed
-    command = "python -m study.run " + shlex.join(without_password(typed))
+    command = command_of("study.run", typed)
     with one_line_errors(None if "--dry-run" in typed else command, says_stopped=not is_worker):
         if is_worker:
             end_with_parent()

@@ -14,7 +14,6 @@ import argparse
 import dataclasses
 import hashlib
 import json
-import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -49,7 +48,7 @@ from storage.configuration import PRECISIONS, Configuration, ConfigurationError,
 from storage.errors import in_one_line, one_line_errors
 from storage.files import write_whole
 from storage.folders import RunsFolder
-from storage.study_storage import open_claims, sqlite_url, without_password
+from storage.study_storage import command_of, open_claims
 from study.command_line import add_machine_options, add_settings_options, settings_of
 from study.device import pick_device, say_if_slow
 from study.evaluation import Scores, predict, score
@@ -381,7 +380,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--storage", metavar="URL", help="whose claims are used (default: sqlite:///RUNS_DIR/study.db)")
     add_machine_options(parser)
     options = parser.parse_args(typed)
-    with one_line_errors("python -m study.teacher " + shlex.join(without_password(typed))):
+    with one_line_errors(command_of("study.teacher", typed)):
         print(make_teacher(options))
 
 
@@ -408,7 +407,7 @@ def make_teacher(options: argparse.Namespace) -> str:
     )
     device = pick_device(options.device)
     runs = RunsFolder(options.runs_dir)
-    with open_claims(options.storage or sqlite_url(runs.database)) as claims:
+    with open_claims(options.storage or runs.url) as claims:
         image_set = load_images(configuration, runs.cache, options.data_dir or settings.folder, claims)
         check_network(architecture(network, image_set))
         if file is not None:
