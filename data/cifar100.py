@@ -1,20 +1,18 @@
 """CIFAR-100 (Krizhevsky, 2009), from the official archive or from class folders, cached as tensors in one file."""
 
-from collections.abc import Callable
 from http.client import HTTPException
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from data.cache import cached, tensors_of
 from data.class_folders import image_files, not_in_colour, read_images
 from data.image_set import DataError, ImageSet, in_canonical_order
-from storage.claims import Claims, hold
-from storage.files import save_whole
+from storage.claims import Claims
 
 SIZE = 32
 PARTS = ("train", "test")
-TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
 CIFAR100_HASH = "ae4bfa8952b7adfaf83417a4388035d4636cd8edf4e338056876c20a7e537aae"
 
 # The 20 groups ("superclasses") of https://www.cs.toronto.edu/~kriz/cifar.html.
@@ -59,35 +57,19 @@ def load_cifar100(cache_dir: Path, data_dir: Path | None, claims: Claims) -> Ima
     Raises:
         DataError: where the images are missing, truncated, or not those of CIFAR-100.
     """
-    cached = cache_dir / "cifar100.pt"
     if data_dir is not None and not data_dir.is_dir():
         raise DataError(f"--data-dir {data_dir}: no such folder; leave it out to download CIFAR-100")
-    image_set = _from_cache(cached)
-    if image_set is not None:
-        return image_set
     # Named as the cache folder, which no study may be: the claims of trials begin with the name of their study.
-    with hold(claims, "cache-cifar100"):
-        image_set = _from_cache(cached, damaged=print)
-        if image_set is None:
-            image_set = _from_source(cache_dir, data_dir)
-            save_whole({key: getattr(image_set, key) for key in TENSORS}, cached)
-    return image_set
+    claim = "cache-cifar100"
+    return cached(
+        cache_dir / "cifar100.pt", claims, claim, lambda: tensors_of(_from_source(cache_dir, data_dir)), _checked
+    )
 
 
-def _from_cache(cached: Path, damaged: Callable[[str], None] = lambda reason: None) -> ImageSet | None:
-    """What the cache holds; None where it holds nothing or is damaged, which ``damaged`` is told."""
-    if not cached.exists():
-        return None
-    try:
-        image_set = _assemble(torch.load(cached, weights_only=True))
-        reason = "other images" if image_set.hash != CIFAR100_HASH else None
-    except OSError:
-        raise
-    except Exception as error:  # what torch raises depends on which bytes are wrong
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-    if reason is not None:
-        damaged(f"{cached}: damaged ({reason}); it is made again from the images")
-        return None
+def _checked(tensors: dict[str, Tensor]) -> ImageSet:
+    image_set = _assemble(tensors)
+    if image_set.hash != CIFAR100_HASH:
+        raise DataError("other images")
     return image_set
 
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -11,18 +10,16 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
-from torch import Tensor
 
+from data.cache import TENSORS, Content, cached, tensors_of
 from data.class_folders import SUFFIXES, use_image
 from data.image_set import DataError, ImageSet, in_canonical_order
-from storage.claims import Claims, hold
-from storage.files import save_whole
+from storage.claims import Claims
 
 PARTS = ("train", "test")
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")  # Pillow's words for how a pixel is stored
 READ_AS = 2
 """Another number where the same files are read as other pixels."""
-TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
 
 Files = dict[str, list[tuple[Path, int]]]
 
@@ -45,20 +42,22 @@ def load_own_images(root: Path, image_size: int, cache: Path | None, claims: Cla
     classes, files, wrong = _listed(root)
     if cache is None or wrong:
         return _read(root, classes, files, image_size, wrong)
-    key = _key(files, root, image_size)
+    key, folder = _key(files, root, image_size), cache / "folders"
     place = hashlib.sha256(repr((root.resolve(), image_size)).encode()).hexdigest()[:8]
-    cached = cache / "folders" / f"{place}-{key}.pt"
-    image_set = _from_cache(cached, root)
-    if image_set is not None:
-        return image_set
-    with hold(claims, f"cache-folder-{key}"):
-        image_set = _from_cache(cached, root, say=print)
-        if image_set is None:
-            image_set = _read(root, classes, files, image_size, wrong)
-            content = {name: getattr(image_set, name) for name in TENSORS}
-            save_whole({**content, "classes": list(classes), "hash": image_set.hash}, cached)
-            for other in set(cached.parent.glob(f"{place}-*.pt")) - {cached}:
-                other.unlink(missing_ok=True)
+
+    def make() -> Content:
+        image_set = _read(root, classes, files, image_size, wrong)
+        for former in folder.glob(f"{place}-*.pt"):
+            former.unlink(missing_ok=True)
+        return {**tensors_of(image_set), "classes": list(classes), "hash": image_set.hash}
+
+    return cached(folder / f"{place}-{key}.pt", claims, f"cache-folder-{key}", make, partial(_checked, root))
+
+
+def _checked(root: Path, content: Content) -> ImageSet:
+    image_set = _image_set(root, tuple(content["classes"]), content)
+    if image_set.hash != content["hash"]:
+        raise DataError("other images")
     return image_set
 
 
@@ -160,7 +159,7 @@ def _fitted(image: Image.Image, size: int, grey: bool, surplus: int) -> NDArray[
     return np.asarray(image).reshape(size, size, -1)
 
 
-def _image_set(root: Path, classes: tuple[str, ...], tensors: dict[str, Tensor]) -> ImageSet:
+def _image_set(root: Path, classes: tuple[str, ...], tensors: Content) -> ImageSet:
     image_set = ImageSet(
         name=root.resolve().name,
         train_images=tensors["train_images"],
@@ -181,23 +180,6 @@ def _key(files: Files, root: Path, size: int) -> str:
     # Folders that swap names swap files that may be as large and as old; times may be set, but not those of a change.
     listed = [(name, stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino) for name, stat in stats]
     return hashlib.sha256(repr([READ_AS, size, *listed]).encode()).hexdigest()[:16]
-
-
-def _from_cache(cached: Path, root: Path, say: Callable[[str], None] = lambda line: None) -> ImageSet | None:
-    """What the cache holds; None where it holds nothing, or is damaged, as is then said."""
-    try:
-        content = torch.load(cached, weights_only=True)
-        image_set = _image_set(root, tuple(content["classes"]), {name: content[name] for name in TENSORS})
-        if image_set.hash == content["hash"]:
-            return image_set
-    except FileNotFoundError:
-        return None
-    except OSError:
-        raise
-    except Exception:  # what torch raises depends on which bytes are wrong
-        pass
-    say(f"{cached}: damaged; it is made again from the images")
-    return None
 
 
 def _refuse(wrong: list[str]) -> None:

@@ -19,7 +19,8 @@ from torchvision.datasets import CIFAR100
 
 import data.cifar100
 from data import DataError, ImageSet, count_copies, load_cifar100
-from data.cifar100 import CIFAR100_HASH, CLASSES, GROUPS, TENSORS
+from data.cache import TENSORS
+from data.cifar100 import CIFAR100_HASH, CLASSES, GROUPS
 from data.class_folders import read_images
 from data.image_set import in_canonical_order
 from storage.claims import FileClaims
