@@ -3,7 +3,7 @@
 The controls try their learning rates in the same way, on the images of the search.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -22,11 +22,9 @@ from study.record import is_worth_trying_again, store_training
 from study.sampler import suggest
 from study.teacher_logits import SmoothLabels
 from study.training import Training
-from study.work import Worker, name_of, with_lines, work_together
+from study.work import MakeTraining, Worker, name_of, with_lines, work_together
 
 LARGEST_LEARNING_RATE = 1000.0  # a bound that Optuna asks for
-
-MakeTraining = Callable[[Point, str], Training]
 
 
 @dataclass
@@ -38,7 +36,7 @@ class Comparison:
     Args:
         worker: this process.
         study: that study; its value is the accuracy.
-        make_training: gives the training for (point, name), resumed where it was stopped.
+        make_training: gives the training of a run.
         held_out: the images that each run is scored on at its end.
         part: what those images are.
         has_teacher: whether what is distilled can be trained here; a run that a dead worker left waits where not.

@@ -8,7 +8,7 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
 from storage.arms import finalist_points
-from storage.configuration import LARGEST_SEED
+from storage.configuration import LARGEST_SEED, Point
 from storage.exactly_once import TrialClaims
 from storage.optuna_internals import as_stored
 from storage.pruner import make_pruner
@@ -18,9 +18,7 @@ from study.progress import bar, say
 from study.record import is_worth_trying_again, store_training
 from study.sampler import GridFirst, suggest
 from study.training import Epoch, Training
-from study.work import Worker, name_of, with_lines, work_together
-
-MakeTraining = Callable[[float, float, int, str], Training]
+from study.work import MakeTraining, Worker, name_of, with_lines, work_together
 
 ORDER: dict[Sampler, int] = {"grid": 0, "tpe": 1, "gp": 1, "finalist": 2}
 
@@ -32,7 +30,7 @@ class Search:
     Args:
         worker: this process.
         study: the Optuna study.
-        make_training: gives the training for (alpha, temperature, seed, name), resumed where it was stopped.
+        make_training: gives the training of a trial.
         validation: the images that a trial which completes is scored on once more, for which of them it got right.
         beyond: who proposes points after the grid.
     """
@@ -130,9 +128,9 @@ class Search:
 
     def _train(self, trial: Trial) -> None:
         record = TrialRecord(trial, self.trials)
-        alpha, temperature, seed = self._suggest(trial)
-        record.began(self._settings(trial, seed), self.worker.made_by)
-        training = self.make_training(alpha, temperature, seed, name_of(trial))
+        point = self._suggest(trial)
+        record.began(self._settings(trial, int(point["seed"])), self.worker.made_by)
+        training = self.make_training(point, name_of(trial))
         state, curve = self._follow(trial, training, record)
         accuracy = curve[-1].validation_accuracy if state == TrialState.COMPLETE else None
         store_training(trial, record, training, curve, self.worker.artifacts, accuracy)
@@ -161,10 +159,13 @@ class Search:
                 return TrialState.PRUNED, training.curve[:number]
         return TrialState.COMPLETE, training.curve
 
-    def _suggest(self, trial: Trial) -> tuple[float, float, int]:
-        """(alpha, T, seed) of a trial; a finalist was enqueued with a seed of its own."""
+    def _suggest(self, trial: Trial) -> Point:
+        """alpha, T and seed of a trial; a finalist was enqueued with a seed of its own."""
+        alpha, temperature = suggest(trial)
         seed = self.worker.configuration.seed
-        return *suggest(trial), trial.suggest_int("seed", 0, LARGEST_SEED) if self._is_finalist(trial) else seed
+        if self._is_finalist(trial):
+            seed = trial.suggest_int("seed", 0, LARGEST_SEED)
+        return {"alpha": alpha, "temperature": temperature, "seed": seed}
 
     def _is_finalist(self, trial: Trial) -> bool:
         return self._view(self._frozen(trial)).sampler == "finalist"

@@ -30,11 +30,9 @@ class Trainings:
     runs: RunsFolder
     name: str
 
-    def of_trial(self, alpha: float, temperature: float, seed: int, label: str) -> Training:
+    def of_trial(self, point: Point, label: str) -> Training:
         """A trial of the search: trained on the training images, scored on the validation images."""
-        parts = self.materials.parts
-        point = {"alpha": alpha, "temperature": temperature, "seed": seed}
-        return self._training(self.name, point, label, parts.train, parts.validation)
+        return self._on_train(self.name, point, label)
 
     def of_run(self, point: Point, label: str) -> Training:
         """A run of the comparison: trained on both, and scored on the test images by whoever asked for it."""
@@ -44,8 +42,11 @@ class Trainings:
 
     def of_rate(self, point: Point, label: str) -> Training:
         """A trial with a learning rate of its own, on the images of the search."""
+        return self._on_train(rates_name(self.name), point, label)
+
+    def _on_train(self, optuna_name: str, point: Point, label: str) -> Training:
         parts = self.materials.parts
-        return self._training(rates_name(self.name), point, label, parts.train, parts.validation)
+        return self._training(optuna_name, point, label, parts.train, parts.validation)
 
     def _training(
         self, optuna_name: str, point: Point, label: str, train: Tensor, validation: Tensor | None

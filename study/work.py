@@ -12,14 +12,14 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 from tqdm import tqdm
 
 from storage.claims import ClaimLostError, Claims
-from storage.configuration import Configuration
+from storage.configuration import Configuration, Point
 from storage.errors import in_one_line, is_disk_full
 from storage.exactly_once import TrialClaims
 from storage.folders import COMPARISON
 from storage.study_storage import STORAGE_ERRORS, StorageError, reason_of
 from storage.trials import MadeBy, TrialRecord
 from study.progress import draws_bars, duration, say
-from study.training import DivergedError, Epoch, is_out_of_memory
+from study.training import DivergedError, Epoch, Training, is_out_of_memory
 
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_BETWEEN_LINES = 300.0
@@ -30,6 +30,9 @@ STARTS_WITHOUT_EPOCH = 5
 PAUSES: Sequence[float] = (1, 2, 4, 8, 15, 30, *[60] * 30)
 
 Result = TypeVar("Result")
+
+MakeTraining = Callable[[Point, str], Training]
+"""Gives the training of a point, which has a seed, under a name; resumed where it was stopped."""
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,7 @@ def _look(toy: Toy, workers: int, outcome: Outcome) -> None:
         undisturbed = Toy(f"sqlite:///{folder}/study.db", Path(folder), tpe_trials=TPE_TRIALS)
         for trial in trials:
             if "repeats" not in trial.user_attrs:
-                training = undisturbed.training(trial.params["alpha"], trial.params["temperature"], 0, "undisturbed")
+                training = undisturbed.training({**trial.params, "seed": 0}, "undisturbed")
                 values = [epoch.validation_accuracy for epoch in training.epochs()]
                 outcome.wrong += sum(values[step - 1] != seen for step, seen in trial.intermediate_values.items())
                 outcome.wrong += [e["validation_accuracy"] for e in trial.user_attrs["curve"]] != values[

@@ -20,7 +20,7 @@ import study.work
 from data import ImageBank
 from storage.artifacts import artifact_store
 from storage.claims import Claims, hold
-from storage.configuration import ALPHAS, TEMPERATURES, Recipe
+from storage.configuration import ALPHAS, TEMPERATURES, Point, Recipe
 from storage.exactly_once import point_of
 from storage.folders import RunsFolder
 from storage.study_storage import open_claims, open_storage
@@ -100,8 +100,8 @@ class Toy:
         with hold(claims, f"{self.name}-create"):
             return optuna.create_study(storage=storage, study_name=self.name, direction="maximize", load_if_exists=True)
 
-    def training(self, alpha: float, temperature: float, seed: int, name: str) -> Training:
-        return ToyTraining(self, alpha, temperature, seed, name)
+    def training(self, point: Point, name: str) -> Training:
+        return ToyTraining(self, point["alpha"], point["temperature"], int(point["seed"]), name)
 
     def run(self) -> None:
         """What one worker does, to the end."""
