@@ -21,7 +21,8 @@ STARTS_AFTER = 4
 the grid comes before, which may be small, and of which many may be pruned."""
 
 TRIES = 5
-"""Proposals of a sampler that were tried before, until a random point is taken."""
+"""Proposals of a sampler that were tried before, until random points are; as many of those, since a space of few points
+may have no other."""
 
 
 def suggest(trial: Trial) -> tuple[float, float]:
@@ -66,9 +67,9 @@ class GridFirst(BaseSampler):
         others = [other.params for other in study.get_trials(deepcopy=False) if other.number != trial.number]
         shown = _without_copies(study, trial)
         proposed = self._sampler(trial).sample_relative(shown, trial, search_space)
-        attempt = 0
-        while proposed and any(_is_same(proposed, other) for other in others):
-            attempt += 1
+        for attempt in range(1, 2 * TRIES):
+            if not proposed or not any(_is_same(proposed, other) for other in others):
+                break
             if attempt < TRIES:
                 proposed = self._sampler(trial, attempt).sample_relative(shown, trial, search_space)
             else:
