@@ -27,6 +27,7 @@ from study.export import find_run, main, one_line_of, write_checked
 from study.formats import FORMATS, ExportError, FromPixels, spread
 from study.manifest import versions
 from study.run import main as study_main
+from study.settings import PRESETS
 from tests.conftest import CPU
 from tests.reports.stored import collect
 
@@ -46,7 +47,7 @@ print(json.dumps(session.get_modelmeta().custom_metadata_map))
 
 @pytest.fixture(scope="module")
 def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small real comparison of the baseline alone, which a trial of the search says is the best."""
+    """A small real comparison of the baseline alone, which a search says is the best."""
     folder = tmp_path_factory.mktemp("export") / "runs"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BROWSER_PATH", "/nowhere")
@@ -54,10 +55,11 @@ def runs_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with open_study(sqlite_url(folder / "study.db"), "demo") as opened:
         _, search, _ = opened.begun()
         uniform = optuna.distributions.FloatDistribution(0, 16)
-        parameters = {"alpha": 0.0, "temperature": 4.0}
-        search.add_trial(
-            optuna.create_trial(params=parameters, distributions=dict.fromkeys(parameters, uniform), value=0.5)
-        )
+        for point in PRESETS["demo"].points:
+            value = 0.5 if point["alpha"] == 0 else 0.4
+            search.add_trial(
+                optuna.create_trial(params=point, distributions=dict.fromkeys(point, uniform), value=value)
+            )
     return folder
 
 
