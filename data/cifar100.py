@@ -7,12 +7,11 @@ import torch
 from torch import Tensor
 
 from data.cache import cached, tensors_of
-from data.class_folders import image_files, not_in_colour, read_images
+from data.class_folders import PARTS, image_files, not_in_colour, read_images
 from data.image_set import DataError, ImageSet, in_canonical_order
 from storage.claims import Claims
 
 SIZE = 32
-PARTS = ("train", "test")
 CIFAR100_HASH = "ae4bfa8952b7adfaf83417a4388035d4636cd8edf4e338056876c20a7e537aae"
 
 # The 20 groups ("superclasses") of https://www.cs.toronto.edu/~kriz/cifar.html.

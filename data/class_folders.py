@@ -15,6 +15,7 @@ from torch import Tensor
 from data.image_set import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+PARTS = ("train", "test")
 NAMED = 5
 T = TypeVar("T")
 # Pillow's words for how a pixel is stored, in ours.

@@ -12,11 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from data.cache import TENSORS, Content, cached, tensors_of
-from data.class_folders import SUFFIXES, use_image
+from data.class_folders import PARTS, SUFFIXES, use_image
 from data.image_set import DataError, ImageSet, in_canonical_order
 from storage.claims import Claims
 
-PARTS = ("train", "test")
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")  # Pillow's words for how a pixel is stored
 READ_AS = 2
 """Another number where the same files are read as other pixels."""
