@@ -310,7 +310,7 @@ def test_teachers_of_the_repository_are_what_their_cards_say(cifar100: ImageSet)
 
 
 def test_teachers_of_published_studies_are_in_the_repository() -> None:
-    shipped = {json.loads(path.read_text())["hash"] for path in SHIPPED.glob("*.json")}
+    shipped = {json.loads(path.read_text())["hash"] for path in SHIPPED.rglob("*.json")}
     teachers = {json.loads(path.read_text())["teacher"]["hash"] for path in PUBLISHED.glob("*/results.json")}
     assert teachers - {None} <= shipped  # None: the baseline alone was trained
 
