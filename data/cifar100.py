@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from data.cache import cached, tensors_of
-from data.class_folders import PARTS, image_files, not_in_colour, read_images
+from data.class_folders import PARTS, check_class_folders, image_files, not_in_colour, read_images
 from data.image_set import DataError, ImageSet, in_canonical_order
 from storage.claims import Claims
 
@@ -56,13 +56,26 @@ def load_cifar100(cache_dir: Path, data_dir: Path | None, claims: Claims) -> Ima
     Raises:
         DataError: where the images are missing, truncated, or not those of CIFAR-100.
     """
-    if data_dir is not None and not data_dir.is_dir():
-        raise DataError(f"--data-dir {data_dir}: no such folder; leave it out to download CIFAR-100")
+    if data_dir is not None:
+        refuse_other_folder(data_dir)
     # Named as the cache folder, which no study may be: the claims of trials begin with the name of their study.
     claim = "cache-cifar100"
     return cached(
         cache_dir / "cifar100.pt", claims, claim, lambda: tensors_of(_from_source(cache_dir, data_dir)), _checked
     )
+
+
+def refuse_other_folder(data_dir: Path) -> None:
+    """Refuse a folder that is not there, or whose classes are others, before anything is read.
+
+    Raises:
+        DataError: with what to give instead.
+    """
+    if not data_dir.is_dir():
+        raise DataError(f"--data-dir {data_dir}: no such folder; leave it out to download CIFAR-100")
+    if (data_dir / "train").is_dir():
+        for part in PARTS:
+            check_class_folders(data_dir / part, CLASSES)
 
 
 def _checked(tensors: dict[str, Tensor]) -> ImageSet:

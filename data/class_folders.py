@@ -22,20 +22,30 @@ T = TypeVar("T")
 MODES = {"1": "black and white", "L": "grey", "LA": "grey", "I;16": "grey", "P": "palette", "RGBA": "transparent"}
 
 
+def check_class_folders(folder: Path, classes: tuple[str, ...]) -> None:
+    """Refuse a folder whose class folders are not those of the classes.
+
+    Raises:
+        DataError: with the first that is missing.
+    """
+    others = "; images of your own are the folder of [data] in a file, --config FILE"
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such folder; expected train/<class>/*.png and test/<class>/*.png beside it")
+    found = {path.name for path in folder.iterdir() if path.is_dir()}
+    missing = sorted(set(classes) - found)
+    if missing:
+        raise DataError(f"{folder}: no folder {missing[0]!r}{others}")
+    if len(found) > len(classes):
+        raise DataError(f"{folder}: {len(found)} class folders instead of {len(classes)}{others}")
+
+
 def image_files(folder: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]]:
     """The image files of ``folder/<class>/``, with the label of each, an index into ``classes``.
 
     Raises:
         DataError: where the folders are not those of the classes, or one of them is empty.
     """
-    if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; expected train/<class>/*.png and test/<class>/*.png beside it")
-    found = {path.name for path in folder.iterdir() if path.is_dir()}
-    missing = sorted(set(classes) - found)
-    if missing:
-        raise DataError(f"{folder}: no folder {missing[0]!r}")
-    if len(found) > len(classes):
-        raise DataError(f"{folder}: {len(found)} class folders instead of {len(classes)}")
+    check_class_folders(folder, classes)
     files = []
     for label, name in enumerate(classes):
         of_class = sorted(path for path in (folder / name).rglob("*") if path.suffix.lower() in SUFFIXES)

@@ -92,6 +92,11 @@ def _listed(root: Path) -> tuple[tuple[str, ...], Files, list[str]]:
             if name in found[part] and not images:
                 wrong.append(f"{root / part / name}: holds no image")
             files[part] += [(path, label) for path in images]
+    unused = sorted(
+        path for path in root.iterdir() if path.is_dir() and path.name not in PARTS and not path.name.startswith(".")
+    )
+    for path in unused:
+        print(f"{path}: left out; validation images are some of {root / 'train'}")
     if others:
         example = os.fsencode(others[0]).decode(errors="backslashreplace")
         print(f"{root}: {len(others)} are left out that are no images by name or place, or linked folders: {example}")

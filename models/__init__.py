@@ -1,17 +1,33 @@
 """The student, the teacher family, their checkpoints and what they cost."""
 
 from models.architecture import Architecture, NetworkError, is_own
-from models.checkpoint import CheckpointError, load_checkpoint, round_to_half, save_checkpoint, weights_hash
+from models.checkpoint import (
+    CheckpointError,
+    OtherNetworkError,
+    load_checkpoint,
+    round_to_half,
+    save_checkpoint,
+    weights_hash,
+)
 from models.cost import count_parameters
 from models.network_check import check_network, check_training
 from models.resnet import build, fold_batch_norm
 from models.student import StudentCNN
-from models.teacher_card import Teacher, TeacherCard, find_teacher, find_teachers, stored_teachers, teachers_folder
+from models.teacher_card import (
+    Teacher,
+    TeacherCard,
+    find_teacher,
+    find_teachers,
+    stored_teachers,
+    teachers_folder,
+    teachers_of_other_sources,
+)
 
 __all__ = [
     "Architecture",
     "CheckpointError",
     "NetworkError",
+    "OtherNetworkError",
     "StudentCNN",
     "Teacher",
     "TeacherCard",
@@ -28,5 +44,6 @@ __all__ = [
     "save_checkpoint",
     "stored_teachers",
     "teachers_folder",
+    "teachers_of_other_sources",
     "weights_hash",
 ]

@@ -67,8 +67,8 @@ class Architecture:
                 raise NetworkError(f'{error}, StudentCNN, or "module:callable" of your own') from None
         make = _imported(self.name)
         given = {"num_classes": self.classes, "in_channels": self.channels, "image_size": self.image_size}
-        parameters = inspect.signature(make).parameters
         try:
+            parameters = inspect.signature(make).parameters
             network = make(**{key: value for key, value in given.items() if key == "num_classes" or key in parameters})
         except Exception as error:
             raise NetworkError(f"network {self.name!r} cannot be made: {in_one_line(error)}") from None
@@ -102,6 +102,8 @@ def source_of(name: str) -> str:
 
 def _imported(name: str) -> Callable[..., Any]:
     module_name, _, attribute = name.partition(":")
+    if module_name.endswith(".py") or not all(part.isidentifier() for part in module_name.split(".")):
+        raise NetworkError(f"network {name!r}: give module:callable as Python imports it, such as mynets:TinyNet")
     folder = str(Path.cwd())
     if folder not in sys.path and "" not in sys.path:
         sys.path.insert(0, folder)

@@ -23,6 +23,10 @@ class CheckpointError(PlainError):
     """A file that cannot be used as a checkpoint of the network asked for; the message is one line."""
 
 
+class OtherNetworkError(CheckpointError):
+    """A checkpoint of another network, or of another number of classes."""
+
+
 def load_checkpoint(network: nn.Module, path: Path, name: str) -> None:
     """Load the weights of a SimKD checkpoint, a state dict, bare or under that name, or a ``.safetensors`` file.
 
@@ -35,8 +39,8 @@ def load_checkpoint(network: nn.Module, path: Path, name: str) -> None:
         name: what the network is called in messages.
 
     Raises:
-        CheckpointError: where the file is missing, no checkpoint, or of another network or class count; the first
-            mismatch is named.
+        OtherNetworkError: where it is of another network or class count; the first mismatch is named.
+        CheckpointError: where the file is missing, no checkpoint or damaged.
     """
     try:
         with warnings.catch_warnings(action="ignore"):  # torch's, of forms that are refused below
@@ -62,7 +66,7 @@ def load_checkpoint(network: nn.Module, path: Path, name: str) -> None:
         weights = {key.removeprefix(DATA_PARALLEL): tensor for key, tensor in weights.items()}
     misfit = _first_misfit(weights, expected, name)
     if misfit is not None:
-        raise CheckpointError(f"{path}: {misfit}")
+        raise (OtherNetworkError if misfit.startswith("not ") else CheckpointError)(f"{path}: {misfit}")
     network.load_state_dict(weights)
 
 

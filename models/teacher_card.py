@@ -123,15 +123,29 @@ def stored_teachers(cache: Path, data_hash: str, network: str) -> list[Teacher]:
         CheckpointError: where a card is damaged.
         NetworkError: where a network of one's own cannot be imported.
     """
+    source = source_of(network)
+    return [
+        teacher for teacher in _of_any_source(cache, data_hash, network) if teacher.card.get("source", "") == source
+    ]
+
+
+def teachers_of_other_sources(cache: Path, data_hash: str, network: str) -> list[Teacher]:
+    """The stored teachers that ``stored_teachers`` leaves out since the file of their network has changed.
+
+    Raises:
+        CheckpointError, NetworkError: as there.
+    """
+    source = source_of(network)
+    return [
+        teacher for teacher in _of_any_source(cache, data_hash, network) if teacher.card.get("source", "") != source
+    ]
+
+
+def _of_any_source(cache: Path, data_hash: str, network: str) -> list[Teacher]:
     folders = (teachers_folder(cache, data_hash), SHIPPED)
     cards = [card for folder in folders for card in sorted(folder.glob(f"{file_name(network)}-*.json"))]
     teachers = [Teacher(card.with_suffix(".pth"), read_card(card)) for card in cards]
-    wanted = (data_hash, network, source_of(network))
-    return [
-        teacher
-        for teacher in teachers
-        if (teacher.card["data_hash"], teacher.network, teacher.card.get("source", "")) == wanted
-    ]
+    return [teacher for teacher in teachers if (teacher.card["data_hash"], teacher.network) == (data_hash, network)]
 
 
 def find_teachers(cache: Path, data_hash: str, network: str) -> list[Teacher]:

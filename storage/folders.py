@@ -70,25 +70,28 @@ def rates_name(study_name: str) -> str:
     return f"{study_name}{RATES}"
 
 
-def check_study_name(name: str) -> str:
+def check_study_name(name: str, given: str = "--study") -> str:
     """The name itself, where a study may have it: it is a folder beside those of all studies.
+
+    Args:
+        given: how it was, for the message.
 
     Raises:
         ConfigurationError: for a name that is none, too long or taken.
     """
     refuse_unless(
         re.fullmatch(r"\w[\w.-]*", name) is not None,
-        f"--study {name!r}: give letters, digits, '.', '_' and '-', a letter, digit or '_' first",
+        f"{given} {name!r}: give letters, digits, '.', '_' and '-', a letter, digit or '_' first",
     )
-    refuse_unless(len(name) <= LONGEST_NAME, f"--study {name[:20]}...: give at most {LONGEST_NAME} characters")
+    refuse_unless(len(name) <= LONGEST_NAME, f"{given} {name[:20]}...: give at most {LONGEST_NAME} characters")
     for ending, what in ((COMPARISON, "final comparison"), (RATES, "learning rates")):
         refuse_unless(
             not name.endswith(ending),
-            f"--study {name}: a name ending in {ending} is that of a study's {what}, give another",
+            f"{given} {name}: a name ending in {ending} is that of a study's {what}, give another",
         )
     taken = {"cache", "artifacts", "checkpoints"}
     refuse_unless(
         name.lower() not in taken and not name.lower().startswith("study.db"),
-        f"--study {name}: the runs folder has something else of that name, give another",
+        f"{given} {name}: the runs folder has something else of that name, give another",
     )
     return name

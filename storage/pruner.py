@@ -8,10 +8,9 @@ def make_pruner(name: str, epochs: int) -> BasePruner:
 
     The start-up of 4 trials and the warm-up of half the epochs are meant for 16 points. On the 13 full curves of
     reports/published/cifar100-ten-epochs, replayed in 20 orders by ``python -m reports.pruning_study``, they save 22 %
-    of the epochs and never prune the best point; Optuna's defaults save 52 % and prune it in 45 % of the orders. On
-    simulated curves of which the better points start slower, both prune it in 70 % of the runs. A repeated trial counts
-    for the start-up, but has no curve to be compared with. Only trials that have completed are compared with, so
-    several workers prune less: https://github.com/optuna/optuna/issues/2441.
+    of the epochs and never prune the best point; Optuna's defaults save 52 % and prune it in 45 % of the orders. A
+    repeated trial counts for the start-up, but has no curve to be compared with. Only trials that have completed are
+    compared with, so several workers prune less: https://github.com/optuna/optuna/issues/2441.
     """
     if name == "none":
         return NopPruner()

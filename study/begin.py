@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from data import ImageBank, ImageSet, Split, count_copies
+from data.cifar100 import refuse_other_folder
 from data.samples import samples
 from models import Architecture, Teacher, check_network, fold_batch_norm
 from models.cost import measure_cost
@@ -64,10 +65,8 @@ def refuse_unusable(request: Request, opened: OpenStudy, work: Work) -> None:
     if work.is_done:
         return
     images, configuration = work.images, request.configuration
-    refuse_unless(
-        configuration.dataset != "cifar100" or request.data_dir is None or request.data_dir.is_dir(),
-        f"--data-dir {request.data_dir}: no such folder; leave it out to download CIFAR-100",
-    )
+    if configuration.dataset == "cifar100" and request.data_dir is not None:
+        refuse_other_folder(request.data_dir)
     for architecture in (work.student, work.teacher):
         check_network(architecture)
     check_trainable(work.student, configuration.recipe, [images.train, images.train + images.validation])

@@ -36,7 +36,7 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         help="images as train/<class>/* and test/<class>/*, or CIFAR-100 as torchvision's archive (default: the "
-        "folder of --config, or a download)",
+        "folder that --config names, or a download of CIFAR-100)",
     )
     group.add_argument(
         "--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="where everything is written (default: runs)"

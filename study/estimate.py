@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from models import fold_batch_norm
+from models import fold_batch_norm, teachers_of_other_sources
 from study.device import say_if_slow, torch_threads
 from study.options import Request
 from study.plan import Work
@@ -28,6 +28,8 @@ def print_plan(request: Request, work: Work, device: torch.device) -> None:
             f"teacher: {request.configuration.teacher_network}, none is stored: {teacher.epochs} epochs on "
             f"{images.every:,} images{done}"
         )
+        for other in teachers_of_other_sources(request.runs.cache, images.hash, work.teacher.name):
+            say(f"the file of its network has changed since {other.path} was trained: --teacher {other.path} takes it")
     if work.trials:
         pruner = request.configuration.pruner
         pruning = "none is pruned" if pruner == "none" else f"pruning ({pruner}) may shorten them"

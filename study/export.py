@@ -343,7 +343,9 @@ def _parser() -> argparse.ArgumentParser:
         prog="python -m study.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--study", required=True, metavar="NAME")
-    parser.add_argument("--arm", default="best", metavar="NAME", help="baseline, best, tpe or ALPHA,T (default: best)")
+    parser.add_argument(
+        "--arm", default="best", metavar="NAME", help="baseline, best, tpe, gp or ALPHA,T (default: best)"
+    )
     parser.add_argument("--seed", type=int, metavar="N", help="of the run (default: the first of the comparison)")
     parser.add_argument("--format", required=True, choices=FORMATS)
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="a new file")

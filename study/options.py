@@ -84,10 +84,14 @@ def request_of(arguments: Sequence[str], description: str | None) -> Request:
             "workers": 1,
             "data_dir": None,
         }
+        where = {
+            "teacher": "write it there as weights of [teacher]",
+            "data_dir": "write images of your own there as folder of [data], or give it with the study",
+        }
         for option, default in no_settings.items():
             refuse_unless(
                 getattr(options, option) == default,
-                f"--{option.replace('_', '-')}: is no setting of a file, give it with the study",
+                f"--{option.replace('_', '-')}: is no setting of a file, {where.get(option, 'give it with the study')}",
             )
         named = dataclasses.replace(configuration, preset=_study_name(options, configuration))
         print(as_toml(dataclasses.replace(settings, configuration=named)), end="")
@@ -116,6 +120,8 @@ def request_of(arguments: Sequence[str], description: str | None) -> Request:
 
 
 def _study_name(options: argparse.Namespace, configuration: Configuration) -> str:
+    if options.study is None and options.config is not None:
+        return check_study_name(configuration.preset, f"{options.config}: name")
     return check_study_name(configuration.preset if options.study is None else options.study)
 
 

@@ -9,7 +9,7 @@ from optuna.trial import TrialState
 
 from data import VIEWS, ImageSet, load_images, split
 from data.cifar100 import CIFAR100_HASH
-from models import Architecture, load_checkpoint, weights_hash
+from models import Architecture, OtherNetworkError, load_checkpoint, weights_hash
 from storage.arms import Arms, arms_to_train, choose_arms, finalist_points, name_of_pair
 from storage.configuration import Point, refuse_unless
 from storage.controls import RATE_FACTORS, control_arms, rate_pairs, rate_points
@@ -284,7 +284,12 @@ def _teacher_file(request: Request, needs_teacher: bool, asks: bool) -> Path | N
 
 def _hash_of(file: Path, architecture: Architecture) -> str:
     network = architecture.build()
-    load_checkpoint(network, file, architecture.name)
+    try:
+        load_checkpoint(network, file, architecture.name)
+    except OtherNetworkError as error:
+        raise OtherNetworkError(
+            f"{error}; network of [teacher] in a file, --config FILE, gives the study another"
+        ) from None
     return weights_hash(network)
 
 

@@ -77,7 +77,7 @@ def _is_number(value: Any) -> bool:
 SECTIONS: dict[str, dict[str, Key]] = {
     "data": {
         "dataset": _one_of("or folder = a folder of your own images", "cifar100", "synthetic"),
-        "folder": _text("holds train/<class>/* and test/<class>/*; any image files"),
+        "folder": _text("holds train/<class>/* and test/<class>/*; like all paths, from the working folder"),
         "image_size": _whole("pixels; images of another size are resized and centre-cropped"),
         "validation_images": _whole("kept apart of train; left out: a tenth of each class"),
         "train_images": _whole("that the search trains on; left out: all others"),
@@ -97,7 +97,9 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "weight_decay": _number("of all weights"),
         "schedule": _one_of("steps or one-cycle", "steps", "one-cycle"),
         "step_epochs": _list(
-            "at which the learning rate is multiplied", lambda v: type(v) is int, "whole numbers in []"
+            "at which the learning rate is multiplied; left out: at 30, 60 and 90 % of the epochs",
+            lambda v: type(v) is int,
+            "whole numbers in []",
         ),
         "step_factor": _number("by which it is"),
         "precision": _one_of("of every forward pass: float32 or bfloat16", *PRECISIONS),
@@ -137,6 +139,10 @@ def _tables(file: Path) -> Tables:
     except FileNotFoundError:
         raise ConfigurationError(
             f"--config {file}: no such file; python -m study.run --preset quick --print-config prints one to start from"
+        ) from None
+    except OSError as error:
+        raise ConfigurationError(
+            f"--config {file}: cannot be read ({error.strerror}); give a file of settings"
         ) from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigurationError(f"{file}: no TOML ({error})") from None
@@ -185,7 +191,7 @@ def _settings(tables: Tables, protocol: Tables) -> Settings:
         image_size=data.get("image_size", 32),
         validation_images=data.get("validation_images"),
     )
-    return Settings(configuration, None if folder is None else Path(folder), None if weights is None else Path(weights))
+    return Settings(configuration, *(None if path is None else Path(path).expanduser() for path in (folder, weights)))
 
 
 def _recipe(given: dict[str, Any], protocol: dict[str, Any]) -> Recipe:
@@ -214,6 +220,10 @@ def as_toml(settings: Settings) -> str:
     recipe = dataclasses.asdict(configuration.recipe)
     if recipe["schedule"] != "steps":
         recipe |= {"step_epochs": None, "step_factor": None}
+    elif (
+        configuration.recipe.step_epochs == PRESETS["full"].recipe.with_epochs(configuration.recipe.epochs).step_epochs
+    ):
+        recipe["step_epochs"] = None  # whoever changes the epochs of the file need not move them
     own = configuration.dataset == "folder"
     values: Tables = {
         "data": {

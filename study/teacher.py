@@ -366,7 +366,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Train or import one teacher and say where it is and how good."""
     typed = list(sys.argv[1:] if arguments is None else arguments)
     parser = argparse.ArgumentParser(
-        prog="python -m study.teacher", description="Train a teacher, or import and evaluate a checkpoint."
+        prog="python -m study.teacher",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add_settings_options(parser)
     parser.add_argument(
@@ -376,7 +378,9 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--epochs", type=int, help="override the recipe; its learning-rate steps move in proportion")
     parser.add_argument("--precision", choices=PRECISIONS, help="of the forward pass (default: the recipe's)")
     parser.add_argument("--seed", type=int, help="of its weights and images (default: 0)")
-    parser.add_argument("--import", dest="file", type=Path, metavar="FILE", help="a checkpoint: a state dict")
+    parser.add_argument(
+        "--import", dest="file", type=Path, metavar="FILE", help="a state dict: plain, in SimKD's form, or safetensors"
+    )
     parser.add_argument("--storage", metavar="URL", help="whose claims are used (default: sqlite:///RUNS_DIR/study.db)")
     add_machine_options(parser)
     options = parser.parse_args(typed)

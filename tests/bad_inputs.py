@@ -431,6 +431,9 @@ ROWS = [
     Row("class folders: 99", IMAGES, folders(lambda f: shutil.rmtree(f / "train" / "bear")), says="no folder 'bear'"),
     Row("class folders: 101", IMAGES, folders(lambda f: (f / "train" / "x").mkdir()), says="101 class folders"),
     Row("class folders: no test", IMAGES, folders(lambda f: shutil.rmtree(f / "test")), says="test: no such folder"),
+    Row("class folders: of one's own", (*IMAGES, "--dry-run"), before="nothing", quick=True,
+        prepare=lambda f: shutil.copytree(f, f / "images" / "train" / "rose"),
+        says="no folder 'apple'; images of your own are the folder of [data] in a file"),
     Row("class folders: other images", IMAGES, folders(lambda f: None), says="not those of CIFAR-100"),
     option("--data-dir somewhere", "--data-dir"),
     # Teachers.

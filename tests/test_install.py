@@ -21,6 +21,17 @@ def test_commands_work_from_a_folder_that_has_plain_folders_of_the_same_names(tm
     assert process.stdout.startswith("usage: python -m study.run")
 
 
+def test_commands_work_beside_modules_of_ones_own_of_the_same_names(tmp_path: Path) -> None:
+    (tmp_path / "models.py").write_text("class Net: pass\n")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "__init__.py").touch()
+    for module in ("study.run", "reports.build"):
+        command = [sys.executable, "-m", module, "--help"]
+        process = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert process.returncode == 0, process.stderr
+        assert process.stdout.startswith(f"usage: python -m {module}")
+
+
 def test_every_package_but_the_tests_is_installed() -> None:
     packages = {
         ".".join(file.parent.relative_to(ROOT).parts) for room in ROOMS for file in (ROOT / room).rglob("__init__.py")

@@ -231,6 +231,15 @@ def test_a_folder_without_both_parts_is_refused(flowers: Path) -> None:
         load(flowers)
 
 
+def test_folders_beside_train_and_test_are_left_out_and_said(flowers: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (flowers / "val" / "rose").mkdir(parents=True)
+    (flowers / ".cache").mkdir()
+    load(flowers)
+    said = capsys.readouterr().out
+    assert f"{flowers / 'val'}: left out; validation images are some of {flowers / 'train'}" in said
+    assert ".cache" not in said
+
+
 def test_files_that_are_no_images_are_left_out_and_said(flowers: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (flowers / "train" / "rose" / "notes.txt").write_text("roses are red")
     (flowers / "train" / "rose" / "._0.png").write_text("of another system")

@@ -204,6 +204,9 @@ def test_an_unusual_network_is_trained_stored_and_loaded(kind: str, folder: Path
     [
         ("resnet21", "unknown network 'resnet21'"),
         ("nowhere:Net", "no module 'nowhere' in the working folder"),
+        ("own_networks.py:Good", "give module:callable as Python imports it"),
+        ("./own_networks:Good", "give module:callable as Python imports it"),
+        ("builtins:dict", "cannot be made: ValueError"),
         ("own_networks:Nett", "own_networks.py has no class or function 'Nett'"),
         ("own_networks:torch", "own_networks.py has no class or function 'torch'"),
         ("broken:Net", "cannot be imported: SyntaxError"),

@@ -1,6 +1,7 @@
 """The plan counts what is left point by point, and promises no more help than there is."""
 
 import dataclasses
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,6 +13,7 @@ import torch
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
+from models import CheckpointError, build, save_checkpoint
 from models.resnet import ResNet
 from models.student import StudentCNN
 from storage.configuration import ConfigurationError, Point
@@ -214,6 +216,38 @@ def test_a_given_teacher_has_the_logits_that_it_was_asked_for_before(studied: Pa
     found = work(studied, *options)
     assert found.logits_to_ask < work(studied, *options, "--epochs", "4").logits_to_ask
     assert work(studied, *options, "--teacher", str(file)).logits_to_ask == found.logits_to_ask
+
+
+def test_a_teacher_of_another_network_is_refused_with_where_a_study_has_its_own(tmp_path: Path) -> None:
+    save_checkpoint(build("resnet14", 16), tmp_path / "file.pth", 0.5, 1)
+    with pytest.raises(CheckpointError, match=r"not a resnet8: .*; network of \[teacher\] in a file, --config FILE"):
+        work(tmp_path, *SMALL, "--teacher", str(tmp_path / "file.pth"))
+
+
+def test_of_a_network_whose_file_changed_the_plan_names_the_teacher_that_was_trained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    networks = tmp_path / "networks_of_a_plan.py"
+    networks.write_text(
+        "from models.resnet import build\n\n\ndef net(num_classes):\n    return build('resnet8', num_classes)\n"
+    )
+    file = tmp_path / "mine.toml"
+    file.write_text('name = "mine"\n[data]\ndataset = "synthetic"\n[teacher]\nnetwork = "networks_of_a_plan:net"\n')
+    options = ("--config", str(file), "--epochs", "1")
+    of_then = work(tmp_path, *options)
+    folder = tmp_path / "cache" / "teachers" / of_then.images.hash[:12]
+    folder.mkdir(parents=True)
+    card = {"network": of_then.teacher.name, "hash": "a", "data_hash": of_then.images.hash, "classes": 16}
+    card |= {"test_accuracy": 0.5, "origin": "trained", "source": of_then.teacher.source}
+    (folder / "networks_of_a_plan-net-a.json").write_text(json.dumps(card))
+    assert not work(tmp_path, *options).train_teacher
+    networks.write_text(networks.read_text() + "# changed\n")
+    now = work(tmp_path, *options)
+    assert now.train_teacher
+    print_plan(request_of([*options, "--runs-dir", str(tmp_path)], None), now, CPU)
+    weights = folder / "networks_of_a_plan-net-a.pth"
+    assert f"has changed since {weights} was trained: --teacher {weights} takes it" in capsys.readouterr().out
 
 
 def test_a_teacher_that_a_file_names_may_be_of_no_use_to_a_command(tmp_path: Path) -> None:

@@ -103,6 +103,16 @@ def test_the_command_prints_its_settings_with_what_overrides_them(
     assert request.configuration == asked("--preset", "quick", "--epochs", "20", "--alphas", "0,1").configuration
 
 
+def test_epochs_of_a_printed_file_can_be_changed_and_its_steps_move(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["--preset", "quick", "--print-config"])
+    printed = capsys.readouterr().out.replace("epochs = 10 ", "epochs = 60 ", 1)
+    recipe = read_settings(written(tmp_path, printed)).configuration.recipe
+    assert (recipe.epochs, recipe.step_epochs) == (60, (18, 36, 54))
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [
@@ -144,6 +154,10 @@ def test_what_a_file_may_not_say_is_one_line_that_names_it(content: str, said: s
 def test_a_file_that_is_not_there_or_beside_a_preset_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigurationError, match=r"nowhere\.toml: no such file; .* --print-config prints one"):
         asked("--config", str(tmp_path / "nowhere.toml"))
+    with pytest.raises(ConfigurationError, match=f"--config {tmp_path}: cannot be read"):
+        asked("--config", str(tmp_path))
+    with pytest.raises(ConfigurationError, match=r"mine\.toml: name 'a/b': give letters"):
+        asked("--config", str(written(tmp_path, 'name = "a/b"')))
     with pytest.raises(ConfigurationError, match=r"--preset demo: --config .* is another, give one"):
         asked("--config", str(written(tmp_path, FLOWERS)), "--preset", "demo")
 
