@@ -1,4 +1,4 @@
-"""Images in memory as tensors: what they are, how they are split, cropped, flipped and ordered."""
+"""Images in memory as tensors: what they are, how they are split, cropped, mirrored and ordered."""
 
 from data.cifar100 import load_cifar100
 from data.draws import Draws
@@ -8,9 +8,10 @@ from data.own_images import load_own_images
 from data.split import Split, split
 from data.stream import stream
 from data.synthetic import load_synthetic
-from data.views import IDENTITY_VIEW, VIEWS, ImageBank
+from data.views import CROPS, IDENTITY_VIEW, VIEWS, ImageBank
 
 __all__ = [
+    "CROPS",
     "IDENTITY_VIEW",
     "VIEWS",
     "DataError",

@@ -7,7 +7,8 @@ from data.image_set import ImageSet
 
 PADDING = 4
 OFFSETS = 2 * PADDING + 1
-VIEWS = OFFSETS * OFFSETS * 2
+CROPS = OFFSETS * OFFSETS
+VIEWS = 2 * CROPS
 IDENTITY_VIEW = PADDING * OFFSETS + PADDING
 
 
@@ -65,9 +66,9 @@ class ImageBank:
             float32 of shape (batch, channels, size, size), in channels-last memory format; bit for bit what
             torchvision's crop, flip, ``ToTensor`` and ``Normalize`` give.
         """
-        offsets = views % (OFFSETS * OFFSETS)
+        offsets = views % CROPS
         crops = self._crops[indices, offsets // OFFSETS, offsets % OFFSETS]
-        mirrored = (views >= VIEWS // 2)[:, None, None, None]
+        mirrored = (views >= CROPS)[:, None, None, None]
         pixels = torch.where(mirrored, crops.flip(2), crops)
         normalised = pixels.float().div_(255).sub_(self._mean).div_(self._deviation)
         return normalised.permute(0, 3, 1, 2)

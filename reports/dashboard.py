@@ -19,6 +19,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import optuna
 import optuna_dashboard
+from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
 from reports.collect import collect
@@ -29,7 +30,7 @@ from reports.results import Results
 from storage.artifacts import artifact_store
 from storage.errors import one_line_errors
 from storage.folders import RunsFolder
-from storage.open_study import OpenStudy, open_study
+from storage.open_study import OpenStudy, open_study, read_study
 from storage.optuna_internals import set_system_attribute, system_attributes, trial_id
 from storage.study_storage import StorageError
 
@@ -250,16 +251,15 @@ def serve(options: argparse.Namespace) -> None:
     Raises:
         StorageError: where the storage is not there, or nothing can listen at the address.
     """
-    runs = RunsFolder(options.runs_dir)
-    if options.storage is None and not runs.database.exists():
-        raise StorageError(f"{runs.database}: not there; python -m study.run makes it")
-    with open_study(options.storage or runs.url, "") as opened:
-        _serve(opened, options)
+    url = options.storage or RunsFolder(options.runs_dir).url
+    with read_study(url, "") as opened:
+        opened.require_storage()
+    with open_study(url, "") as opened:
+        _serve(opened.require_storage(), options)
 
 
-def _serve(opened: OpenStudy, options: argparse.Namespace) -> None:
-    assert opened.storage is not None
-    application = _styled(optuna_dashboard.wsgi(opened.storage, artifact_store=artifact_store(options.runs_dir)))
+def _serve(storage: RDBStorage, options: argparse.Namespace) -> None:
+    application = _styled(optuna_dashboard.wsgi(storage, artifact_store=artifact_store(options.runs_dir)))
     try:
         server = make_server(options.host, options.port, application, _Server, _QuietHandler)
     except (OSError, OverflowError) as error:

@@ -105,6 +105,8 @@ def departures(results: Results) -> list[str]:
         found.append(f"{configuration['train_images']:,} training images in the search instead of 45,000 or more")
     elif together < data["official_train_images"]:
         found.append(f"{together:,} images in the comparison instead of {data['official_train_images']:,}")
+    if not recipe.get("flip", True):
+        found.append("no mirrored images")
     for key, original in RECIPE.items():
         ours = recipe[key]
         if key == "step_epochs" and (recipe["schedule"] != "steps" or recipe["epochs"] != RECIPE["epochs"]):

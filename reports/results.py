@@ -197,6 +197,7 @@ class Recipe(TypedDict):
     step_factor: float
     precision: str
     batches: str
+    flip: NotRequired[bool]
 
 
 class Configuration(TypedDict):

@@ -30,7 +30,7 @@ def refuse_unless(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one network is trained: stochastic gradient descent on randomly cropped and flipped images.
+    """How one network is trained: stochastic gradient descent on images that are cropped, and mirrored, at random.
 
     Attributes:
         epochs: passes over the training images.
@@ -43,6 +43,7 @@ class Recipe:
             pixels; before the first they stay as they are.
         batches: ``even`` where the sizes of an epoch's batches differ by one image at most; ``remainder`` where its
             last takes what is left over, as in studies begun before there were even ones.
+        flip: whether every second view is mirrored, left for right.
     """
 
     epochs: int
@@ -57,6 +58,7 @@ class Recipe:
     precision: Literal["float32", "bfloat16"] = "float32"
     image_sizes: tuple[tuple[int, int], ...] = ()
     batches: Literal["even", "remainder"] = "even"
+    flip: bool = True
 
     def __post_init__(self) -> None:
         refuse_unless(self.epochs >= 1, f"--epochs {self.epochs}: give 1 or more")
@@ -124,6 +126,8 @@ class Recipe:
             del settings["image_sizes"]
         if self.batches == "remainder":
             del settings["batches"]
+        if self.flip:
+            del settings["flip"]
         return settings
 
 

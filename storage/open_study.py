@@ -40,6 +40,16 @@ class OpenStudy:
             self._storage = self._open()
         return self._storage
 
+    def require_storage(self) -> RDBStorage:
+        """The storage.
+
+        Raises:
+            StorageError: where there is none.
+        """
+        if self.storage is None:
+            raise StorageError(f"{make_url(self.url).database}: not there; python -m study.run makes it")
+        return self.storage
+
     @property
     def address(self) -> str:
         """The storage's address without its password, for messages."""
@@ -103,8 +113,7 @@ class OpenStudy:
         Raises:
             StorageError: where the storage or the study is not there, or is not one of this product.
         """
-        if self.storage is None:
-            raise StorageError(f"{make_url(self.url).database}: not there; python -m study.run makes it")
+        self.require_storage()
         search, comparison, names = self.search, self.comparison, self.names()
         if search is None:
             raise StorageError(f"no study {self.name!r} in {self.address}; there: {', '.join(names) or 'none'}")

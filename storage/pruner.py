@@ -14,4 +14,4 @@ def make_pruner(name: str, epochs: int) -> BasePruner:
     """
     if name == "none":
         return NopPruner()
-    return MedianPruner(n_startup_trials=4, n_warmup_steps=max(1, epochs // 2))
+    return MedianPruner(n_startup_trials=4, n_warmup_steps=(epochs + 1) // 2)

@@ -26,7 +26,7 @@ from study.networks import check_trainable, known_by, refuse_other_networks
 from study.options import Request
 from study.plan import Work, asked_beyond, images_at_hand
 from study.progress import say
-from study.recipes import TEACHER_RECIPES
+from study.recipes import teacher_recipe
 
 
 def going_on(request: Request, opened: OpenStudy) -> Request:
@@ -71,7 +71,7 @@ def refuse_unusable(request: Request, opened: OpenStudy, work: Work) -> None:
         check_network(architecture)
     check_trainable(work.student, configuration.recipe, [images.train, images.train + images.validation])
     if work.train_teacher:
-        check_trainable(work.teacher, TEACHER_RECIPES[configuration.teacher_recipe], [images.every])
+        check_trainable(work.teacher, teacher_recipe(configuration), [images.every])
 
 
 def begin(

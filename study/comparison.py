@@ -11,7 +11,7 @@ import optuna
 from optuna.trial import FrozenTrial, Trial
 
 from storage.arms import Arms
-from storage.configuration import Point
+from storage.configuration import LARGEST_SEED, Point
 from storage.controls import KNOWLEDGE, point_of_pair
 from storage.exactly_once import TrialClaims, point_of
 from storage.optuna_internals import as_stored
@@ -97,7 +97,7 @@ class Comparison:
         """The parameters with which it was enqueued, given to it as such."""
         point = point_of(as_stored(self.study, trial))
         suggest(trial)
-        trial.suggest_int("seed", 0, 2**31 - 1)
+        trial.suggest_int("seed", 0, LARGEST_SEED)
         for control in KNOWLEDGE:
             if control in point:
                 trial.suggest_int(control, 0, 1)

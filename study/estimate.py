@@ -11,7 +11,7 @@ from study.plan import Work
 from study.probe import PROBE_IMAGES, Probe, teacher_seconds
 from study.processes import threads_each
 from study.progress import duration, say
-from study.recipes import TEACHER_RECIPES
+from study.recipes import teacher_recipe
 
 
 def print_plan(request: Request, work: Work, device: torch.device) -> None:
@@ -22,7 +22,7 @@ def print_plan(request: Request, work: Work, device: torch.device) -> None:
     images, recipe = work.images, request.configuration.recipe
     every = images.train + images.validation
     if work.train_teacher:
-        teacher = TEACHER_RECIPES[request.configuration.teacher_recipe]
+        teacher = teacher_recipe(request.configuration)
         done = f", {work.teacher_epochs_done} of them are done" if work.teacher_epochs_done else ""
         say(
             f"teacher: {request.configuration.teacher_network}, none is stored: {teacher.epochs} epochs on "
@@ -64,8 +64,8 @@ def _estimate(request: Request, work: Work, device: torch.device) -> tuple[float
         ask = probe.prediction(lambda: fold_batch_norm(work.teacher.build().eval()), recipe.precision)
         teacher = 0.0
         if work.train_teacher:
-            teacher_recipe = TEACHER_RECIPES[configuration.teacher_recipe]
-            teacher = teacher_seconds(work.teacher, teacher_recipe, device, work.images.every, work.teacher_epochs_done)
+            every, done = work.images.every, work.teacher_epochs_done
+            teacher = teacher_seconds(work.teacher, teacher_recipe(configuration), device, every, done)
     train, validation = work.images.train, work.images.validation
     search = (work.trainings + work.rates) * recipe.epochs * (train * step + validation * predict_student)
     comparison = work.runs * recipe.epochs * (train + validation) * step

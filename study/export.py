@@ -266,7 +266,7 @@ def find_run(opened: OpenStudy, arm: str, seed: int | None) -> TrialView:
     # A control has the pair and the seeds of its arm, and is another training.
     runs = [run for run in views(comparison) if run.point and control_of(run.point) is None]
     named = arms_to_train(search, settings, description.tpe_trials)
-    named |= {name_of_pair(run.pair): run.pair for run in runs if run.pair not in named.values()}
+    named |= {name_of_pair(run.pair): run.pair for run in runs}
     if arm not in named:
         raise ConfigurationError(f"study {opened.name!r} has no arm {arm!r}: give --arm with one of {', '.join(named)}")
     ended = {int(run.point["seed"]): run for run in runs if run.pair == named[arm] and run.value is not None}

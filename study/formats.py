@@ -21,7 +21,7 @@ CALIBRATION_BATCH = 32
 METADATA = ("classes", "manifest")  # both are JSON
 
 Predict = Callable[[Tensor], Tensor]
-"""Float32 logits of shape (batch, classes) of uint8 images of shape (batch, 3, height, width)."""
+"""Float32 logits of shape (batch, classes) of uint8 images of shape (batch, channels, height, width)."""
 
 
 class ExportError(PlainError):
@@ -33,7 +33,7 @@ class FromPixels(nn.Module):
 
     Args:
         network: takes normalised images.
-        mean, deviation: of each channel, float32 of shape (3,), on the scale 0 to 1.
+        mean, deviation: of each channel, float32 of shape (channels,), on the scale 0 to 1.
     """
 
     mean: Tensor
@@ -46,7 +46,7 @@ class FromPixels(nn.Module):
         self.register_buffer("deviation", deviation.view(-1, 1, 1).clone())
 
     def forward(self, images: Tensor) -> Tensor:
-        """Logits, float32 of shape (batch, classes), of uint8 images of shape (batch, 3, height, width)."""
+        """Logits, float32 of shape (batch, classes), of uint8 images of shape (batch, channels, height, width)."""
         logits: Tensor = self.network(images.float().div(255).sub(self.mean).div(self.deviation))
         return logits
 
@@ -79,7 +79,7 @@ def quantized(content: bytes, images: Tensor) -> bytes:
     """An ONNX file with weights and activations of 8 bits, whose ranges are those that training images give.
 
     Args:
-        images: uint8 of shape (images, 3, height, width), of which 512 are shown.
+        images: uint8 of shape (images, channels, height, width), of which 512 are shown.
     """
     import onnx
     from onnxruntime.quantization import quantize_static
@@ -96,7 +96,7 @@ class Calibration:
     """Training images as onnxruntime asks for them.
 
     Args:
-        images: uint8 of shape (images, 3, height, width); 512 of them are given, in batches.
+        images: uint8 of shape (images, channels, height, width); 512 of them are given, in batches.
     """
 
     def __init__(self, images: Tensor) -> None:

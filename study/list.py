@@ -51,8 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 delete(opened, runs, asks=not options.yes)
             return
         with read_study(url) as opened:
-            if opened.storage is None:
-                opened.begun()
+            opened.require_storage()
             rows = [row_of(opened.sibling(name)) for name in opened.names()]
         print(_table(rows) if rows else "no study yet; python -m study.run begins one")
 

@@ -7,21 +7,22 @@ from pathlib import Path
 import torch
 from optuna.trial import TrialState
 
-from data import VIEWS, ImageSet, load_images, split
+from data import CROPS, VIEWS, ImageSet, load_images, split
 from data.cifar100 import CIFAR100_HASH
 from models import Architecture, OtherNetworkError, load_checkpoint, weights_hash
 from storage.arms import Arms, arms_to_train, choose_arms, finalist_points, name_of_pair
 from storage.configuration import Point, refuse_unless
 from storage.controls import RATE_FACTORS, control_arms, rate_pairs, rate_points
 from storage.open_study import OpenStudy
+from storage.rows import count_rows
 from storage.trials import MadeBy, TrialView, run_pair, views
 from study.comparison import points_of
 from study.options import Request
 from study.processes import threads_each
-from study.recipes import TEACHER_RECIPES
+from study.recipes import teacher_recipe
 from study.record import is_worth_trying_again, made_by
 from study.teacher import teacher_at_hand, training_checkpoint
-from study.teacher_logits import count_filled, logits_folder
+from study.teacher_logits import logits_folder
 from study.training import epochs_done
 
 
@@ -129,7 +130,7 @@ def plan(request: Request, opened: OpenStudy, device: torch.device) -> Work:
     train_teacher = asks and digest is None
     filled = 0
     if digest is not None:
-        filled = count_filled(logits_folder(request.runs.cache, images.hash, digest, device, precision))
+        filled = count_rows(logits_folder(request.runs.cache, images.hash, digest, device, precision))
     return Work(
         trials=trials,
         trainings=trainings,
@@ -148,9 +149,10 @@ def plan(request: Request, opened: OpenStudy, device: torch.device) -> Work:
     )
 
 
-def expected_views(images: int, draws: int) -> int:
+def expected_views(images: int, draws: int, flip: bool = True) -> int:
     """How many different (image, view) pairs are expected when every image is drawn ``draws`` times."""
-    return round(images * VIEWS * (1 - (1 - 1 / VIEWS) ** draws))
+    views = VIEWS if flip else CROPS
+    return round(images * views * (1 - (1 - 1 / views) ** draws))
 
 
 def images_at_hand(request: Request, opened: OpenStudy) -> ImageSet:
@@ -273,7 +275,7 @@ def _needs_teacher(request: Request, opened: OpenStudy) -> bool:
 def _teacher_file(request: Request, needs_teacher: bool, asks: bool) -> Path | None:
     """The checkpoint that was given, which has to be of use; what a file of settings names may be of none now."""
     file = request.teacher
-    if file is None or (request.teacher_is_setting and not (asks or (needs_teacher and file.is_file()))):
+    if file is None or (request.teacher_is_setting and not asks):
         return None
     refuse_unless(needs_teacher, f"--teacher {file}: the baseline alone is trained, which has no teacher; leave it out")
     refuse_unless(
@@ -296,7 +298,7 @@ def _hash_of(file: Path, architecture: Architecture) -> str:
 def _teacher_epochs_done(request: Request, images: Images) -> int:
     """How far an earlier start came with the teacher that this one would train."""
     configuration = request.configuration
-    network, recipe = configuration.teacher_network, TEACHER_RECIPES[configuration.teacher_recipe]
+    network, recipe = configuration.teacher_network, teacher_recipe(configuration)
     return epochs_done(training_checkpoint(request.runs.cache, images.hash, images.architecture(network), recipe, 0))
 
 
@@ -311,12 +313,13 @@ def asked_beyond(request: Request, opened: OpenStudy) -> int:
 def _logits_in_all(request: Request, images: Images) -> int:
     """(image, view) pairs of the whole study: what one run sees, or all of its runs where their draws are apart."""
     configuration = request.configuration
-    epochs, seeds = configuration.recipe.epochs, configuration.seeds
+    epochs, seeds, flip = configuration.recipe.epochs, configuration.seeds, configuration.recipe.flip
     train, validation = images.train, images.validation
     if configuration.draws == "shared":
-        return expected_views(train + validation, epochs)
+        return expected_views(train + validation, epochs, flip)
     searches = 1 if request.searches else 0
-    return expected_views(train, epochs * (searches + seeds)) + expected_views(validation, epochs * seeds)
+    of_train = expected_views(train, epochs * (searches + seeds), flip)
+    return of_train + expected_views(validation, epochs * seeds, flip)
 
 
 def count_ended(opened: OpenStudy) -> int:

@@ -39,20 +39,20 @@ class Probe:
         said = torch.zeros(len(images), self.classes, dtype=torch.float16)
         with tqdm(disable=True) as progress:
             call = partial(step.epoch, images, images % VIEWS, said, 0.5, 4.0, epoch, progress)
-            return self._seconds(call, PROBE_STEPS) / len(images)
+            return self._seconds(call) / len(images)
 
     def prediction(self, make: Callable[[], torch.nn.Module], precision: str) -> float:
         """One prediction."""
         network: torch.nn.Module = make().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         indices = torch.arange(batch_size(self.device), device=self.device)
-        return self._seconds(lambda: predict(network, self.bank, indices, precision), PROBE_STEPS) / len(indices)
+        return self._seconds(lambda: predict(network, self.bank, indices, precision)) / len(indices)
 
-    def _seconds(self, call: Callable[[], object], times: int) -> float:
+    def _seconds(self, call: Callable[[], object]) -> float:
         call()
         self._wait()
         start = time.perf_counter()
         done = 0
-        while done < times and time.perf_counter() - start < PROBE_SECONDS:
+        while done < PROBE_STEPS and time.perf_counter() - start < PROBE_SECONDS:
             call()
             done += 1
         self._wait()

@@ -1,6 +1,8 @@
 """How a teacher is trained, by name."""
 
-from storage.configuration import Recipe
+import dataclasses
+
+from storage.configuration import Configuration, Recipe
 
 TEACHER_RECIPES = {
     # https://github.com/DefangChen/SimKD, train_teacher.py: the published teachers.
@@ -38,3 +40,11 @@ TEACHER_RECIPES = {
     ),
     "demo": Recipe(epochs=8, batch_size=64, learning_rate=0.2, momentum=0.9, nesterov=True, schedule="one-cycle"),
 }
+
+
+def teacher_recipe(configuration: Configuration, name: str | None = None) -> Recipe:
+    """How the teacher of a study is trained: by the recipe of that name, else the study's, on images as the student's.
+
+    What mirrors an image makes it another for both or for neither.
+    """
+    return dataclasses.replace(TEACHER_RECIPES[name or configuration.teacher_recipe], flip=configuration.recipe.flip)

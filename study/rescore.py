@@ -18,7 +18,7 @@ from optuna.trial import TrialState
 from torch import nn
 
 from data import ImageBank, split
-from models import load_checkpoint
+from models import CheckpointError, load_checkpoint
 from storage.artifacts import weights_of
 from storage.configuration import refuse_unless
 from storage.errors import one_line_errors
@@ -102,11 +102,15 @@ def _unscored(study: optuna.Study, has_teacher: bool) -> list[TrialView]:
 
 
 def _rescore(study: optuna.Study, trial: TrialView, scored_on: HeldOut, network: nn.Module, runs: RunsFolder) -> bool:
-    """Score one training's weights; whether they are there."""
+    """Score one training's weights; whether they are there and can be read."""
     weights = weights_of(study, trial.trial, runs.artifacts)
     if weights is None:
         return False
-    load_checkpoint(network, weights, "student")
+    try:
+        load_checkpoint(network, weights, "student")
+    except CheckpointError as error:
+        say(f"trial {trial.number}: left as it is, {error}")
+        return False
     scores = scored_on.score(network)
     store_later(study, trial.number, asdict(scores))
     if scores.accuracy != trial.value:

@@ -79,7 +79,7 @@ def work_on(request: Request, opened: OpenStudy, work: Work, device: torch.devic
     learning rates of the controls, then the controls.
     """
     materials = fetch(request, work, opened.claims, device)
-    search_study, comparison_study = begin(opened, request, work, materials, device)
+    search_study, comparison_study = patiently(lambda: begin(opened, request, work, materials, device))
     configuration = request.configuration
     trainings = Trainings(configuration, materials, request.runs, request.name)
     here = made_by(device, configuration.recipe.precision)
@@ -91,14 +91,15 @@ def work_on(request: Request, opened: OpenStudy, work: Work, device: torch.devic
         patiently(search.run_grid)
         patiently(lambda: search.run_beyond(request.trials_beyond))
         patiently(search.run_finalists)
-    arms = arms_to_train(search_study, configuration, asked_beyond(request, opened), request.added_arms)
+    asked = patiently(lambda: asked_beyond(request, opened))
+    arms = patiently(lambda: arms_to_train(search_study, configuration, asked, request.added_arms))
     seeds = configuration.final_seeds
     patiently(lambda: comparison.run(points_of(arms, seeds)))
     if request.controls:
         rates_study = patiently(lambda: begin_rates(opened))
         rates = Comparison(worker, rates_study, trainings.of_rate, materials.on_validation, "validation")
         patiently(lambda: rates.run(rate_points(arms, search_study, configuration)))
-        controls = control_arms(arms, search_study, rates_study, configuration)
+        controls = patiently(lambda: control_arms(arms, search_study, rates_study, configuration))
         patiently(lambda: comparison.run(points_of(arms, seeds, controls)))
 
 

@@ -59,6 +59,10 @@ def _whole(meaning: str) -> Key:
     return Key(meaning, "a whole number", lambda value: type(value) is int)
 
 
+def _switch(meaning: str) -> Key:
+    return Key(meaning, "true or false", lambda value: type(value) is bool)
+
+
 def _number(meaning: str) -> Key:
     return Key(meaning, "a number", _is_number)
 
@@ -93,7 +97,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "batch_size": _whole("images a step"),
         "learning_rate": _number("at the start (steps) or at the top (one-cycle)"),
         "momentum": _number("of stochastic gradient descent"),
-        "nesterov": Key("momentum as Nesterov has it", "true or false", lambda value: type(value) is bool),
+        "nesterov": _switch("momentum as Nesterov has it"),
         "weight_decay": _number("of all weights"),
         "schedule": _one_of("steps or one-cycle", "steps", "one-cycle"),
         "step_epochs": _list(
@@ -102,6 +106,7 @@ SECTIONS: dict[str, dict[str, Key]] = {
             "whole numbers in []",
         ),
         "step_factor": _number("by which it is"),
+        "flip": _switch("mirror images at random, left for right; the teacher's too"),
         "precision": _one_of("of every forward pass: float32 or bfloat16", *PRECISIONS),
     },
     "search": {

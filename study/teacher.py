@@ -56,7 +56,7 @@ from study.manifest import hardware, versions
 from study.networks import check_trainable
 from study.probe import teacher_seconds
 from study.progress import duration, say
-from study.recipes import TEACHER_RECIPES
+from study.recipes import TEACHER_RECIPES, teacher_recipe
 from study.settings import Settings
 from study.step import TrainingStep
 from study.training import DivergedError, Training, is_out_of_memory
@@ -139,6 +139,7 @@ def train_teacher(
                 checkpoint=checkpoint,
                 name=network,
                 source=made.source,
+                data_hash=image_set.hash,
             )
             say(f"training {network} for {recipe.epochs} epochs on {len(bank)} images ({image_set.name})")
             say_if_slow(recipe.precision, device)
@@ -254,7 +255,7 @@ def choose_teacher(
         return import_teacher(file, network, image_set, cache, claims, device, begun_with)
     teacher = teacher_at_hand(cache, image_set.hash, network, begun_with)
     if teacher is None:
-        recipe = TEACHER_RECIPES[configuration.teacher_recipe]
+        recipe = teacher_recipe(configuration)
         return train_teacher(network, recipe, 0, image_set, cache, claims, device)
     teacher.load(torch.device("cpu"))  # so that damaged weights are refused before anything is written
     return teacher
@@ -438,7 +439,7 @@ def _recipe_and_seed(options: argparse.Namespace, configuration: Configuration) 
     if options.file is not None:
         for name in HOW_TO_TRAIN:
             refuse_unless(getattr(options, name) is None, f"--import trains nothing: leave --{name} out")
-    recipe = TEACHER_RECIPES[options.recipe or configuration.teacher_recipe]
+    recipe = teacher_recipe(configuration, options.recipe)
     if options.epochs is not None:
         recipe = recipe.with_epochs(options.epochs)
     if options.precision is not None:

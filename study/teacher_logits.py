@@ -17,7 +17,7 @@ from data.draws import generator_of
 from data.views import VIEWS, ImageBank
 from storage.claims import Claims, hold
 from storage.errors import PlainError
-from storage.rows import Rows, count_rows
+from storage.rows import Rows
 from study.progress import say
 
 SECONDS_BETWEEN_WRITES = 5.0
@@ -37,11 +37,6 @@ def batch_size(device: torch.device) -> int:
     """How many views a teacher is asked for at once: of a CPU so many that its caches hold what goes between layers."""
     # 500 at once take a ResNet20 1.2 times as long: python -m tests.choices.
     return 50 if device.type == "cpu" else 500
-
-
-def count_filled(folder: Path) -> int:
-    """How many views the teacher has been asked for; 0 where there is no such folder."""
-    return count_rows(folder)
 
 
 class Said(Protocol):

@@ -2,11 +2,13 @@
 
 import dataclasses
 import hashlib
+import io
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -81,6 +83,7 @@ class Training:
         rate_factor: by which the learning rates of the recipe are multiplied.
         draws: that the runs of a study share; this run draws its own views where None.
         source: of a network of one's own, as ``Architecture.source``: a checkpoint of another is not gone on from.
+        data_hash: of the images, in hexadecimal: nor one of others.
     """
 
     def __init__(
@@ -97,11 +100,12 @@ class Training:
         draws: Draws | None = None,
         rate_factor: float = 1.0,
         source: str = "",
+        data_hash: str = "",
     ) -> None:
         assert draws is None or draws.epochs == step.recipe.epochs, "the draws are of another number of epochs"
         self.step, self.seed, self.name, self.draws = step, seed, name, draws
         self.alpha, self.temperature, self.logits, self.rate_factor = alpha, temperature, logits, rate_factor
-        self.checkpoint, self.source = checkpoint, source
+        self.checkpoint, self.source, self.data_hash = checkpoint, source, data_hash
         self.train = train.cpu()
         self.validation = None if validation is None else validation.to(step.bank.device)
         self.curve: list[Epoch] = []
@@ -120,7 +124,8 @@ class Training:
             require_owner: raises where another process may go on with this training; asked before each write.
 
         Raises:
-            DivergedError: at once when the mean loss of an epoch is not finite.
+            DivergedError: at once when the mean loss of an epoch, or that on validation, is not finite; after the last
+                epoch also when a weight is not.
             OSError: where the checkpoint cannot be written.
         """
         yield from list(self.curve)
@@ -135,6 +140,9 @@ class Training:
                 self.forget()
                 raise
             finished = len(self.curve) == epochs
+            # The loss of a step is that before it, so none has seen what the last step made.
+            if finished and not all(weight.isfinite().all() for weight in self.network.parameters()):
+                raise DivergedError(f"{DIVERGED} nan after epoch {epochs}")
             if finished or time.monotonic() - last_save >= SECONDS_BETWEEN_CHECKPOINTS:
                 require_owner()
                 self._save()
@@ -147,7 +155,7 @@ class Training:
 
     def _train_epoch(self, epoch: int) -> Epoch:
         start = time.perf_counter()
-        indices, views = stream(self.train, self.seed, epoch, self.draws)
+        indices, views = stream(self.train, self.seed, epoch, self.draws, self.step.recipe.flip)
         teacher_logits = None
         if self.alpha != 0:
             assert self.logits is not None, "alpha is not 0, so teacher logits are needed"
@@ -167,12 +175,15 @@ class Training:
             logits = predict(self.network, bank, self.validation, self.step.recipe.precision)
             labels = bank.labels[self.validation]
             validation_loss = F.cross_entropy(logits, labels).item()
+            if not math.isfinite(validation_loss):
+                raise DivergedError(f"{DIVERGED} {validation_loss} on validation after epoch {epoch + 1}")
             validation_accuracy = (logits.argmax(dim=1) == labels).sum().item() / len(labels)
         return Epoch(train_loss, validation_loss, validation_accuracy, time.perf_counter() - start)
 
     def _save(self) -> None:
         content = {
             "identity": self._identity(),
+            "data_hash": self.data_hash,
             "step": self.step.state(),
             "curve": [dataclasses.asdict(epoch) for epoch in self.curve],
         }
@@ -194,13 +205,19 @@ class Training:
     def _resume(self) -> None:
         if not self.checkpoint.exists():
             return
+        content: Any = self.checkpoint.read_bytes()  # what cannot be read may be as it should be, and is kept
         try:
-            content = torch.load(self.checkpoint, map_location=self.step.bank.device, weights_only=True)
+            # Whoever loads a checkpoint copies it: the device need not have room for two.
+            content = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        except MemoryError:
+            raise
         except Exception as error:
             reason = str(error).strip().split("\n")[0]
             say(f"{self.checkpoint}: damaged ({reason}); {self.name} starts from its first epoch")
             return
-        if not isinstance(content, dict) or content.get("identity") != self._identity():
+        is_own = isinstance(content, dict) and content.get("identity") == self._identity()
+        # Those of earlier versions have no hash.
+        if not is_own or content.get("data_hash", self.data_hash) != self.data_hash:
             say(f"{self.checkpoint}: left by another study or version; {self.name} starts from its first epoch")
             return
         self.step.load(content["step"])

@@ -66,6 +66,7 @@ class Trainings:
             checkpoint=self.runs.checkpoint(optuna_name, alpha, temperature, seed, words_of(point)),
             name=label,
             source=self.materials.student.source,
+            data_hash=self.materials.images.hash,
         )
 
     def _taught(self, point: Point, train: Tensor) -> Said | None:
@@ -78,7 +79,8 @@ class Trainings:
             return ShuffledLogits(logits, train, labels)
         if "smoothing" in point:
             # Views that the teacher is asked for anyway; the same ones for every seed.
-            said = logits.of(*stream(train, self.configuration.seed, 0, self._draws))
+            shown = stream(train, self.configuration.seed, 0, self._draws, self.configuration.recipe.flip)
+            said = logits.of(*shown)
             strength = matching_strength(said, point["temperature"])
             return SmoothLabels(labels, logits.classes, strength, point["temperature"], said.device)
         return logits

@@ -13,7 +13,7 @@ from tqdm import tqdm
 
 from storage.claims import ClaimLostError, Claims
 from storage.configuration import Configuration, Point
-from storage.errors import in_one_line, is_disk_full
+from storage.errors import PlainError, in_one_line, is_disk_full
 from storage.exactly_once import TrialClaims
 from storage.folders import COMPARISON
 from storage.study_storage import STORAGE_ERRORS, StorageError, reason_of
@@ -151,8 +151,8 @@ def _run(trial: Trial, run: Callable[[Trial], None], trials: TrialClaims) -> Non
     record.started(starts + 1, epoch)
     try:
         run(trial)
-    except (KeyboardInterrupt, OSError, *STORAGE_ERRORS):
-        # Whoever stopped this process, it was not the trial. Where an epoch was noted since, that stays.
+    except (KeyboardInterrupt, OSError, PlainError, *STORAGE_ERRORS):
+        # Whoever stopped this process, or whatever it lacked: it was not the trial. An epoch noted since stays noted.
         with suppress(*STORAGE_ERRORS):
             if record.starts[0] == starts + 1:
                 record.started(starts, epoch)

@@ -34,13 +34,14 @@ from models import StudentCNN, build
 from storage.claims import FileClaims
 from storage.configuration import Recipe
 from storage.pruner import make_pruner
+from storage.rows import count_rows
 from storage.study_storage import open_claims, open_storage, sqlite_url
 from study.device import pick_device
 from study.loss import distillation_loss
 from study.sampler import suggest
 from study.settings import PRESETS
 from study.step import TrainingStep
-from study.teacher_logits import TeacherLogits, count_filled
+from study.teacher_logits import TeacherLogits
 from study.training import Epoch, Training
 
 Precision = Literal["float32", "bfloat16"]
@@ -301,7 +302,7 @@ class Bench:
         shown = torch.zeros(len(every), VIEWS, dtype=torch.bool)
         for epoch in range(recipe.epochs):
             shown[stream(every, 0, epoch, draws)] = True
-        return count_filled(logits.folder) / int(shown.sum())
+        return count_rows(logits.folder) / int(shown.sum())
 
     def written_over_logits(self) -> float:
         """Bytes written in an epoch of new views, over the size of their logits; 0 where the folder is in memory."""

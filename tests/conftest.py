@@ -2,9 +2,10 @@
 
 import hashlib
 import os
+import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 # Before torch is loaded, for the processes that tests start too: two threads each on two cores wait for one another.
@@ -92,13 +93,40 @@ def server() -> Iterator[Server]:
     running.__exit__(None, None, None)
 
 
+def built_once(factory: pytest.TempPathFactory, name: str, build: Callable[[Path], object]) -> Path:
+    """A folder that one of the processes of a test session builds; not to be changed, since all of them read it."""
+    root = factory.getbasetemp().parent if "PYTEST_XDIST_WORKER" in os.environ else factory.getbasetemp()
+    folder, built = root / name, root / f"{name}.built"
+    with hold(FileClaims(root), name):
+        if not built.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            with pytest.MonkeyPatch.context() as patch:
+                patch.setenv("BROWSER_PATH", "/nowhere")  # no PNG figures
+                build(folder)
+            built.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The runs folder of a small real study, with what the dashboard shows of it; not to be changed."""
-    folder = tmp_path_factory.mktemp("studied") / "runs"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BROWSER_PATH", "/nowhere")  # no PNG figures
+    """The runs folder of a small real study, with what the dashboard shows of it."""
+
+    def build(folder: Path) -> None:
         teacher_main(["--preset", "demo", "--epochs", "1", "--runs-dir", str(folder)])
         study_main([*SMALL, "--runs-dir", str(folder)])
-    refresh(sqlite_url(folder / "study.db"), "demo")
-    return folder
+        refresh(sqlite_url(folder / "study.db"), "demo")
+
+    return built_once(tmp_path_factory, "studied", build)
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A runs folder that holds a teacher and nothing else."""
+    options = ["--device", "cpu", "--preset", "demo", "--epochs", "4"]
+    return built_once(tmp_path_factory, "cache", lambda folder: teacher_main([*options, "--runs-dir", str(folder)]))
+
+
+@pytest.fixture
+def runs_dir(cache: Path, tmp_path: Path) -> Path:
+    """A copy of it to run studies in."""
+    return shutil.copytree(cache, tmp_path / "runs")

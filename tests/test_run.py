@@ -28,7 +28,7 @@ from study.plan import plan
 from study.rescore import main as rescore_main
 from study.run import main as study_main
 from study.settings import PRESETS
-from study.teacher import main as teacher_main
+from tests.conftest import built_once
 from tests.reports.stored import collect, export
 
 ROOT = Path(__file__).parent.parent
@@ -68,25 +68,15 @@ def without_times(results: dict[str, Any]) -> Any:
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A runs folder that holds a teacher and nothing else."""
-    folder = tmp_path_factory.mktemp("cache")
-    teacher_main(["--device", "cpu", "--preset", "demo", "--runs-dir", str(folder)])
-    return folder
-
-
-@pytest.fixture
-def runs_dir(cache: Path, tmp_path: Path) -> Path:
-    return shutil.copytree(cache, tmp_path / "runs")
-
-
-@pytest.fixture(scope="session")
 def undisturbed(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A runs folder in which the study was run once, by one worker, without a stop."""
-    folder = shutil.copytree(cache, tmp_path_factory.mktemp("undisturbed") / "runs")
-    process = run(folder)
-    assert process.returncode == 0, process.stderr
-    return folder
+
+    def build(folder: Path) -> None:
+        shutil.copytree(cache, folder)
+        process = run(folder)
+        assert process.returncode == 0, process.stderr
+
+    return built_once(tmp_path_factory, "undisturbed", build)
 
 
 def test_the_study_ends_with_a_report_that_says_it_is_synthetic(undisturbed: Path) -> None:
@@ -181,7 +171,6 @@ def test_a_study_stopped_in_search_and_in_comparison_ends_with_the_same_numbers(
     moments: list[Callable[[], bool]] = [
         lambda: count(runs_dir, "demo", complete) >= 1,
         lambda: count(runs_dir, "demo-comparison", complete) >= 1,
-        lambda: count(runs_dir, "demo-comparison", complete) >= 2,
     ]
     interrupted = 0
     for ready in moments:
@@ -362,9 +351,9 @@ def test_another_configuration_of_the_same_name_is_refused(undisturbed: Path) ->
 
 
 def test_a_dry_run_says_how_long_it_takes_and_writes_nothing(tmp_path: Path) -> None:
-    process = run(tmp_path / "runs", "--preset", "full", "--dry-run")
+    process = run(tmp_path / "runs", "--preset", "quick", "--dry-run")
     assert process.returncode == 0, process.stderr
-    assert "about" in process.stdout
+    assert re.search(r"about .* in all, if nothing else runs here", process.stdout)
     assert not (tmp_path / "runs").exists()
 
 
@@ -393,8 +382,8 @@ def test_every_training_says_which_images_it_got_right_and_how_like_its_teacher_
         assert all(0 < agreement <= 1 for agreement in arm["agreement"])
         assert all(0 < error < 1 for error in arm["calibration_error"])
     best, baseline = (found["arms"][name] for name in ("best", "baseline"))
-    if best["alpha"]:
-        assert sum(step["4"] for step in best["divergence"]) < sum(step["4"] for step in baseline["divergence"])
+    assert best["alpha"], "or nothing is distilled"
+    assert sum(step["4"] for step in best["divergence"]) < sum(step["4"] for step in baseline["divergence"])
 
 
 def forget_scores(database: Path) -> None:

@@ -1,14 +1,11 @@
 """The stream is a pure function of (seed, epoch)."""
 
-import subprocess
-import sys
 from itertools import combinations
-from pathlib import Path
 
 import pytest
 import torch
 
-from data import VIEWS, Draws, stream
+from data import CROPS, VIEWS, Draws, stream
 
 PAIRS = [(0, 0), (0, 1), (1, 0), (1, 1), (12, 3), (1, 23), (0, 99), (2**31 - 1, 0)]
 STREAM_BEGINS = "[[48437, 37682, 1410, 8221, 7538, 44380], [6, 51, 76, 151, 131, 112]]"
@@ -56,15 +53,18 @@ def test_does_not_depend_on_the_global_generator_and_leaves_it_alone() -> None:
     assert torch.equal(stream(torch.arange(100), 3, 4)[1], views)
 
 
-def test_is_the_same_in_a_fresh_process_and_as_ever() -> None:
-    program = (
-        "import torch; from data import stream; "
-        "print([part[:6].tolist() for part in stream(torch.arange(50_000), 1, 2)])"
-    )
-    root = Path(__file__).parents[2]
-    fresh = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
-    assert fresh.stdout.strip() == STREAM_BEGINS
+def test_is_the_same_as_ever() -> None:
     assert str([part[:6].tolist() for part in stream(torch.arange(50_000), 1, 2)]) == STREAM_BEGINS
+
+
+@pytest.mark.parametrize("draws", [None, Draws(100, 3)])
+def test_without_mirrored_views_the_crops_are_the_same(draws: Draws | None) -> None:
+    images = torch.arange(100)
+    order, views = stream(images, 1, 2, draws)
+    same_order, crops = stream(images, 1, 2, draws, flip=False)
+    assert torch.equal(same_order, order)
+    assert torch.equal(crops, views % CROPS)
+    assert views.max() >= CROPS > crops.max()
 
 
 def test_views_are_uniform() -> None:

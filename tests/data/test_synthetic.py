@@ -1,10 +1,7 @@
 """The embedded data set is the same on every machine, and its patterns show the number their class is named for."""
 
 import random
-import subprocess
-import sys
 from collections import Counter
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -32,13 +29,6 @@ def test_does_not_depend_on_global_generators() -> None:
     torch.manual_seed(1)
     assert load_synthetic().hash == HASH
     assert load_synthetic().hash == HASH
-
-
-def test_is_the_same_in_a_fresh_process() -> None:
-    program = "from data.synthetic import load_synthetic; print(load_synthetic().hash)"
-    root = Path(__file__).parents[2]
-    fresh = subprocess.run([sys.executable, "-c", program], cwd=root, capture_output=True, text=True, check=True)
-    assert fresh.stdout.strip() == HASH
 
 
 def test_says_that_it_is_synthetic(image_set: ImageSet) -> None:

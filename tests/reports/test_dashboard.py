@@ -228,6 +228,9 @@ def refused(capsys: pytest.CaptureFixture[str], *options: str) -> str:
 def test_without_a_study_the_command_says_what_makes_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     line = refused(capsys, "--runs-dir", str(tmp_path))
     assert line.endswith("study.db: not there; python -m study.run makes it")
+    line = refused(capsys, "--storage", f"sqlite:///{tmp_path / 'nowhere.db'}")
+    assert line.endswith("nowhere.db: not there; python -m study.run makes it")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_port_that_is_taken_is_one_line(studied: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -130,8 +130,9 @@ def test_a_winner_that_may_still_change_is_no_arm(studied: Path, tmp_path: Path)
 
 
 def test_a_finalist_that_fails_is_named_and_ends_the_command_with_3(
-    studied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    studied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("BROWSER_PATH", "/nowhere")  # no PNG figures
     url = sqlite_url(tmp_path / "study.db")
     export(sqlite_url(studied / "study.db"), "demo", tmp_path / "study.db")
     request = request_of(["--preset", "demo", "--runs-dir", str(tmp_path)], None)

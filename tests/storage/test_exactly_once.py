@@ -25,6 +25,7 @@ from study.comparison import Comparison
 from study.sampler import suggest
 from study.search import Search
 from study.settings import PRESETS
+from study.step import CompilerError
 from study.training import Epoch, Training
 from study.work import STARTS_WITHOUT_EPOCH
 from tests.storage.postgres import Server
@@ -54,7 +55,9 @@ def test_one_worker(url: str, tmp_path: Path) -> None:
     toy.run()
     assert_every_point_once(toy)
     trials = toy.study().get_trials()
-    assert TrialState.PRUNED in {trial.state for trial in trials}, "or this says nothing of pruning"
+    pruned = [trial for trial in trials if trial.state == TrialState.PRUNED and "repeats" not in trial.user_attrs]
+    assert pruned, "or this says nothing of pruning"
+    assert all(2 * len(trial.user_attrs["curve"]) >= toy.epochs for trial in pruned)
     assert not list((tmp_path / "checkpoints").rglob("*.pt"))
 
     # GridSampler is what chooses, and what a reader of the storage sees.
@@ -118,7 +121,7 @@ def finish(search: Search, trial: Trial) -> None:
 
 def with_a_failed_point(toy: Toy) -> Toy:
     """The same study, whose grid has ended but for a point that failed under another commit."""
-    dataclasses.replace(toy, tpe_trials=0, diverges=(0.5, 2.0), commit="before").run()
+    dataclasses.replace(toy, tpe_trials=0, diverges=(0.5, 2.0), commit="before", epoch_seconds=0.002).run()
     return toy
 
 
@@ -472,16 +475,19 @@ def test_a_trial_that_kills_every_process_which_goes_on_with_it_fails(tmp_path: 
     assert bad.user_attrs["reason"] == "5 processes in turn died in it, none of which trained an epoch more"
 
 
-def test_who_stops_a_process_often_makes_no_trial_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("stopped_by", [KeyboardInterrupt, CompilerError])
+def test_who_stops_a_process_often_and_what_it_lacks_make_no_trial_fail(
+    stopped_by: type[BaseException], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     toy = Toy(f"sqlite:///{tmp_path / 'study.db'}", tmp_path, alphas=(0.5,), temperatures=(2.0,))
 
     def stop(training: ToyTraining, epoch: int) -> Epoch:
-        raise KeyboardInterrupt
+        raise stopped_by
 
     with monkeypatch.context() as patched:
         patched.setattr(ToyTraining, "_train_epoch", stop)
         for _ in range(STARTS_WITHOUT_EPOCH + 2):
-            with pytest.raises(KeyboardInterrupt):
+            with pytest.raises(stopped_by):
                 toy.run()
     toy.run()
     assert [trial.state for trial in toy.study().get_trials()] == [TrialState.COMPLETE]

@@ -25,7 +25,7 @@ def test_finalists_get_more_seeds_once_and_name_the_winner(url: str, tmp_path: P
     dataclasses.replace(toy, finalists=0).run()
     searched = toy.table()
     worker = toy.start()
-    while len(toy.epochs_trained()) < 3 * toy.epochs + 3:
+    while worker.is_alive() and len(toy.epochs_trained()) < 3 * toy.epochs + 3:
         time.sleep(0.001)
     worker.kill()
     worker.join()

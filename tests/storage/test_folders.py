@@ -4,6 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
+from optuna.study import StudyDirection
 
 from storage.configuration import ConfigurationError
 from storage.folders import RunsFolder, check_study_name
@@ -32,7 +33,7 @@ def test_a_name_that_would_leave_its_place_is_refused_in_one_line(name: str) -> 
 def test_a_runs_folder_of_any_name_has_its_own_database(name: str, tmp_path: Path) -> None:
     runs = RunsFolder(tmp_path / name)
     with open_study(sqlite_url(runs.database), "demo") as opened:
-        opened.create()
+        assert {study.direction for study in opened.create()} == {StudyDirection.MAXIMIZE}
     assert [path.name for path in tmp_path.iterdir()] == [name]
     assert runs.database.exists()
     with read_study(sqlite_url(runs.database), "demo") as opened:

@@ -1,12 +1,16 @@
 """What is stored of a study when it begins and when it goes on."""
 
+import itertools
 import json
 import shutil
 from pathlib import Path
 
+import optuna
 import pytest
 
 import study.begin
+from storage.configuration import ConfigurationError
+from storage.description import FORMAT, Description
 from storage.open_study import open_study, read_study
 from storage.study_storage import sqlite_url
 from study.run import main
@@ -24,6 +28,42 @@ def test_a_start_that_is_stopped_while_the_study_is_described_leaves_none(
         main([*SMALL, "--sampler", "none", "--runs-dir", str(tmp_path)])
     with read_study(sqlite_url(tmp_path / "study.db")) as opened:
         assert opened.names() == []
+
+
+def test_a_start_that_is_killed_between_any_two_things_that_it_stores_leaves_none(
+    studied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with read_study(sqlite_url(studied / "study.db"), "demo") as opened:
+        description = opened.begun()[0]
+    set_user_attr, left = optuna.Study.set_user_attr, 0
+
+    def until_killed(study: optuna.Study, key: str, value: object) -> None:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise KeyboardInterrupt
+        set_user_attr(study, key, value)
+
+    monkeypatch.setattr(optuna.Study, "set_user_attr", until_killed)
+    search = optuna.create_study()
+    for stored in itertools.count():
+        left = stored
+        try:
+            description.store(search)
+            break
+        except KeyboardInterrupt:
+            assert Description.of(search) is None
+        search = optuna.create_study()
+    assert stored > 4, "as many things as there are"
+    assert Description.of(search) == description
+
+
+def test_a_study_that_a_newer_version_stored_is_refused() -> None:
+    search = optuna.create_study(study_name="mine")
+    search.set_user_attr("format", FORMAT + 1)
+    search.set_user_attr("configuration", {})
+    with pytest.raises(ConfigurationError, match=f"study 'mine' was stored in format {FORMAT + 1}.*: update kd-study"):
+        Description.of(search)
 
 
 def test_a_study_begun_before_copies_were_counted_has_them_once_it_goes_on(

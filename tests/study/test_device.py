@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from storage.configuration import ConfigurationError
-from study.device import bfloat16_cost, pick_device, say_if_slow
+from study.device import bfloat16_cost, faster_precision, pick_device, say_if_slow
 
 GIVEN_BACK = """
 import resource, sys
@@ -73,6 +73,12 @@ def test_a_precision_that_costs_time_is_named_before_it_does(
     assert capsys.readouterr().out == ""
     say_if_slow("bfloat16", cpu)
     assert "bfloat16 takes 10.0 times as long as float32 on this cpu: --precision float32" in capsys.readouterr().out
+
+
+def test_the_precision_is_the_one_that_is_clearly_faster(monkeypatch: pytest.MonkeyPatch) -> None:
+    for cost, precision in ((0.5, "bfloat16"), (0.95, "float32"), (10.0, "float32")):
+        monkeypatch.setattr("study.device.bfloat16_cost", lambda device, cost=cost: cost)
+        assert faster_precision(torch.device("cpu")) == precision
 
 
 def test_to_measure_a_precision_leaves_the_threads_as_they_were() -> None:

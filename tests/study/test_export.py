@@ -13,8 +13,9 @@ import optuna
 import pytest
 import torch
 from optuna.artifacts import get_all_artifact_meta
+from PIL import Image
 
-from data import ImageBank, ImageSet, load_synthetic
+from data import ImageBank, ImageSet, load_synthetic, split
 from models import StudentCNN, load_checkpoint, weights_hash
 from reports.collect import collect as collect_opened
 from reports.markdown import render
@@ -24,7 +25,7 @@ from storage.study_storage import sqlite_url
 from storage.trials import views
 from study.evaluation import predict
 from study.export import find_run, main, one_line_of, write_checked
-from study.formats import FORMATS, ExportError, FromPixels, spread
+from study.formats import FORMATS, ExportError, FromPixels, quantized, spread
 from study.manifest import versions
 from study.run import main as study_main
 from study.settings import PRESETS
@@ -131,6 +132,17 @@ def test_an_onnx_file_says_the_same_where_there_is_no_torch(
     assert manifest["test_accuracy"] == pytest.approx(accuracy)
 
 
+def test_the_program_of_the_readme_names_the_class_of_an_image(
+    runs_dir: Path, images: ImageSet, expected: torch.Tensor, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnxruntime", reason="the extra export is not installed")
+    export(runs_dir, "--format", "onnx", "--output", str(tmp_path / "student.onnx"))
+    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    Image.fromarray(images.test_images[0].permute(1, 2, 0).numpy()).save(tmp_path / "image.png")
+    done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == images.classes[expected[0].argmax()]
+
+
 def test_a_pt2_file_says_the_same_without_our_code(
     runs_dir: Path, images: ImageSet, networks: dict[int, StudentCNN], expected: torch.Tensor, tmp_path: Path
 ) -> None:
@@ -159,17 +171,32 @@ def test_a_safetensors_file_holds_the_weights_and_the_normalisation(
 
 
 def test_int8_is_smaller_and_says_what_it_costs(
-    runs_dir: Path, images: ImageSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    runs_dir: Path,
+    images: ImageSet,
+    expected: torch.Tensor,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     onnxruntime = pytest.importorskip("onnxruntime", reason="the extra export is not installed")
     file = tmp_path / "student.onnx"
+    calibrated: list[torch.Tensor] = []
+
+    def noted(content: bytes, shown: torch.Tensor) -> bytes:
+        calibrated.append(shown)
+        return quantized(content, shown)
+
+    monkeypatch.setattr("study.export.quantized", noted)
     export(runs_dir, "--format", "onnx", "--quantize", "int8", "--output", str(file))
     session = onnxruntime.InferenceSession(file)
     predicted = session.run(None, {"images": images.test_images.numpy()})[0].argmax(1)
     accuracy = (torch.from_numpy(predicted) == images.test_labels).double().mean().item()
     manifest = json.loads(session.get_modelmeta().custom_metadata_map["manifest"])
     assert (manifest["quantized"], manifest["quantized_test_accuracy"]) == ("int8", accuracy)
-    assert f"before, {100 * accuracy:.2f} % after; " in capsys.readouterr().out
+    before = (expected.argmax(1) == images.test_labels).double().mean().item()
+    assert f"int8: {100 * before:.2f} % on test before, {100 * accuracy:.2f} % after; " in capsys.readouterr().out
+    (shown,) = calibrated
+    assert torch.equal(shown, images.train_images[split(images.train_labels, 320).train]), "test images only score"
     assert file.stat().st_size < 0.3 * 4 * sum(p.numel() for p in StudentCNN(16).parameters())
 
 
@@ -187,6 +214,12 @@ def test_the_seed_is_the_first_one_though_another_scored_better(runs_dir: Path) 
         first, second = (find_run(opened, "best", seed) for seed in (None, 2))
     assert (first.point["seed"], second.point["seed"]) == (1, 2)
     assert (second.value or 0) > (first.value or 0), "or this test shows nothing"
+
+
+def test_a_winner_goes_by_its_pair_too(runs_dir: Path) -> None:
+    with read_study(sqlite_url(runs_dir / "study.db"), "demo") as opened:
+        best = find_run(opened, "best", None)
+        assert find_run(opened, f"{best.pair[0]:g},{best.pair[1]:g}", None).number == best.number
 
 
 def test_an_arm_is_never_its_control() -> None:
@@ -262,7 +295,7 @@ def test_a_network_that_a_format_does_not_take_gets_one_line(images: ImageSet, t
     ("options", "line"),
     [
         (("--study", "other"), "no study 'other'"),
-        (("--arm", "0.5,4"), "study 'demo' has no arm '0.5,4': give --arm with one of baseline, best"),
+        (("--arm", "0.5,4"), "study 'demo' has no arm '0.5,4': give --arm with one of baseline, best, 0,1"),
         (("--seed", "7"), "--seed 7: no run of arm best has ended with it; there: 1, 2"),
         (("--quantize", "int8"), "--quantize int8: is for --format onnx, not pt2"),
         (("--data-dir", "images"), "--data-dir images: the images of study 'demo' are drawn by a program"),

@@ -27,7 +27,9 @@ from study.plan import Images, Work, plan
 from study.probe import teacher_seconds
 from study.recipes import TEACHER_RECIPES
 from study.record import made_by
+from study.settings import PRESETS, Settings, as_toml
 from study.teacher import main as teacher_command
+from tests.conftest import SMALL as STUDIED
 
 CPU = torch.device("cpu")
 SMALL = ["--preset", "demo", "--alphas", "0,0.5", "--temperatures", "1,4"]
@@ -105,6 +107,13 @@ def test_an_arm_of_an_earlier_search_and_a_run_that_was_left_need_the_teacher(se
 def test_a_whole_study_asks_the_teacher_for_what_one_run_sees(tmp_path: Path) -> None:
     one, many = work(tmp_path, *SMALL, "--seeds", "1"), work(tmp_path, *SMALL, "--seeds", "9")
     assert one.logits_to_ask == many.logits_to_ask < 5 * 2000
+
+
+def test_of_images_that_are_not_mirrored_there_are_half_as_many_views(tmp_path: Path) -> None:
+    both = work(tmp_path, *SMALL)
+    recipe = dataclasses.replace(PRESETS["demo"].recipe, flip=False, epochs=2000)
+    upright = work(tmp_path, *SMALL, recipe=recipe)
+    assert upright.logits_to_ask == 81 * (both.images.train + both.images.validation)
 
 
 def test_a_batch_of_any_size_can_be_timed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -216,6 +225,17 @@ def test_a_given_teacher_has_the_logits_that_it_was_asked_for_before(studied: Pa
     found = work(studied, *options)
     assert found.logits_to_ask < work(studied, *options, "--epochs", "4").logits_to_ask
     assert work(studied, *options, "--teacher", str(file)).logits_to_ask == found.logits_to_ask
+
+
+def test_a_finished_study_needs_no_teacher_of_its_file(studied: Path, tmp_path: Path) -> None:
+    (weights,) = (studied / "cache" / "teachers").glob("*/*.pth")
+    configuration = request_of([*STUDIED, "--runs-dir", str(studied)], None).configuration
+    file = tmp_path / "mine.toml"
+    file.write_text(as_toml(Settings(configuration, weights=weights)))
+    finished = work(studied, "--config", str(file))
+    assert finished.is_done
+    assert finished.teacher_file is None
+    assert work(studied, *STUDIED, "--teacher", str(weights)).teacher_file == weights
 
 
 def test_a_teacher_of_another_network_is_refused_with_where_a_study_has_its_own(tmp_path: Path) -> None:

@@ -126,6 +126,7 @@ def test_epochs_of_a_printed_file_can_be_changed_and_its_steps_move(
         (f'name = "a"\n[training]\nlearning_rate = 1{400 * "0"}', "0: give a number"),
         ('name = "a"\n[training]\nschedule = "cosine"', '= \'cosine\': give "steps" or "one-cycle"'),
         ('name = "a"\n[training]\nschedule = "one-cycle"\nstep_factor = 0.1', "step_factor: has no effect"),
+        ('name = "a"\n[training]\nflip = 1', "[training] flip = 1: give true or false"),
         ('name = "a"\n[training]\nnesterov = true', "nesterov: has no effect without momentum"),
         ('name = "a"\n[teacher]\nrecipe = "long"', '= \'long\': give "simkd" or "large-batch"'),
         ('name = "a"\n[teacher]\nrecipe = "short"\nweights = "x.pth"', "recipe: has no effect beside weights"),
@@ -179,7 +180,12 @@ def test_every_format_that_was_ever_stored_is_in_the_tests() -> None:
     ("number", "draws", "batches"), [(1, "independent", "remainder"), (2, "shared", "remainder"), (3, "shared", "even")]
 )
 def test_a_study_of_every_format_is_read_and_goes_on_by_the_same_command(
-    number: int, draws: str, batches: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    number: int,
+    draws: str,
+    batches: str,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shutil.copy(STORED / f"format-{number}.db", tmp_path / "study.db")
     before = collect(sqlite_url(STORED / f"format-{number}.db"))
@@ -187,6 +193,7 @@ def test_a_study_of_every_format_is_read_and_goes_on_by_the_same_command(
     command = ["--config", str(written(tmp_path, as_toml(Settings(of_then))))]
     command += ["--epochs", "2", "--train-images", "320", "--seeds", "2", "--alphas", "0,0.5"]
     command += ["--temperatures", "1,4", "--sampler", "tpe", "--n-trials", "1", "--device", "cpu"]
+    monkeypatch.setenv("BROWSER_PATH", "/nowhere")  # no PNG figures
     main([*command, "--runs-dir", str(tmp_path)])
     assert "all is trained" in capsys.readouterr().out
     after = json.loads((tmp_path / "demo" / "results.json").read_text())

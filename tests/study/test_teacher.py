@@ -119,6 +119,14 @@ def test_a_teacher_whose_logits_are_beyond_float16_is_refused_and_not_stored(
     assert files(tmp_path / "cache") == []
 
 
+def test_a_network_that_is_hardly_better_than_chance_is_no_teacher(tiny_images: ImageSet, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    save_checkpoint(build("resnet8", 8), tmp_path / "file.pth", 0.9, 1)
+    with pytest.raises(CheckpointError, match=r"has [0-9.]+ % on the tiny test images and is no teacher: other class"):
+        choose(tmp_path / "cache", tiny_images, tmp_path / "file.pth")
+    assert files(tmp_path / "cache") == []
+
+
 def test_another_teacher_than_the_study_was_begun_with_is_refused_and_not_stored(
     trained: Teacher, tiny_images: ImageSet, tmp_path: Path
 ) -> None:

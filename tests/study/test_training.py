@@ -263,6 +263,12 @@ def test_a_damaged_checkpoint_starts_over_and_says_so(
     assert again == finish(make())
 
 
+def test_a_checkpoint_that_cannot_be_read_stays(make: MakeTraining, tmp_path: Path) -> None:
+    (tmp_path / "training.pt").mkdir()
+    with pytest.raises(IsADirectoryError):
+        make()
+
+
 def test_a_finished_training_is_not_trained_again(make: MakeTraining) -> None:
     first = list(make().epochs())
     assert list(make().epochs()) == first
@@ -289,6 +295,17 @@ def test_without_validation_images_there_are_no_validation_figures(make: MakeTra
 def test_a_loss_that_is_not_finite_ends_the_training(make: MakeTraining, alpha: float) -> None:
     with pytest.raises(DivergedError, match=r"^the loss became (nan|inf) in epoch [12]$"):
         finish(make(replace(STEPS, learning_rate=1e9), alpha=alpha))
+
+
+@pytest.mark.parametrize(
+    ("validation", "said"), [(None, "nan after epoch 1"), (VALIDATION, "nan on validation after epoch 1")]
+)
+def test_what_diverges_in_its_very_last_step_is_known_though_no_loss_has_seen_it(
+    make: MakeTraining, validation: torch.Tensor | None, said: str
+) -> None:
+    one_step = replace(STEPS, epochs=1, batch_size=len(TRAIN), learning_rate=1e39, step_epochs=())
+    with pytest.raises(DivergedError, match=f"^the loss became {said}$"):
+        finish(make(one_step, validation=validation))
 
 
 @pytest.mark.parametrize(("alpha", "temperature"), [(0.75, 1.0), (1.0, 4.0)])
@@ -331,6 +348,7 @@ def test_a_whole_study_asks_the_teacher_for_what_one_run_sees(
         {"recipe": replace(STEPS, batch_size=32)},
         {"draws": Draws(200, 3)},
         {"source": "of another file"},
+        {"data_hash": "of other images"},
     ],
 )
 def test_a_checkpoint_of_another_training_is_not_gone_on_from(

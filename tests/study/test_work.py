@@ -37,3 +37,8 @@ def test_without_bars_lines_say_how_far_a_training_is(
 def test_lines_are_minutes_apart(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(work, "SECONDS_BETWEEN_LINES", 300.0)
     assert said(capsys) == []
+    minutes = iter(range(10))
+    monkeypatch.setattr("time.monotonic", lambda: 120.0 * next(minutes))
+    assert list(with_lines(iter(EPOCHS * 2), 6, "run 4")) == EPOCHS * 2
+    epochs = [line.split(",")[0] for line in capsys.readouterr().out.splitlines()]
+    assert epochs == ["run 4: epoch 3 of 6"]
