@@ -19,6 +19,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn
@@ -42,7 +43,7 @@ from models import (
     weights_hash,
 )
 from models.architecture import file_name, source_of
-from models.teacher_card import Origin
+from models.teacher_card import Origin, read_card
 from storage.claims import Claims
 from storage.configuration import PRECISIONS, Configuration, ConfigurationError, Recipe, refuse_unless
 from storage.errors import in_one_line, one_line_errors
@@ -107,9 +108,21 @@ def import_teacher(
                         save_checkpoint(imported, stored.path, stored.test_accuracy, stored.card.get("epochs", 0))
                         return stored
             say(f"evaluating {file.name} on the test images")
-            return _store(imported, network, image_set, cache, device, {"origin": f"imported from {file.name}"})
+            return _store(imported, network, image_set, cache, device, _origin_of(file, digest, image_set.hash))
 
     return patiently(evaluate_and_store)
+
+
+def _origin_of(file: Path, digest: str, data_hash: str) -> Origin:
+    """How a checkpoint was trained, where a card of these weights and images lies beside it; else where it is from."""
+    try:
+        card = read_card(file.with_suffix(".json"))
+    except (OSError, CheckpointError):  # none, or another file of that name
+        card = None
+    if card is None or (card["hash"], card["data_hash"]) != (digest, data_hash):
+        return {"origin": f"imported from {file.name}"}
+    measured = TeacherCard.__annotations__.keys() - Origin.__annotations__.keys()
+    return cast(Origin, {key: value for key, value in card.items() if key not in measured})
 
 
 def train_teacher(

@@ -110,6 +110,19 @@ def test_an_imported_teacher_keeps_its_weights(trained: Teacher, tiny_images: Im
     assert weights_hash(imported.load(CPU)) == imported.hash
 
 
+def test_a_teacher_that_is_given_with_its_card_is_known_as_it_was_trained_and_scored_anew(
+    trained: Teacher, tiny_images: ImageSet, tmp_path: Path
+) -> None:
+    card = copy(trained, tmp_path / "given")
+    card.write_text(json.dumps({**json.loads(card.read_text()), "test_accuracy": 1.0, "hurried": "in parts"}))
+    given = card.with_suffix(".pth")
+    imported = choose(tmp_path / "cache", tiny_images, given)
+    assert imported.card == {**trained.card, "date": imported.card["date"], "hurried": "in parts"}
+    other = variant(trained, given)
+    assert choose(tmp_path / "cache", tiny_images, given).card["origin"] == f"imported from {given.name}"
+    assert choose(tmp_path / "cache", tiny_images, begun_with=other).hash == other
+
+
 def test_a_teacher_whose_logits_are_beyond_float16_is_refused_and_not_stored(
     trained: Teacher, tiny_images: ImageSet, tmp_path: Path
 ) -> None:
