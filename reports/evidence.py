@@ -105,8 +105,13 @@ def replications_confirmed(deviations: tuple[float, ...], count: int, runs: int)
         values = deviation * chance.standard_normal((REPLICATIONS, number))
         return [estimate(values.mean(), values.std(ddof=1), number) for values in values]
 
+    def drawn_means(deviation: float) -> list[Estimate | None]:
+        means = deviation / math.sqrt(count) * chance.standard_normal(REPLICATIONS)
+        return [estimate(value, deviation, count) for value in means]
+
     ours = drawn(math.hypot(*deviations), runs)
-    theirs = zip(*(drawn(deviation, count) for deviation in deviations), strict=True)
+    # What they printed as their standard deviations stays.
+    theirs = zip(*map(drawn_means, deviations), strict=True)
     # Both are normal around the same truth, zero.
     differences = (functools.reduce(operator.sub, arms) for arms in theirs)
     return sum(reproduced(one, other) == "yes" for one, other in zip(ours, differences, strict=True)) / REPLICATIONS
@@ -448,6 +453,32 @@ def gains_by_name(results: Results, names: Sequence[str], first: str = "best", s
         for name in dict.fromkeys(names)
     ]
     return sorted(found, key=lambda gain: (-gain.paired.mean, gain.name))
+
+
+def changed_beyond_chance(gains: Sequence[Gain], false: float = 0.05) -> list[Gain] | None:
+    """Those of which the seeds say that they are not zero, where that share of them may be false.
+
+    By t tests of the paired differences and the procedure of Benjamini and Hochberg (1995,
+    https://doi.org/10.1111/j.2517-6161.1995.tb02031.x). Differences that are all the same count as none.
+
+    Returns:
+        None with fewer than three seeds.
+    """
+    if not gains or len(gains[0].paired.seeds) < 3:
+        return None
+    ranked = sorted((_p_of(gain.paired), number) for number, gain in enumerate(gains))
+    passing = [rank for rank, (p, _) in enumerate(ranked, start=1) if p <= false * rank / len(ranked)]
+    changed = {number for _, number in ranked[: max(passing, default=0)]}
+    return [gain for number, gain in enumerate(gains) if number in changed]
+
+
+def _p_of(pairs: Paired) -> float:
+    """Of the two-sided t test that the differences have the mean zero; 1 where they are all the same."""
+    known = pairs.estimate
+    # Equal differences of accuracies may differ by a rounding.
+    if known is None or max(pairs.differences) - min(pairs.differences) < 1e-9:
+        return 1.0
+    return 2 * float(special.stdtr(len(pairs.seeds) - 1, -abs(known.mean) / known.standard_error))
 
 
 def _accuracy_by_name(arm: Arm, names: Sequence[str]) -> dict[int, dict[str, float]]:

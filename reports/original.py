@@ -18,8 +18,9 @@ BEST_POINT_SECTION_2 = (0.25, 4.0)  # 2.4, point 7: "KL divergence weight"
 BEST_POINT_SECTION_3 = (0.75, 4.0)  # 3.2: "alpha"
 BEST_POINTS = (BEST_POINT_SECTION_2, BEST_POINT_SECTION_3)
 
+EPOCHS = 100
 RECIPE = {  # 1.4.2 and 2.4; momentum is not named there
-    "epochs": 100,
+    "epochs": EPOCHS,
     "batch_size": 128,
     "learning_rate": 0.1,
     "momentum": 0.0,

@@ -17,7 +17,7 @@ def comparison(document: Document) -> list[str]:
     blocks = [
         "## The comparison",
         "Test accuracy after the last epoch, mean ± sample standard deviation over seeds. Training and validation "
-        "images are trained on together, and each network meets the test images once.",
+        "images are trained on together, and each student meets the test images once.",
         _models(document),
     ]
     if not document.arms:
@@ -90,32 +90,35 @@ def _differences(document: Document) -> list[str]:
                 f"{100 * pairs.mean:+.2f}",
                 "none from one seed" if known is None else interval(known),
                 f"{pairs.wins} of {len(pairs.seeds)}{ties}",
+                _share_of_gap(document, pairs),
+                "-" if known is None else f"{100 * known.detectable:.2f}",
             )
         )
     if not rows:
         one = "There is one arm" if len(document.plain) == 1 else "No seed has finished in two arms yet"
         return [f"{one}, so there is no paired difference."]
     return [
-        table(["Paired difference", "Mean, points", "95 % t interval", "Better in"], rows),
-        *_share_of_gap(document),
+        table(
+            [
+                "Paired difference",
+                "Mean, points",
+                "95 % t interval",
+                "Better in",
+                "Of the way to the teacher",
+                "Found in 80 % of repeats",
+            ],
+            rows,
+        ),
         *_what_it_can_show(document),
     ]
 
 
-def _share_of_gap(document: Document) -> list[str]:
-    """How far towards the teacher the shown arm comes; nothing where it or the teacher is not above the baseline."""
-    name, teacher = distilled_arm(document.results), document.teacher["test_accuracy"]
-    gain = None if name is None else document.gain_of(name)
-    if name is None or gain is None or gain.mean <= 0 or teacher is None:
-        return []
+def _share_of_gap(document: Document, gain: Paired) -> str:
+    """How far towards the teacher an arm comes; ``-`` where it or the teacher is not above the baseline."""
+    teacher = document.teacher["test_accuracy"]
     baseline = dict(zip(document.arms["baseline"]["seeds"], document.arms["baseline"]["test_accuracy"], strict=True))
-    gap = teacher - statistics.fmean(baseline[seed] for seed in gain.seeds)
-    if gap <= 0:
-        return []
-    return [
-        f"Of the {100 * gap:.2f} points from the baseline to the teacher, {arm_label(name, document.arms[name])} goes "
-        f"{100 * gain.mean / gap:.0f} %."
-    ]
+    gap = (teacher or 0.0) - statistics.fmean(baseline[seed] for seed in gain.seeds)
+    return f"{100 * gain.mean / gap:.0f} %" if gap > 0 and gain.mean > 0 else "-"
 
 
 def _what_it_can_show(document: Document) -> list[str]:
@@ -125,14 +128,14 @@ def _what_it_can_show(document: Document) -> list[str]:
     gain = None if name is None else document.gain_of(name)
     if name is None or gain is None:
         return []
-    runs, known, label = len(gain.seeds), gain.estimate, arm_label(name, document.arms[name])
+    runs, known = len(gain.seeds), gain.estimate
     if known is None:
         return ["One seed gives no interval: how far the next seed would fall from it is not known."]
     return [
-        f"What {count(runs, 'seed')} can and cannot show: a difference of {label} to the baseline "
-        f"smaller than about {100 * known.half_width:.2f} points would not be told from zero, and a true one "
-        f"of {100 * known.detectable:.2f} would be in 80 % of repeats. The interval takes the differences "
-        f"as roughly normal, which {count(runs, 'value')} cannot check. {_no_other_test(gain)}"
+        f"What {count(runs, 'seed')} can and cannot show: a true difference of the last column, in points, would be "
+        f"told from zero in 80 % of repeats if the spread is what {runs} differences say, which may be off by a factor "
+        f"of two. The interval takes the differences as roughly normal, which {count(runs, 'value')} cannot check. "
+        f"{_no_other_test(gain)}"
         "The interval covers the spread of training seeds for these test images and this teacher, not that of other "
         "images or teachers."
     ]

@@ -13,7 +13,7 @@ def cost(document: Document) -> list[str]:
         f"{'###' if document.original else '##'} Smaller and faster",
         table(["Quantity", "Teacher", "Student", "Teacher / student"], _rows(document)),
         "Multiply-adds are those of convolutions and matrix products for one image. Latency and memory were "
-        "measured where the study was begun, on whatever else ran there, and hold for it alone."
+        "measured where the study was begun and hold for it alone; latency, on whatever else ran there, is not judged."
         + _memory_words(document),
         *_exports(document),
     ]

@@ -22,8 +22,8 @@ def effects(document: Document) -> list[str]:
         title,
         table(["Cells", "alpha", "T", "rest", "validation images alone, at most"], rows),
         "Shares of the sum of squares of the grid's accuracies: of the row means (alpha), of the column means (T), "
-        "and what is left, which is their interplay and noise. All are of one seed: what that does to one point and "
-        "not to another is in them and cannot be told apart. The last column is an upper bound of what the sampling "
+        "and what is left, which is their interplay and noise. All are of one seed, whose luck at single "
+        "points is part of them. The last column is an upper bound of what the sampling "
         f"error of the {document.validation_images:,} validation images alone would make if all points were "
         "equally good: it takes them as drawn anew for each point, though all points share them"
         f"{_at_zero(document) if distilled != grid and rows[0][0] == 'whole grid' else ''}.",

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from reports.drawing import BLUE, GREY, ORANGE, Figure, blank
-from reports.evidence import Gain, gains_by_name
+from reports.evidence import Gain, changed_beyond_chance, gains_by_name
 from reports.results import Results
 from reports.sections.document import Document, distilled_arm
 from reports.sections.words import arm_label, count, interval, percent, plain, table
@@ -58,14 +58,11 @@ def _row(gain: Gain) -> list[str]:
         percent(gain.before),
         percent(gain.after),
         f"{100 * gain.paired.mean:+.2f}",
+        "-" if (known := gain.paired.estimate) is None else interval(known),
     ]
 
 
 def _groups(document: Document, by_group: list[Gain]) -> list[str]:
-    rows = []
-    for gain in by_group:
-        known = gain.paired.estimate
-        rows.append([*_row(gain), "-" if known is None else interval(known)])
     return [
         table(
             [
@@ -75,7 +72,7 @@ def _groups(document: Document, by_group: list[Gain]) -> list[str]:
                 "Gain, points",
                 "95 % t interval",
             ],
-            rows,
+            map(_row, by_group),
         ),
         *_by_chance(sum(gain.paired.estimate is not None for gain in by_group)),
         *document.figure(GROUPS),
@@ -91,6 +88,19 @@ def _by_chance(intervals: int) -> list[str]:
     ]
 
 
+def _beyond_chance(by_class: list[Gain]) -> str:
+    """How many classes change by more than what moves single classes, which have few test images."""
+    changed = changed_beyond_chance(by_class)
+    if changed is None:
+        return "with few test images a class and few seeds, single classes move by chance"
+    up = sum(gain.paired.mean > 0 for gain in changed)
+    return (
+        f"with few test images a class, single classes move by chance, and {up} of those that gain and "
+        f"{len(changed) - up} of those that lose change by more (paired t tests over seeds, of which 5 % may be false: "
+        "Benjamini and Hochberg 1995)"
+    )
+
+
 def _classes(document: Document, by_class: list[Gain]) -> list[str]:
     # Means of differences of a few hundredths, which may miss zero by a rounding.
     up = sum(gain.paired.mean > 1e-9 for gain in by_class)
@@ -99,9 +109,8 @@ def _classes(document: Document, by_class: list[Gain]) -> list[str]:
     shown = by_class if len(by_class) <= 10 else by_class[:5] + by_class[-5:]
     return [
         f"Of {count(len(by_class), 'class', 'classes')}, {up} gain, {down} lose and {same} "
-        f"{'stays' if same == 1 else 'stay'} the same on average. With few test images a class, single classes move by "
-        "chance; the ends of the list:",
-        table(["Class", "baseline", _shown(document.results), "Gain, points"], map(_row, shown)),
+        f"{'stays' if same == 1 else 'stay'} the same on average; {_beyond_chance(by_class)}. The ends of the list:",
+        table(["Class", "baseline", _shown(document.results), "Gain, points", "95 % t interval"], map(_row, shown)),
         *document.figure(CLASSES),
     ]
 

@@ -66,8 +66,8 @@ def _rule(document: Document) -> str:
     )
     if any(hits is None for hits in by_image):
         notes += (
-            "Which images a point had right is not stored, so the error is that of two accuracies on "
-            f"{images:,} images each had for itself, which is careful: all points share them"
+            "Which images a point had right is not stored, so the error is computed as if each point had "
+            f"{images:,} images of its own, which is too large, since all share them"
             + ("." if spread is None else f"; and of training seeds, {100 * spread:.2f} points from the comparison.")
         )
     elif spread is None:

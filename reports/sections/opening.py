@@ -10,7 +10,7 @@ from reports.results import Arm, Trial
 from reports.sections.document import Document, distilled_arm
 from reports.sections.teacher import verdict_on_teacher
 from reports.sections.transfer import verdict_on_search
-from reports.sections.words import count, interval, mean_and_deviation, percent, plain, point, points
+from reports.sections.words import arm_label, count, interval, mean_and_deviation, percent, plain, point, points
 from storage.trials import run_pair
 
 SEARCHED_BY = ("--sampler", "--n-trials")
@@ -20,6 +20,9 @@ SEARCHED = (
     "A search over alpha and T is scored on validation images. Then the baseline (alpha = 0) and the search's best are "
     "trained anew with other seeds and scored once on the test images."
 )
+CALIBRATION_CHANGE = 0.01
+"""Of the expected calibration error, from which on the verdict speaks of it."""
+
 UNSEARCHED = (
     "No search was run: the baseline (alpha = 0) and the pairs that were asked for are trained over the same seeds and "
     "scored once on the test images."
@@ -45,11 +48,12 @@ def opening(document: Document) -> list[str]:
     elif document.departures:
         blocks.append(
             f"**This is not the protocol of the original report**: {'; '.join(document.departures)}. The numbers may "
-            "stand beside the original's, but cannot confirm or refute them."
+            f"stand beside the original's, but cannot confirm or refute them.{_on_short_trainings(document)}"
         )
+    learns = "learns" if document.teacher["hash"] is not None else "is to learn"
     blocks.append(
-        f"A small network (`{document.student['name']}`, {document.student['parameters']:,} parameters) learns from a "
-        f"teacher (`{document.teacher['name']}`, {document.teacher['parameters']:,} parameters) with the loss "
+        f"A small network (`{document.student['name']}`, {document.student['parameters']:,} parameters) {learns} from "
+        f"a teacher (`{document.teacher['name']}`, {document.teacher['parameters']:,} parameters) with the loss "
         "`(1 - alpha) * cross-entropy + alpha * T^2 * KL divergence`. Alpha weighs the teacher; at alpha = 0 there "
         f"is none. {SEARCHED if document.is_searched else UNSEARCHED}"
     )
@@ -59,6 +63,13 @@ def opening(document: Document) -> list[str]:
             "study repeats."
         )
     return blocks
+
+
+def _on_short_trainings(document: Document) -> str:
+    epochs = document.configuration["recipe"]["epochs"]
+    if 2 * epochs > original.EPOCHS:
+        return ""
+    return f" After {count(epochs, 'epoch')} a student is far from trained out, so a gain may be one of speed."
 
 
 def verdict(document: Document) -> list[str]:
@@ -71,9 +82,25 @@ def verdict(document: Document) -> list[str]:
         _on_the_border(document),
         _verdict_on_original(document) if document.original else None,
         verdict_on_teacher(document),
+        _on_calibration(document),
         document.missing_runs(),
     ]
-    return ["## Verdict", " ".join(filter(None, sentences))]
+    return ["## Verdict", "\n".join(f"- {sentence}" for sentence in sentences if sentence)]
+
+
+def _on_calibration(document: Document) -> str | None:
+    """What distillation does to how sure the student is, where that is more than a little."""
+    errors = {
+        name: statistics.fmean(arm["calibration_error"]) for name, arm in document.plain.items() if arm["test_accuracy"]
+    }
+    without = errors.pop("baseline", None)
+    if without is None or all(abs(error - without) < CALIBRATION_CHANGE for error in errors.values()):
+        return None
+    distilled = [f"{percent(error)} at {arm_label(name, document.arms[name])}" for name, error in errors.items()]
+    return (
+        f"How well the student knows how sure to be: its expected calibration error is {percent(without)} without a "
+        f"teacher, {' and '.join(distilled)}."
+    )
 
 
 def _verdict_on_gain(document: Document) -> str:

@@ -1,4 +1,4 @@
-"""Is it the teacher? What is left of the gain when what the teacher knows is taken away."""
+"""Is it the teacher? The best pair beside arms from which what the teacher knows is taken away."""
 
 import math
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from reports.sections.words import arm_label, interval, mean, percent, plain, po
 from reports.standing import STATE_WORDS
 from storage.controls import best_rate
 
-# What is taken from the first arm in the second, in the words of the verdict and of the table.
+# The second arm is the first without it, in the words of the verdict and of the table.
 TAKEN_AWAY = (
     ("best", "shuffled", "the teacher's logits shuffled within each class", "knowledge of the single image"),
     ("best", "smoothing", "a virtual teacher as sure as the softened teacher", "the teacher"),
@@ -21,7 +21,7 @@ TAKEN_AWAY = (
         "best-rate",
         "rate",
         "the baseline, each at its best learning rate",
-        "a step of untuned size, from both",
+        "a step of untuned size, tuned in both",
     ),
 )
 
@@ -38,11 +38,16 @@ def teacher(document: Document) -> list[str]:
         blocks += [*_left(document), *_runs(document), *_rates(document)]
     elif document.best is not None:
         blocks.append("No controls were run; `--controls` adds them, over the same seeds at the best pair.")
+    else:
+        blocks.append(
+            "No controls were run: they stand beside the best pair of a search. So a step of another size, which alpha "
+            "and T bring with them, may be part of a gain."
+        )
     return [*blocks, *_likeness(document)]
 
 
 def verdict_on_teacher(document: Document) -> str | None:
-    """What is left of the gain, in a sentence; None where no control shares a seed."""
+    """How far the best pair is above the controls, in a sentence; None where no control shares a seed."""
     found = [(words, pairs) for _, _, words, _, pairs in _pairs(document)]
     if not found or document.undistilled:
         return None
@@ -73,12 +78,13 @@ def _harmful(document: Document) -> list[str]:
 
 
 def _strictest(document: Document) -> str:
-    """The least that is left of the gain against what does not do worse than the baseline, in words."""
+    """The smallest difference to what does not do worse than the baseline, in words."""
     left = {"over the baseline": document.gain}
     left |= {f"over {words}": pairs for first, _, words, _, pairs in _pairs(document) if first == "best-rate"}
     known = {words: pairs.mean for words, pairs in left.items() if pairs is not None}
     words = min(known, key=lambda one: known[one])
-    return f"the strictest number is {points(known[words])} {words}"
+    chosen = ", which one seed chose" if words.endswith("learning rate") else ""
+    return f"the smallest difference is {points(known[words])} {words}{chosen}"
 
 
 def _conclusion(found: list[tuple[str, Paired]]) -> str:
@@ -156,8 +162,8 @@ def _left(document: Document) -> list[str]:
     if not rows:
         return []
     return [
-        "What is left of the gain when it is taken away:",
-        table(["Taken away", "Difference", "Points", "95 % t interval", "Better in"], rows),
+        "How far the best pair is above each control:",
+        table(["Control for", "Difference", "Points", "95 % t interval", "Better in"], rows),
         *_harmful(document),
     ]
 
@@ -205,6 +211,11 @@ def _rates(document: Document) -> list[str]:
             remarks.append(
                 f"The best rate of {names[control]}, {best:.3g}, is the last one tried: a better may lie beyond."
             )
+        if _is_rough(document, values):
+            remarks.append(
+                f"Rates of {names[control]} between two better ones do worse than images and seeds of the comparison "
+                "explain: accuracy is not smooth in the rate, so one seed may choose wrongly by several points."
+            )
     return [
         "Validation accuracy by learning rate, one seed:",
         table(["Arm", *(f"{rate:.3g}" for rate in rates)], rows),
@@ -214,15 +225,29 @@ def _rates(document: Document) -> list[str]:
 
 def _told_apart(document: Document, who: str, values: dict[float, float], best: float, protocol: float) -> str:
     """Whether the learning rate that was chosen is surely better than the protocol's."""
-    images, between_seeds = document.validation_images, seed_deviation(document.results)
-    errors = [accuracy_standard_error(values[rate], images) for rate in (best, protocol)]
-    error = max(math.hypot(*errors), math.sqrt(2) * (between_seeds or 0.0))
-    if values[best] - values[protocol] <= range_constant(len(values)) * error:
+    between_seeds = seed_deviation(document.results)
+    if not _is_apart(document, values[best], values[protocol], len(values)):
         return f"One seed does not tell {best:.3g}, the best of {who}, from the protocol's {protocol:.3g}."
     better = f"For {who}, {best:.3g} is better than the protocol's {protocol:.3g} beyond what "
     if between_seeds is None:
         return f"{better}the images leave open; how far seeds spread is not known."
     return f"{better}one seed leaves open."
+
+
+def _is_apart(document: Document, higher: float, lower: float, among: int) -> bool:
+    """Whether two accuracies of so many differ by more than the images and the comparison's seeds explain."""
+    errors = [accuracy_standard_error(value, document.validation_images) for value in (higher, lower)]
+    error = max(math.hypot(*errors), math.sqrt(2) * (seed_deviation(document.results) or 0.0))
+    return higher - lower > range_constant(among) * error
+
+
+def _is_rough(document: Document, values: dict[float, float]) -> bool:
+    """Whether a rate is worse than one below it and one above it."""
+    in_order = [values[rate] for rate in sorted(values)]
+    return any(
+        _is_apart(document, min(max(in_order[:place]), max(in_order[place + 1 :])), value, len(in_order))
+        for place, value in enumerate(in_order[1:-1], start=1)
+    )
 
 
 def _likeness(document: Document) -> list[str]:
@@ -236,13 +261,13 @@ def _likeness(document: Document) -> list[str]:
                 mean([100 * share for share in agreement], "{:.2f} %"),
                 mean([each["1"] for each in divergence], "{:.4f}"),
                 mean([each["4"] for each in divergence], "{:.4f}"),
-                mean([100 * error for error in arm["calibration_error"]], "{:.2f} %"),
             )
         )
+    missing = " Where it is not stored, `python -m study.rescore` adds it." if any("-" in row for row in rows) else ""
     return [
-        "How like the teacher each arm is on the test images, and how well it knows how sure to be:",
-        table(["Arm", "Same class as the teacher", "KL at T = 1", "KL at T = 4", "Calibration error"], rows),
-        "Means over seeds; KL(teacher, student) in nats, averaged over images.",
+        "How like the teacher each arm is on the test images:",
+        table(["Arm", "Same class as the teacher", "KL at T = 1", "KL at T = 4"], rows),
+        f"Means over seeds; KL(teacher, student) in nats, averaged over images.{missing}",
     ]
 
 

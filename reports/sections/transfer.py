@@ -118,8 +118,8 @@ def _no_more_than_luck(document: Document, found: dict[str, Transfer]) -> list[s
         f"{label} {abs(one.errors or 0.0):.1f}, where up to {one.bound:.2f} may be luck" for label, one in known.items()
     )
     conclusion = (
-        "Which images a trial of the search had right is not stored, so these errors are taken larger than they are: "
-        "it does not follow that both agree."
+        "Which images a trial of the search had right is not stored, so these errors are upper bounds, and a small "
+        "distance does not show that both agree."
         if any(one.is_careful and CAREFUL * abs(one.errors or 0.0) > one.bound for one in known.values())
         else "So both agree within what one seed and the images leave open."
     )

@@ -19,7 +19,7 @@ def trust(document: Document) -> list[str]:
         _on_seeds(document),
         *_on_arithmetic(document),
         *_on_machines(document),
-        "The test images were looked at once a network, after its last epoch; no epoch was picked on them.",
+        "The test images were looked at once a student, after its last epoch; no epoch was picked on them.",
         "The same numbers, bit for bit, are to be expected on the same processor and versions only.",
     ]
     blocks = ["## How far to trust it", "\n".join(f"- {remark}" for remark in remarks)]

@@ -11,9 +11,12 @@ from scipy import stats
 from reports import original
 from reports.evidence import (
     Estimate,
+    Gain,
+    Paired,
     arm_at,
     calibration_error,
     calibration_floor,
+    changed_beyond_chance,
     difference_error,
     epochs_of,
     estimate,
@@ -319,13 +322,29 @@ def test_finalists_whose_seeds_do_not_differ_share_the_win() -> None:
 
 def test_how_often_an_exact_replication_is_confirmed() -> None:
     # A known truth: with ever more runs on both sides the rule says yes, with a spread beyond a point it does not.
-    assert replications_confirmed((0.005,), 5, 5) == pytest.approx(0.54, abs=0.03)
+    assert replications_confirmed((0.005,), 5, 5) == pytest.approx(0.58, abs=0.03)
     assert replications_confirmed((0.005,), 100, 100) == 1
     assert replications_confirmed((0.05,), 5, 5) < 0.05
     assert replications_confirmed((0.005, 0.0046), 5, 5) < replications_confirmed((0.005, 0.0046), 5, 20)
     chance, confirmed = np.random.default_rng(1), 0
     for _ in range(1000):
         ours, theirs = chance.normal(0, 0.005, 5), chance.normal(0, 0.005, 5)
+        # Their standard deviation is what they printed.
+        theirs = theirs.mean() + (theirs - theirs.mean()) * 0.005 / theirs.std(ddof=1)
         low, high = stats.ttest_ind(ours, theirs, equal_var=False).confidence_interval(0.95)
         confirmed += low >= -0.01 and high <= 0.01
     assert confirmed / 1000 == pytest.approx(replications_confirmed((0.005,), 5, 5), abs=0.05)
+
+
+def test_of_classes_that_change_by_chance_alone_few_are_counted_and_of_others_most() -> None:
+    # A known truth, and scipy's own tests and procedure beside ours.
+    chance = np.random.default_rng(3)
+    moves = [*chance.normal(0.0, 0.02, (80, 5)), *chance.normal(0.1, 0.02, (20, 5)), np.full(5, 0.01)]
+    gains = [Gain(str(n), 0.5, 0.5, Paired([1, 2, 3, 4, 5], list(map(float, each)))) for n, each in enumerate(moves)]
+    found = {int(gain.name) for gain in changed_beyond_chance(gains) or []}
+    assert len(found & set(range(80))) <= 4
+    assert len(found & set(range(80, 100))) >= 18
+    assert 100 not in found, "five equal differences are a rounding"
+    tests = [*(stats.ttest_1samp(each, 0.0).pvalue for each in moves[:100]), 1.0]
+    assert found == set(np.flatnonzero(stats.false_discovery_control(tests) <= 0.05))
+    assert changed_beyond_chance([Gain("a", 0.5, 0.5, Paired([1, 2], [0.1, 0.1]))]) is None

@@ -98,11 +98,25 @@ def test_a_control_that_is_worse_than_the_baseline_is_said_to_overstate() -> Non
     words = "But *shuffled* does worse than the baseline, so a difference to that overstates"
     assert words in (verdict_on_teacher(Document(results, ())) or "")
     assert words in section(render(results))
-    assert "the strictest number is +1.57 points over the baseline, each at its best learning rate." in section(
-        render(results)
+    smallest = (
+        "the smallest difference is +1.57 points over the baseline, each at its best learning rate, which one seed"
     )
+    assert smallest in section(render(results))
     results["arms"]["rate"]["test_accuracy"] = [accuracy - 0.01 for accuracy in baseline["test_accuracy"]]
-    assert re.search(r"the strictest number is \+[0-9.]+ points over the baseline\.", section(render(results)))
+    assert re.search(r"the smallest difference is \+[0-9.]+ points over the baseline\.", section(render(results)))
+
+
+def test_a_rate_that_is_worse_than_those_around_it_is_said_to_be_rough() -> None:
+    results = with_controls(made_up_results("full"))
+    of_baseline = sorted(
+        (rate for rate in results["rates"] if rate["control"] == "rate"), key=lambda r: r["learning_rate"]
+    )
+    for rate, value in zip(of_baseline, (0.40, 0.45, 0.30, 0.46), strict=True):
+        rate |= {"state": "COMPLETE", "value": value, "reason": None}
+    rough = "Rates of baseline between two better ones do worse"
+    assert rough in section(render(results))
+    of_baseline[2]["value"] = 0.45
+    assert rough not in section(render(results))
 
 
 def test_a_learning_rate_that_one_seed_does_not_tell_from_the_protocol_s_is_said_to_be_one() -> None:
