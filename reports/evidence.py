@@ -455,6 +455,37 @@ def gains_by_name(results: Results, names: Sequence[str], first: str = "best", s
     return sorted(found, key=lambda gain: (-gain.paired.mean, gain.name))
 
 
+def gains_by_lead(results: Results, first: str, second: str = "baseline") -> list[float] | None:
+    """Mean gain of each quarter of the classes, from those in which the teacher is least ahead of the second arm.
+
+    The lead is of other seeds than the gain, and both ways are averaged: the second arm's luck in a class would make
+    both larger.
+
+    Args:
+        first, second: names of arms, as ``gains_by_name`` has them.
+
+    Returns:
+        Four shares; None with fewer than 20 classes or two shared seeds, or without the teacher's word on each class.
+    """
+    classes, correct = results["data"]["classes"], results["teacher"]["correct_by_class"]
+    if len(classes) < 20 or len(correct) != len(classes):
+        return None
+    after, before = (_accuracy_by_name(results["arms"][name], classes) for name in (first, second))
+    seeds = sorted(after.keys() & before.keys())
+    if len(seeds) < 2:
+        return None
+    images = results["arms"][first]["images_by_class"]
+    teacher = {name: right / count for name, right, count in zip(classes, correct, images, strict=True)}
+    quarters: list[list[float]] = [[], [], [], []]
+    halves = seeds[::2], seeds[1::2]
+    for of_lead, of_gain in (halves, halves[::-1]):
+        lead = {name: teacher[name] - statistics.fmean(before[seed][name] for seed in of_lead) for name in classes}
+        for rank, name in enumerate(sorted(classes, key=lambda one: (lead[one], one))):
+            gain = statistics.fmean(after[seed][name] - before[seed][name] for seed in of_gain)
+            quarters[4 * rank // len(classes)].append(gain)
+    return [statistics.fmean(quarter) for quarter in quarters]
+
+
 def changed_beyond_chance(gains: Sequence[Gain], false: float = 0.05) -> list[Gain] | None:
     """Those of which the seeds say that they are not zero, where that share of them may be false.
 

@@ -9,7 +9,7 @@ from reports.drawing import GREY, Figure, arm_colours, blank
 from reports.evidence import Paired
 from reports.results import Arm, Results
 from reports.sections.document import Document, distilled_arm, plain_arms
-from reports.sections.words import arm_label, count, interval, mean_and_deviation, percent, plain, table
+from reports.sections.words import arm_label, count, duration, interval, mean_and_deviation, percent, plain, table
 
 
 def comparison(document: Document) -> list[str]:
@@ -66,6 +66,9 @@ def _runs(document: Document) -> list[str]:
     if document.gain is not None:
         header.append("best - baseline")
     blocks = ["Run by run:", table(header, rows)] if rows else []
+    seconds = sum(sum(arm["seconds"]) for arm in document.plain.values())
+    if rows:
+        blocks.append(f"Their training took {duration(seconds)} in all, with what the teacher was asked on the way.")
     failed = [
         f"- {name}, seed {failure['seed']}: {plain(failure['reason'] or 'no reason stored')}"
         for name, arm in document.arms.items()

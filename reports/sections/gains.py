@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 
 from reports.drawing import BLUE, GREY, ORANGE, Figure, blank
-from reports.evidence import Gain, changed_beyond_chance, gains_by_name
+from reports.evidence import Gain, changed_beyond_chance, gains_by_lead, gains_by_name
 from reports.results import Results
 from reports.sections.document import Document, distilled_arm
 from reports.sections.words import arm_label, count, interval, percent, plain, table
@@ -23,6 +23,21 @@ def gains(document: Document) -> list[str]:
         f"### Which {'classes' if _ungrouped(results) else 'groups and classes'} gain",
         *(_groups(document, by_group) if _shows_groups(results) else []),
         *(_classes(document, by_class) if _shows_classes(results) else []),
+        *_by_lead(results),
+    ]
+
+
+def _by_lead(results: Results) -> list[str]:
+    """Whether classes gain more in which the teacher knows more than the baseline."""
+    name = distilled_arm(results)
+    quarters = None if name is None else gains_by_lead(results, name)
+    if quarters is None:
+        return []
+    *most, last = (f"{100 * gain:+.2f}" for gain in quarters)
+    return [
+        "By how far the teacher is ahead of the baseline in a class, in quarters of the classes from least to most, "
+        f"the gain is {', '.join(most)} and {last} points. (Lead and gain are of different seeds, so that bad luck of "
+        "the baseline in a class is not counted twice.)"
     ]
 
 

@@ -77,6 +77,7 @@ def verdict(document: Document) -> list[str]:
     sentences = [
         _verdict_on_gain(document),
         verdict_on_search(document),
+        _on_other_arms(document),
         _on_images(document),
         _verdict_on_point(document),
         _on_the_border(document),
@@ -99,7 +100,7 @@ def _on_calibration(document: Document) -> str | None:
     distilled = [f"{percent(error)} at {arm_label(name, document.arms[name])}" for name, error in errors.items()]
     return (
         f"How well the student knows how sure to be: its expected calibration error is {percent(without)} without a "
-        f"teacher, {' and '.join(distilled)}."
+        f"teacher, {', '.join(distilled)}."
     )
 
 
@@ -141,6 +142,14 @@ def _verdict_on_gain(document: Document) -> str:
                 f"{len(document.gain.seeds)} seeds, better in {document.gain.wins} of {len(document.gain.seeds)})."
             )
     return where + sentence if where else sentence[0].upper() + sentence[1:]
+
+
+def _on_other_arms(document: Document) -> str | None:
+    """What the arms gain that the search did not choose, where it chose one that is distilled."""
+    others = _gains_of_others(document)
+    if not others or document.gain is None or document.undistilled:
+        return None
+    return f"Of the other arms, against the baseline: {'; '.join(others)}."
 
 
 def _gains_of_others(document: Document) -> list[str]:
@@ -213,7 +222,9 @@ def _found_beyond(document: Document, sides: Sequence[str]) -> str:
         return "No trial after the grid went there."
     values = [value for value, _ in scored(beyond)]
     best = f", the best with {percent(max(values))}" if values else ", none of them to the end"
-    return f"{count(len(beyond), 'trial')} after the grid went beyond it{best}."
+    reached = document.best["value"] if document.best is not None else None
+    better = "" if not values or reached is None or max(values) > reached else ", so none was better"
+    return f"{count(len(beyond), 'trial')} after the grid went beyond it{best}{better}."
 
 
 def _is_beyond(document: Document, trial: Trial, side: str) -> bool:

@@ -5,6 +5,7 @@ import math
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from scipy import stats
 
@@ -22,6 +23,7 @@ from reports.evidence import (
     estimate,
     estimate_of,
     gain_image_error,
+    gains_by_lead,
     gains_by_name,
     hits_of,
     not_told_apart,
@@ -35,6 +37,7 @@ from reports.evidence import (
     variance_shares,
     win_shares,
 )
+from reports.results import Results
 from tests import simulations
 from tests.reports.made_up import made_up_results
 
@@ -348,3 +351,36 @@ def test_of_classes_that_change_by_chance_alone_few_are_counted_and_of_others_mo
     tests = [*(stats.ttest_1samp(each, 0.0).pvalue for each in moves[:100]), 1.0]
     assert found == set(np.flatnonzero(stats.false_discovery_control(tests) <= 0.05))
     assert changed_beyond_chance([Gain("a", 0.5, 0.5, Paired([1, 2], [0.1, 0.1]))]) is None
+
+
+def with_classes(
+    results: Results, baseline: npt.NDArray[np.int64], best: npt.NDArray[np.int64], teacher: npt.NDArray[np.int64]
+) -> Results:
+    """The results with how many of 100 images of each class were right, of the arms by seed."""
+    for name, correct in (("baseline", baseline), ("best", best)):
+        results["arms"][name]["images_by_class"] = [100] * 100
+        results["arms"][name]["correct_by_class"] = correct.tolist()
+    results["teacher"]["correct_by_class"] = teacher.tolist()
+    return results
+
+
+def test_gains_by_the_lead_of_the_teacher_are_those_of_quarters_of_the_classes() -> None:
+    chance, quarter = np.random.default_rng(0), np.arange(100) // 25
+    baseline = 50 + chance.integers(-3, 4, (5, 100))
+    results = with_classes(made_up_results("full"), baseline, baseline + quarter, 50 + 12 * quarter)
+    assert gains_by_lead(results, "best") == pytest.approx([0.0, 0.01, 0.02, 0.03])
+    results["teacher"]["correct_by_class"] = []
+    assert gains_by_lead(results, "best") is None
+
+
+def test_luck_of_the_baseline_is_no_lead_that_brings_a_gain() -> None:
+    chance = np.random.default_rng(1)
+    baseline, best = (50 + chance.integers(-15, 16, (4, 100)) for _ in range(2))
+    found = gains_by_lead(
+        with_classes(made_up_results("full", seeds=(1, 2, 3, 4)), baseline, best, np.full(100, 60)), "best"
+    )
+    assert found is not None
+    assert abs(found[3] - found[0]) < 0.03
+    order = np.argsort(baseline.mean(axis=0))
+    naive = (best - baseline).mean(axis=0)[order]
+    assert naive[:25].mean() - naive[-25:].mean() > 7, "or it shows nothing: where both are of the same seeds"

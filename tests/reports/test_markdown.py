@@ -645,7 +645,7 @@ def test_trials_beyond_the_border_are_counted_with_what_they_found() -> None:
         trial["alpha"] = 0.5
     assert "No trial after the grid went there." in verdict(results)
     results["tpe"][0]["temperature"] = 16.0
-    assert "1 trial after the grid went beyond it, the best with 35.00 %." in verdict(results)
+    assert "1 trial after the grid went beyond it, the best with 35.00 %, so none was better." in verdict(results)
     results = made_up_results(best=(0.25, 4.0), pruned=(), tpe_trials=1)
     results["configuration"]["alphas"] = [0.25, 0.5, 0.75]
     results["grid"] = [cell for cell in results["grid"] if cell["alpha"] != 0]
@@ -749,6 +749,19 @@ def test_a_student_that_is_less_well_calibrated_is_said_to_be() -> None:
     assert "calibration error" not in verdict(results)
     results["arms"]["best"]["calibration_error"] = [0.12] * 5
     assert "its expected calibration error is 1.00 % without a teacher, 12.00 % at best (0.75, 4)." in verdict(results)
+
+
+def test_what_other_arms_gain_is_in_the_verdict_of_a_search() -> None:
+    assert "Of the other arms" not in verdict(CASES["full protocol"])
+    text = verdict(CASES["arms at both of the original's points"])
+    assert re.search(r"- Of the other arms, against the baseline: alpha = 0\.25, T = 4 is [+-]\d", text)
+
+
+def test_the_time_of_the_runs_is_said() -> None:
+    results = copy.deepcopy(CASES["full protocol"])
+    for arm in results["arms"].values():
+        arm["seconds"] = [3600.0] * len(arm["seeds"])
+    assert "Their training took 10.0 hours in all" in render(results)
 
 
 def test_of_a_short_training_a_gain_may_be_one_of_speed() -> None:
