@@ -62,10 +62,10 @@ def _estimate(request: Request, work: Work, device: torch.device) -> tuple[float
         step = probe.step(work.student.build, recipe)
         predict_student = probe.prediction(work.student.build, recipe.precision)
         ask = probe.prediction(lambda: fold_batch_norm(work.teacher.build().eval()), recipe.precision)
-        teacher = 0.0
-        if work.train_teacher:
-            every, done = work.images.every, work.teacher_epochs_done
-            teacher = teacher_seconds(work.teacher, teacher_recipe(configuration), device, every, done)
+    teacher = 0.0
+    if work.train_teacher:  # on all cores
+        every, done = work.images.every, work.teacher_epochs_done
+        teacher = teacher_seconds(work.teacher, teacher_recipe(configuration), device, every, done)
     train, validation = work.images.train, work.images.validation
     search = (work.trainings + work.rates) * recipe.epochs * (train * step + validation * predict_student)
     comparison = work.runs * recipe.epochs * (train + validation) * step

@@ -294,8 +294,8 @@ def test_what_diverged_is_counted_and_not_trained_again(
         assert "the loss became" in capsys.readouterr().out, "another commit may end otherwise"
 
 
-ONE_POINT = ["--alphas", "0.5", "--temperatures", "4", "--train-images", "64", "--seeds", "1", "--epochs", "1"]
-ONE_POINT += ["--controls"]
+SHORT = ["--train-images", "64", "--seeds", "1", "--epochs", "1"]
+ONE_POINT = ["--alphas", "0.5", "--temperatures", "4", "--controls", *SHORT]
 
 
 def test_controls_killed_among_their_learning_rates_are_trained_once_each(runs_dir: Path) -> None:
@@ -340,6 +340,17 @@ CONTROLLED = ("baseline", "best", "shuffled", "smoothing")
 def points_tried(runs_dir: Path, study: str) -> list[dict[str, float]]:
     found = optuna.load_study(study_name=study, storage=sqlite_url(runs_dir / "study.db"))
     return [trial.params for trial in found.get_trials(deepcopy=False)]
+
+
+def test_a_teacher_is_trained_on_all_cores_though_several_workers_wait_for_it(tmp_path: Path) -> None:
+    command_line = command(tmp_path / "runs", "--workers", "2", "--alphas", "0.5", "--temperatures", "4", *SHORT)
+    two = {**environment(), "OMP_NUM_THREADS": "2"}
+    process = subprocess.run(command_line, cwd=ROOT, env=two, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
+    (card,) = (tmp_path / "runs" / "cache" / "teachers").glob("*/*.json")
+    assert json.loads(card.read_text())["hardware"]["threads"] == 2
+    arms = results(tmp_path / "runs")["arms"]
+    assert {made_by["threads"] for arm in arms.values() for made_by in arm["made_by"]} == {1}
 
 
 def test_another_configuration_of_the_same_name_is_refused(undisturbed: Path) -> None:
