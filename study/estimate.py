@@ -69,7 +69,7 @@ def _estimate(request: Request, work: Work, device: torch.device) -> tuple[float
     train, validation = work.images.train, work.images.validation
     search = (work.trainings + work.rates) * recipe.epochs * (train * step + validation * predict_student)
     comparison = work.runs * recipe.epochs * (train + validation) * step
-    return step, teacher + (search + comparison) / workers + work.logits_to_ask * ask
+    return step, teacher + (search + comparison + work.logits_to_ask * ask) / workers
 
 
 def at_once(workers: int, work: Work, device: torch.device) -> int:

@@ -21,6 +21,8 @@ from storage.rows import Rows
 from study.progress import say
 
 SECONDS_BETWEEN_WRITES = 5.0
+MOST_PARTS, IMAGES_A_PART = 8, 2500
+"""The images are in so many parts, of each of which one process at a time asks; few images are in fewer of them."""
 
 
 class TeacherLogitsError(PlainError):
@@ -133,8 +135,9 @@ class TeacherLogits:
     damaged. A killed process loses the rows of a few seconds; they are computed again, to the same values. Inference
     runs in batches of one fixed size, so that a value does not depend on what was asked together.
 
-    Trials, studies, processes and hosts share the folder; of the processes of a storage, one at a time fills it. Where
-    those of two storages fill it at once, both are right, and the teacher was asked more often than needed.
+    Trials, studies, processes and hosts share the folder; the processes of a storage share what there is to ask, each
+    part of the images one of them at a time. Where those of two storages fill it at once, both are right, and the
+    teacher was asked more often than needed.
 
     Args:
         folder: one for each (data, teacher, arithmetic).
@@ -163,6 +166,7 @@ class TeacherLogits:
         folder.mkdir(parents=True, exist_ok=True)
         # Hosts that share the folder see one inode; those that have each their own need not wait for one another.
         self._claim = f"logits-{folder.name}-{folder.stat().st_ino}"
+        self._parts = max(1, min(MOST_PARTS, len(bank) // IMAGES_A_PART))
 
     @property
     def identity(self) -> str:
@@ -185,11 +189,9 @@ class TeacherLogits:
         numbers = indices * VIEWS + views
         if len(self._rows.lacking(numbers)) > 0:
             self._rows.read()
-        if len(self._rows.lacking(numbers)) > 0:
-            with hold(self._claims, self._claim):
-                # Looked up again: another process may have filled them while this one waited.
-                self._rows.read()
-                self._fill(self._rows.lacking(numbers))
+        lacking = self._rows.lacking(numbers)
+        if len(lacking) > 0:
+            self._fill(lacking)
         return self._rows.of(numbers).to(self.bank.device)
 
     def require_room(self, rows: int) -> None:
@@ -215,19 +217,39 @@ class TeacherLogits:
         return Rows(self.folder, numbers, self.classes, device if fits else torch.device("cpu"), say)
 
     def _fill(self, numbers: Tensor) -> None:
-        if len(numbers) == 0:
+        """Fill first the parts that no other process is at, then what those that were have left."""
+        part_of = numbers // VIEWS % self._parts
+        claims = {f"{self._claim}-{part}": numbers[part_of == part] for part in part_of.unique().tolist()}
+        with self._progress(len(numbers)) as progress:
+            taken = [claim for claim, rows in claims.items() if not self._fill_unless_taken(claim, rows, progress)]
+            for claim in taken:
+                with hold(self._claims, claim):
+                    self._fill_part(claims[claim], progress)
+
+    def _fill_unless_taken(self, claim: str, numbers: Tensor, progress: "tqdm[Any]") -> bool:
+        if not self._claims.try_claim(claim):
+            return False
+        with hold(self._claims, claim):
+            self._fill_part(numbers, progress)
+        return True
+
+    def _fill_part(self, numbers: Tensor, progress: "tqdm[Any]") -> None:
+        # Looked up again: another process may have filled them since.
+        self._rows.read()
+        lacking = self._rows.lacking(numbers)
+        progress.update(len(numbers) - len(lacking))
+        if len(lacking) == 0:
             return
         if self._teacher is None:
             self._teacher = self._make_teacher()
         last_write = time.monotonic()
         try:
-            with self._progress(len(numbers)) as progress:
-                for batch in numbers.split(self._batch_size):
-                    self._rows.add(batch, self._ask(self._teacher, batch))
-                    progress.update(len(batch))
-                    if time.monotonic() - last_write >= SECONDS_BETWEEN_WRITES:
-                        self._rows.write()
-                        last_write = time.monotonic()
+            for batch in lacking.split(self._batch_size):
+                self._rows.add(batch, self._ask(self._teacher, batch))
+                progress.update(len(batch))
+                if time.monotonic() - last_write >= SECONDS_BETWEEN_WRITES:
+                    self._rows.write()
+                    last_write = time.monotonic()
         finally:
             # Before the claim is given back: who waits for it looks for these rows.
             self._rows.write()

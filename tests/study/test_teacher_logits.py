@@ -4,6 +4,8 @@ import multiprocessing
 import os
 import re
 import signal
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -168,6 +170,31 @@ def test_processes_that_fill_at_once_agree(tmp_path: Path) -> None:
     for indices, views in asked:
         assert_said_by_the_live_teacher(logits.of(indices, views), indices, views)
     assert set(filled_rows(tmp_path)) == {row for indices, views in asked for row in (indices * VIEWS + views).tolist()}
+
+
+def test_what_another_process_asks_is_waited_for_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("study.teacher_logits.IMAGES_A_PART", IMAGES // 4)
+    logits, others = open_logits(tmp_path), FileClaims(tmp_path)
+    assert others.try_claim(f"{logits._claim}-0")  # another process is at the first of four parts
+    waiting = threading.Thread(target=lambda: logits.of(*all_rows()), daemon=True)
+    waiting.start()
+    deadline = time.monotonic() + 120
+    while count_rows(tmp_path) < 3 * ROWS // 4:
+        assert time.monotonic() < deadline, "what nobody is at is not asked"
+        time.sleep(0.01)
+    waiting.join(0.5)
+    assert waiting.is_alive(), "what another is at is not asked too"
+    indices, views = all_rows()
+    first = indices % 4 == 0
+    open_logits(tmp_path / "elsewhere").of(indices[first], views[first])
+    for file in (tmp_path / "elsewhere").glob("*.rows"):
+        file.rename(tmp_path / file.name)
+    monkeypatch.setattr(TeacherLogits, "_ask", lambda *_: no_teacher())
+    others.release(f"{logits._claim}-0")
+    waiting.join(120)
+    assert not waiting.is_alive()
+    assert_said_by_the_live_teacher(logits.of(indices, views), indices, views)
+    assert len(filled_rows(tmp_path)) == ROWS
 
 
 class KilledAfter(tqdm):  # type: ignore[type-arg]
