@@ -96,11 +96,15 @@ def _listed(root: Path) -> tuple[tuple[str, ...], Files, list[str]]:
         path for path in root.iterdir() if path.is_dir() and path.name not in PARTS and not path.name.startswith(".")
     )
     for path in unused:
-        print(f"{path}: left out; validation images are some of {root / 'train'}")
+        print(f"{_printable(path)}: left out; validation images are some of {root / 'train'}")
     if others:
-        example = os.fsencode(others[0]).decode(errors="backslashreplace")
+        example = _printable(others[0])
         print(f"{root}: {len(others)} are left out that are no images by name or place, or linked folders: {example}")
     return classes, files, wrong
+
+
+def _printable(path: Path) -> str:
+    return os.fsencode(path).decode(errors="backslashreplace")
 
 
 def _read(root: Path, classes: tuple[str, ...], files: Files, size: int, wrong: list[str]) -> ImageSet:

@@ -148,13 +148,20 @@ def _of_any_source(cache: Path, data_hash: str, network: str) -> list[Teacher]:
     return [teacher for teacher in teachers if (teacher.card["data_hash"], teacher.network) == (data_hash, network)]
 
 
-def find_teachers(cache: Path, data_hash: str, network: str) -> list[Teacher]:
+def find_teachers(cache: Path, data_hash: str, network: str, flip: bool) -> list[Teacher]:
     """The teachers that a new study may take: those of the repository only where the cache has none.
+
+    Args:
+        flip: whether the study mirrors images; a teacher that is known to have been trained otherwise is none for it.
 
     Raises:
         CheckpointError: where a card is damaged.
     """
-    stored = stored_teachers(cache, data_hash, network)
+    stored = [
+        teacher
+        for teacher in stored_teachers(cache, data_hash, network)
+        if "recipe" not in teacher.card or teacher.card["recipe"].get("flip", True) == flip
+    ]
     cached = [teacher for teacher in stored if teacher.path.parent != SHIPPED]
     return cached or stored
 

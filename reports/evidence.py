@@ -117,6 +117,16 @@ def replications_confirmed(deviations: tuple[float, ...], count: int, runs: int)
     return sum(reproduced(one, other) == "yes" for one, other in zip(ours, differences, strict=True)) / REPLICATIONS
 
 
+def deviation_limits(runs: int) -> tuple[float, float]:
+    """Between which multiples of a sample's standard deviation the true one lies in 95 % of samples of normal values.
+
+    By the chi-squared distribution of (n - 1) s^2 / sigma^2.
+    """
+    free = runs - 1
+    low, high = (math.sqrt(free / special.chdtri(free, tail)) for tail in (0.025, 0.975))
+    return low, high
+
+
 @dataclass(frozen=True)
 class Paired:
     """The same seeds trained in two ways.

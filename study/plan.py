@@ -125,7 +125,7 @@ def plan(request: Request, opened: OpenStudy, device: torch.device) -> Work:
     if asks and teacher_file is not None:
         digest = _hash_of(teacher_file, images.architecture(configuration.teacher_network))
     elif asks:
-        found = teacher_at_hand(request.runs.cache, images.hash, configuration.teacher_network, begun_with)
+        found = teacher_at_hand(request.runs.cache, images.hash, configuration, begun_with)
         digest = None if found is None else found.hash
     train_teacher = asks and digest is None
     filled = 0

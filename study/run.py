@@ -109,11 +109,16 @@ def start_workers(request: Request, opened: OpenStudy, work: Work, device: torch
     """Have several processes of this machine do the work; a teacher is trained before, on all cores of a CPU."""
     if work.train_teacher and device.type == "cpu":
         # One of the workers would, on its share of them, while the others wait.
-        images = load_images(request.configuration, request.runs.cache, request.data_dir, opened.claims)
-        work.refuse_other_images(request.name, images.hash)
-        choose_teacher(request.configuration, images, request.runs.cache, opened.claims, device, None, work.begun_with)
+        train_before(request, opened, work, device)
     total = work.ended + work.trials + work.rates + work.runs
     run_workers(request.workers, request.arguments, device, total, lambda: count_ended(opened))
+
+
+def train_before(request: Request, opened: OpenStudy, work: Work, device: torch.device) -> None:
+    """Train the teacher in this process, which keeps nothing of it."""
+    images = load_images(request.configuration, request.runs.cache, request.data_dir, opened.claims)
+    work.refuse_other_images(request.name, images.hash)
+    choose_teacher(request.configuration, images, request.runs.cache, opened.claims, device, None, work.begun_with)
 
 
 def report(request: Request, opened: OpenStudy) -> None:

@@ -196,7 +196,14 @@ def _settings(tables: Tables, protocol: Tables) -> Settings:
         image_size=data.get("image_size", 32),
         validation_images=data.get("validation_images"),
     )
-    return Settings(configuration, *(None if path is None else Path(path).expanduser() for path in (folder, weights)))
+    return Settings(configuration, *(None if path is None else _path(path) for path in (folder, weights)))
+
+
+def _path(text: str) -> Path:
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:  # ~ of nobody
+        return Path(text)
 
 
 def _recipe(given: dict[str, Any], protocol: dict[str, Any]) -> Recipe:

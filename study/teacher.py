@@ -266,7 +266,7 @@ def choose_teacher(
     network = configuration.teacher_network
     if file is not None:
         return import_teacher(file, network, image_set, cache, claims, device, begun_with)
-    teacher = teacher_at_hand(cache, image_set.hash, network, begun_with)
+    teacher = teacher_at_hand(cache, image_set.hash, configuration, begun_with)
     if teacher is None:
         recipe = teacher_recipe(configuration)
         return train_teacher(network, recipe, 0, image_set, cache, claims, device)
@@ -274,7 +274,9 @@ def choose_teacher(
     return teacher
 
 
-def teacher_at_hand(cache: Path, data_hash: str, network: str, begun_with: str | None) -> Teacher | None:
+def teacher_at_hand(
+    cache: Path, data_hash: str, configuration: Configuration, begun_with: str | None
+) -> Teacher | None:
     """The one stored teacher that a study may take; None for a new study where none is stored.
 
     Args:
@@ -284,6 +286,7 @@ def teacher_at_hand(cache: Path, data_hash: str, network: str, begun_with: str |
         CheckpointError: where a card is damaged.
         ConfigurationError: where the study's is not stored, or several are: none of them is guessed.
     """
+    network = configuration.teacher_network
     if begun_with is not None:
         teacher = find_teacher(cache, data_hash, network, begun_with)
         if teacher is None:
@@ -292,7 +295,7 @@ def teacher_at_hand(cache: Path, data_hash: str, network: str, begun_with: str |
                 "give it with --teacher"
             )
         return teacher
-    found = find_teachers(cache, data_hash, network)
+    found = find_teachers(cache, data_hash, network, configuration.recipe.flip)
     if len(found) > 1:
         # Without their accuracies on test images, which are no ground for a choice.
         listed = ", ".join(f"{teacher.path} ({teacher.origin})" for teacher in found)

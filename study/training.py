@@ -133,16 +133,17 @@ class Training:
         epochs = self.step.recipe.epochs
         while len(self.curve) < epochs:
             try:
-                self.curve.append(self._train_epoch(len(self.curve)))
+                trained = self._train_epoch(len(self.curve))
+                # The loss of a step is that before it, so none has seen what the very last step made.
+                if len(self.curve) + 1 == epochs and not self._is_finite():
+                    raise DivergedError(f"{DIVERGED} nan after epoch {epochs}")
             except DivergedError:
                 # Tried again by another version, it has to come to its end by itself, from the first epoch.
                 require_owner()
                 self.forget()
                 raise
+            self.curve.append(trained)
             finished = len(self.curve) == epochs
-            # The loss of a step is that before it, so none has seen what the last step made.
-            if finished and not all(weight.isfinite().all() for weight in self.network.parameters()):
-                raise DivergedError(f"{DIVERGED} nan after epoch {epochs}")
             if finished or time.monotonic() - last_save >= SECONDS_BETWEEN_CHECKPOINTS:
                 require_owner()
                 self._save()
@@ -152,6 +153,9 @@ class Training:
     def forget(self) -> None:
         """Remove the checkpoint: the result is stored elsewhere now."""
         self.checkpoint.unlink(missing_ok=True)
+
+    def _is_finite(self) -> bool:
+        return all(bool(weight.isfinite().all()) for weight in self.network.parameters())
 
     def _train_epoch(self, epoch: int) -> Epoch:
         start = time.perf_counter()
@@ -209,9 +213,9 @@ class Training:
         try:
             # Whoever loads a checkpoint copies it: the device need not have room for two.
             content = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-        except MemoryError:
-            raise
         except Exception as error:
+            if is_out_of_memory(error):
+                raise
             reason = str(error).strip().split("\n")[0]
             say(f"{self.checkpoint}: damaged ({reason}); {self.name} starts from its first epoch")
             return

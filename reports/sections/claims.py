@@ -38,7 +38,8 @@ def claims(document: Document) -> list[str]:
 def _rule(document: Document) -> list[str]:
     """How means are judged, and how strictly; nothing where none is."""
     if document.departures:
-        return []
+        single = "For a single number without spread, such as the teacher's accuracy, *yes* means within 1 point."
+        return [single] if original.is_original_teacher(document.results) else []
     return [
         "The rule for means: *yes* where the 95 % Welch interval of ours minus the original's lies within 1 point "
         "of zero, *no* where it lies wholly outside, *cannot tell* otherwise. The original's standard deviations "

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from reports import original
 from reports.drawing import GREY, Figure, arm_colours, blank
-from reports.evidence import Paired
+from reports.evidence import Paired, deviation_limits
 from reports.results import Arm, Results
 from reports.sections.document import Document, distilled_arm, plain_arms
 from reports.sections.words import arm_label, count, duration, interval, mean_and_deviation, percent, plain, table
@@ -134,11 +134,12 @@ def _what_it_can_show(document: Document) -> list[str]:
     runs, known = len(gain.seeds), gain.estimate
     if known is None:
         return ["One seed gives no interval: how far the next seed would fall from it is not known."]
+    low, high = deviation_limits(runs)
     return [
         f"What {count(runs, 'seed')} can and cannot show: a true difference of the last column, in points, would be "
-        f"told from zero in 80 % of repeats if the spread is what {runs} differences say, which may be off by a factor "
-        f"of two. The interval takes the differences as roughly normal, which {count(runs, 'value')} cannot check. "
-        f"{_no_other_test(gain)}"
+        f"told from zero in 80 % of repeats if the spread is what {runs} differences say; it may well be {low:.2g} to "
+        f"{high:.2g} times that. The interval takes the differences as roughly normal, which {count(runs, 'value')} "
+        f"cannot check. {_no_other_test(gain)}"
         "The interval covers the spread of training seeds for these test images and this teacher, not that of other "
         "images or teachers."
     ]

@@ -18,13 +18,17 @@ def images(document: Document) -> list[str]:
         ("Images in all", f"{official + data['test_images']:,}"),
         ("Training set", f"{official:,}"),
         ("Test set", f"{data['test_images']:,}"),
-        ("Images", f"{size} x {size} pixels, {count(data['channels'], 'channel')}"),
+        ("Images", f"{size} x {size} pixels, {count(data['channels'], 'channel')}{_mirrored(document)}"),
         ("Classes", len(data["classes"])),
         *([("Groups of classes", len(set(data["groups"])))] if data["groups"] != data["classes"] else []),
         *(_of_the_search(document) if document.is_searched else []),
         ("Comparison trains on", f"{data['train_images'] + data['validation_images']:,}"),
     ]
     return ["## The data", table(["Feature", "Value"], rows), *document.figure(SAMPLES)]
+
+
+def _mirrored(document: Document) -> str:
+    return "" if document.configuration["recipe"].get("flip", True) else ", never mirrored in training"
 
 
 def _of_the_search(document: Document) -> list[tuple[str, str]]:

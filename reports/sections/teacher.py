@@ -38,7 +38,7 @@ def teacher(document: Document) -> list[str]:
         blocks += [*_left(document), *_runs(document), *_rates(document)]
     elif document.best is not None:
         blocks.append("No controls were run; `--controls` adds them, over the same seeds at the best pair.")
-    else:
+    elif not document.is_searched:
         blocks.append(
             "No controls were run: they stand beside the best pair of a search. So a step of another size, which alpha "
             "and T bring with them, may be part of a gain."

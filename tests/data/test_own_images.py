@@ -234,9 +234,11 @@ def test_a_folder_without_both_parts_is_refused(flowers: Path) -> None:
 def test_folders_beside_train_and_test_are_left_out_and_said(flowers: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (flowers / "val" / "rose").mkdir(parents=True)
     (flowers / ".cache").mkdir()
+    Path(os.fsdecode(os.fsencode(flowers) + b"/vali\xe9")).mkdir()
     load(flowers)
     said = capsys.readouterr().out
     assert f"{flowers / 'val'}: left out; validation images are some of {flowers / 'train'}" in said
+    assert r"vali\xe9: left out" in said
     assert ".cache" not in said
 
 

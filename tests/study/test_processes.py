@@ -15,7 +15,7 @@ from storage.study_storage import STORAGE_ERRORS, StorageError, sqlite_url
 from storage.trials import TrialView, views
 from tests.test_run import ROOT, command, environment
 
-LONG = ("--epochs", "24")  # so that it still trains when a test looks
+LONG = ("--epochs", "96")  # so that it still trains when a test looks
 SECONDS = 180  # which only a failure needs, or a machine that does much else
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="no /proc to look for orphans in")

@@ -103,6 +103,14 @@ def test_the_command_prints_its_settings_with_what_overrides_them(
     assert request.configuration == asked("--preset", "quick", "--epochs", "20", "--alphas", "0,1").configuration
 
 
+def test_a_home_folder_is_known_and_one_of_nobody_is_a_path_that_is_not_there(tmp_path: Path) -> None:
+    content = 'name = "a"\n[data]\nfolder = "{}"\n'
+    assert read_settings(written(tmp_path, content.format("~/images"))).folder == Path.home() / "images"
+    assert read_settings(written(tmp_path, content.format("~nobody-of-that-name/images"))).folder == Path(
+        "~nobody-of-that-name/images"
+    )
+
+
 def test_epochs_of_a_printed_file_can_be_changed_and_its_steps_move(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

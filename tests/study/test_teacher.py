@@ -1,5 +1,6 @@
 """A teacher is stored as it is used, found where it is shipped, and trained to the same weights when it was killed."""
 
+import dataclasses
 import json
 import multiprocessing
 import re
@@ -19,14 +20,14 @@ import models.teacher_card
 import study.training
 from data import ImageBank, ImageSet
 from models import CheckpointError, Teacher, build, round_to_half, save_checkpoint, weights_hash
-from models.teacher_card import SHIPPED, read_card
+from models.teacher_card import SHIPPED, read_card, teachers_folder
 from reports.build import PUBLISHED
 from storage.claims import FileClaims
-from storage.configuration import ConfigurationError, Recipe
+from storage.configuration import Configuration, ConfigurationError, Recipe
 from storage.postgres_claims import PostgresClaims
 from study.evaluation import predict, score
 from study.settings import PRESETS
-from study.teacher import choose_teacher, import_teacher, train_teacher
+from study.teacher import choose_teacher, import_teacher, teacher_at_hand, train_teacher
 from study.teacher import main as teacher_main
 from tests.storage.postgres import Server
 
@@ -164,6 +165,25 @@ def test_of_several_teachers_none_is_guessed_nor_recommended_by_its_test_accurac
     assert f"{trained.path.name} (trained by python -m study.teacher, 10 epochs)" in message
     assert "%" not in message
     assert choose(cache, tiny_images, begun_with=trained.hash).hash == trained.hash
+
+
+def test_a_teacher_that_saw_mirrored_images_is_none_for_a_study_that_has_none(
+    trained: Teacher, tiny_images: ImageSet, tmp_path: Path
+) -> None:
+    card = copy(trained, teachers_folder(tmp_path, tiny_images.hash))
+    mirrored = dataclasses.replace(PRESETS["demo"], teacher_network="resnet8")
+    upright = dataclasses.replace(mirrored, recipe=dataclasses.replace(mirrored.recipe, flip=False))
+
+    def found(configuration: Configuration) -> bool:
+        return teacher_at_hand(tmp_path, tiny_images.hash, configuration, None) is not None
+
+    assert (found(mirrored), found(upright)) == (True, False)
+    content = json.loads(card.read_text())
+    card.write_text(json.dumps({**content, "recipe": {**content["recipe"], "flip": False}}))
+    assert (found(mirrored), found(upright)) == (False, True)
+    del content["recipe"]
+    card.write_text(json.dumps(content))
+    assert (found(mirrored), found(upright)) == (True, True), "of one that was imported nobody knows"
 
 
 def test_a_study_finds_its_teacher_in_the_repository_whatever_the_cache_has(

@@ -263,7 +263,20 @@ def test_a_damaged_checkpoint_starts_over_and_says_so(
     assert again == finish(make())
 
 
-def test_a_checkpoint_that_cannot_be_read_stays(make: MakeTraining, tmp_path: Path) -> None:
+def test_a_checkpoint_that_cannot_be_read_stays(
+    make: MakeTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list(make().epochs())
+
+    def without_memory(*_: object, **__: object) -> None:
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(torch, "load", without_memory)
+        with pytest.raises(RuntimeError):
+            make()
+    assert len(make().curve) == STEPS.epochs
+    make().forget()
     (tmp_path / "training.pt").mkdir()
     with pytest.raises(IsADirectoryError):
         make()
@@ -304,8 +317,12 @@ def test_what_diverges_in_its_very_last_step_is_known_though_no_loss_has_seen_it
     make: MakeTraining, validation: torch.Tensor | None, said: str
 ) -> None:
     one_step = replace(STEPS, epochs=1, batch_size=len(TRAIN), learning_rate=1e39, step_epochs=())
+    training = make(one_step, validation=validation)
+    training.checkpoint.write_bytes(b"of an epoch before")
     with pytest.raises(DivergedError, match=f"^the loss became {said}$"):
-        finish(make(one_step, validation=validation))
+        list(training.epochs())
+    assert not training.checkpoint.exists(), "another version begins anew"
+    assert training.curve == []
 
 
 @pytest.mark.parametrize(("alpha", "temperature"), [(0.75, 1.0), (1.0, 4.0)])
