@@ -22,9 +22,11 @@ import torch
 from reports.export import main as export_main
 from storage.open_study import open_study, read_study
 from storage.study_storage import STORAGE_ERRORS, StorageError, sqlite_url
+from study.device import torch_threads
 from study.list import main as list_main
 from study.options import request_of
 from study.plan import plan
+from study.recipes import TEACHER_RECIPES
 from study.rescore import main as rescore_main
 from study.run import main as study_main
 from study.settings import PRESETS
@@ -342,15 +344,21 @@ def points_tried(runs_dir: Path, study: str) -> list[dict[str, float]]:
     return [trial.params for trial in found.get_trials(deepcopy=False)]
 
 
-def test_a_teacher_is_trained_on_all_cores_though_several_workers_wait_for_it(tmp_path: Path) -> None:
-    command_line = command(tmp_path / "runs", "--workers", "2", "--alphas", "0.5", "--temperatures", "4", *SHORT)
-    two = {**environment(), "OMP_NUM_THREADS": "2"}
-    process = subprocess.run(command_line, cwd=ROOT, env=two, capture_output=True, text=True, check=False)
-    assert process.returncode == 0, process.stderr
-    (card,) = (tmp_path / "runs" / "cache" / "teachers").glob("*/*.json")
-    assert json.loads(card.read_text())["hardware"]["threads"] == 2
-    arms = results(tmp_path / "runs")["arms"]
-    assert {made_by["threads"] for arm in arms.values() for made_by in arm["made_by"]} == {1}
+def test_a_teacher_is_trained_on_all_cores_before_there_are_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = []
+
+    def started(*_: object) -> None:
+        (card,) = (tmp_path / "cache" / "teachers").glob("*/*.json")
+        threads.append(json.loads(card.read_text())["hardware"]["threads"])
+        sys.exit(0)
+
+    monkeypatch.setattr("study.run.run_workers", started)
+    monkeypatch.setitem(TEACHER_RECIPES, "demo", TEACHER_RECIPES["demo"].with_epochs(1))
+    with torch_threads(2), pytest.raises(SystemExit):
+        study_main([*SMALL, "--runs-dir", str(tmp_path), "--workers", "2"])
+    assert threads == [2]
 
 
 def test_another_configuration_of_the_same_name_is_refused(undisturbed: Path) -> None:
