@@ -16,7 +16,6 @@ from collections.abc import Sequence
 import optuna
 import torch
 
-from data import load_images
 from reports.live import kept_current
 from storage.arms import arms_to_train
 from storage.artifacts import artifact_store
@@ -35,7 +34,6 @@ from study.plan import Work, asked_beyond, count_ended, plan
 from study.processes import end_with_parent, run_workers
 from study.record import made_by
 from study.search import Search
-from study.teacher import choose_teacher
 from study.trainings import Trainings
 from study.work import Worker, patiently
 
@@ -109,16 +107,9 @@ def start_workers(request: Request, opened: OpenStudy, work: Work, device: torch
     """Have several processes of this machine do the work; a teacher is trained before, on all cores of a CPU."""
     if work.train_teacher and device.type == "cpu":
         # One of the workers would, on its share of them, while the others wait.
-        train_before(request, opened, work, device)
+        fetch(request, work, opened.claims, device)
     total = work.ended + work.trials + work.rates + work.runs
     run_workers(request.workers, request.arguments, device, total, lambda: count_ended(opened))
-
-
-def train_before(request: Request, opened: OpenStudy, work: Work, device: torch.device) -> None:
-    """Train the teacher in this process, which keeps nothing of it."""
-    images = load_images(request.configuration, request.runs.cache, request.data_dir, opened.claims)
-    work.refuse_other_images(request.name, images.hash)
-    choose_teacher(request.configuration, images, request.runs.cache, opened.claims, device, None, work.begun_with)
 
 
 def report(request: Request, opened: OpenStudy) -> None:
