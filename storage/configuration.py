@@ -107,8 +107,12 @@ class Recipe:
 
     @classmethod
     def from_json(cls, settings: dict[str, Any]) -> "Recipe":
-        """The recipe whose ``as_json`` this is; what an older version did not know is as it was then."""
-        return cls(**{"batches": "remainder", **_with_tuples(settings)})
+        """The recipe whose ``as_json`` this is; what an older version did not know is as it was then.
+
+        Raises:
+            ConfigurationError: where a newer version stored it.
+        """
+        return cls(**{"batches": "remainder", **_stored_settings(cls, settings)})
 
     def as_json(self) -> dict[str, Any]:
         """All settings as JSON gives them back: lists for tuples."""
@@ -220,9 +224,13 @@ class Configuration:
 
     @classmethod
     def from_json(cls, settings: dict[str, Any]) -> "Configuration":
-        """The configuration whose ``as_json`` this is; what an older version did not know is as it was then."""
+        """The configuration whose ``as_json`` this is; what an older version did not know is as it was then.
+
+        Raises:
+            ConfigurationError: where a newer version stored it.
+        """
         recipe = Recipe.from_json(settings["recipe"])
-        return cls(**{"draws": "independent", **_with_tuples(settings), "recipe": recipe})
+        return cls(**{"draws": "independent", **_stored_settings(cls, settings), "recipe": recipe})
 
     def as_json(self) -> dict[str, Any]:
         """All settings as JSON gives them back: lists for tuples."""
@@ -247,7 +255,9 @@ STORED_WHERE_OTHER = {
 }
 
 
-def _with_tuples(settings: dict[str, Any]) -> dict[str, Any]:
+def _stored_settings(kind: type[Recipe] | type[Configuration], settings: dict[str, Any]) -> dict[str, Any]:
+    unknown = sorted(settings.keys() - {field.name for field in dataclasses.fields(kind)})
+    refuse_unless(not unknown, f"{', '.join(unknown)}: a newer version stored this setting, update kd-study")
     return {key: _as_tuple(value) for key, value in settings.items()}
 
 
