@@ -16,7 +16,7 @@ from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 
 from storage.arms import choose_arms, finalist_points, winner
-from storage.configuration import Point, refuse_unless
+from storage.configuration import ConfigurationError, Point, refuse_unless
 from storage.controls import control_arms, rates_are_known
 from storage.description import Description
 from storage.errors import one_line_errors
@@ -63,10 +63,13 @@ def _table(rows: list[tuple[str, ...]]) -> str:
 def row_of(opened: OpenStudy) -> tuple[str, ...]:
     """One study in words, a column each as ``HEADER`` has them."""
     search, comparison, rates = opened.search, opened.comparison, opened.rates
-    known = None if search is None else Description.of(search)
-    if known is None or search is None or comparison is None:
+    try:
+        known = None if search is None else Description.of(search)
+        settings = None if known is None else known.settings
+    except ConfigurationError:
+        return opened.name, "of a newer version", "-", "-", "-", "-"
+    if known is None or settings is None or search is None or comparison is None:
         return opened.name, "not of study.run", "-", "-", "-", "-"
-    settings = known.settings
     trials, runs = views(search, len(settings.points)), views(comparison)
     # More may have been asked for once than is now: more trials after the grid, more finalists.
     beyond = [trial for trial in trials if trial.is_beyond_grid and trial.state.is_finished()]

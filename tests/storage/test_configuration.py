@@ -122,7 +122,7 @@ def test_a_configuration_survives_json(preset: str) -> None:
 def test_a_setting_that_a_newer_version_stored_is_refused() -> None:
     stored = DEMO.as_json()
     for newer in ({**stored, "hints": 3}, {**stored, "recipe": {**stored["recipe"], "hints": 3}}):
-        with pytest.raises(ConfigurationError, match="^hints: a newer version stored this setting, update kd-study$"):
+        with pytest.raises(ConfigurationError, match=r"^hints: a newer version stored this setting, update kd-study$"):
             Configuration.from_json(newer)
 
 

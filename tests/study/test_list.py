@@ -13,6 +13,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from storage.arms import winner
 from storage.claims import hold
 from storage.configuration import ConfigurationError
+from storage.description import FORMAT
 from storage.folders import RunsFolder
 from storage.open_study import open_study, read_study
 from storage.study_storage import sqlite_url
@@ -54,6 +55,15 @@ def test_each_study_says_how_far_it_has_come(runs: RunsFolder, capsys: pytest.Ca
         opened.comparison.ask()
     row = next(line for line in said(capsys, "--runs-dir", str(runs.path)).splitlines() if line.startswith("demo"))
     assert row.endswith("trial 4, epoch 3; run 2")
+
+
+def test_a_study_of_a_newer_version_hides_no_other(runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
+    with open_study(sqlite_url(runs.database), "newer") as opened:
+        search, _ = opened.create()
+        search.set_user_attr("format", FORMAT + 1)
+        search.set_user_attr("configuration", {})
+    rows = said(capsys, "--runs-dir", str(runs.path)).splitlines()
+    assert [row.split()[:2] for row in rows[2:]] == [["demo", "done"], ["newer", "of"]]
 
 
 def test_a_study_of_which_less_is_asked_for_than_it_has_is_done(
