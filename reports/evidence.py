@@ -305,6 +305,22 @@ def range_constant(count: int) -> float:
     return high / math.sqrt(2)
 
 
+@functools.cache
+def luck_constant(count: int) -> float:
+    """How many standard errors of a difference the best of so many equals may lie above one more, named beforehand.
+
+    In 97.5 % of cases, as 1.96 for a single one: Dunnett's one-sided constant (1955, many against one) with known
+    errors. The quantile of the largest of ``count`` normal values less another, by the square root of two.
+    """
+    nodes, density = _normal()
+    low, high = 0.0, 10.0
+    while high - low > 1e-9:
+        middle = (low + high) / 2
+        below = density @ special.ndtr(nodes + math.sqrt(2) * middle) ** count
+        low, high = (middle, high) if below < (1 + CONFIDENCE) / 2 else (low, middle)
+    return high
+
+
 def win_shares(finalists: Sequence[Finalist]) -> list[float]:
     """How often each finalist would have the highest mean, were all trained anew with as many other seeds.
 
@@ -465,7 +481,7 @@ def gains_by_name(results: Results, names: Sequence[str], first: str = "best", s
     return sorted(found, key=lambda gain: (-gain.paired.mean, gain.name))
 
 
-def gains_by_lead(results: Results, first: str, second: str = "baseline") -> list[float] | None:
+def gains_by_lead(results: Results, first: str, second: str = "baseline") -> list[Estimate] | None:
     """Mean gain of each quarter of the classes, from those in which the teacher is least ahead of the second arm.
 
     The lead is of other seeds than the gain, and both ways are averaged: the second arm's luck in a class would make
@@ -475,7 +491,8 @@ def gains_by_lead(results: Results, first: str, second: str = "baseline") -> lis
         first, second: names of arms, as ``gains_by_name`` has them.
 
     Returns:
-        Four shares; None with fewer than 20 classes or two shared seeds, or without the teacher's word on each class.
+        Four of them, each with its standard error over classes; None with fewer than 20 classes or two shared seeds,
+        or without the teacher's word on each class.
     """
     classes, correct = results["data"]["classes"], results["teacher"]["correct_by_class"]
     if len(classes) < 20 or len(correct) != len(classes):
@@ -486,14 +503,20 @@ def gains_by_lead(results: Results, first: str, second: str = "baseline") -> lis
         return None
     images = results["arms"][first]["images_by_class"]
     teacher = {name: right / count for name, right, count in zip(classes, correct, images, strict=True)}
-    quarters: list[list[float]] = [[], [], [], []]
+    ways: list[list[list[float]]] = []
     halves = seeds[::2], seeds[1::2]
     for of_lead, of_gain in (halves, halves[::-1]):
+        ways.append([[], [], [], []])
         lead = {name: teacher[name] - statistics.fmean(before[seed][name] for seed in of_lead) for name in classes}
         for rank, name in enumerate(sorted(classes, key=lambda one: (lead[one], one))):
             gain = statistics.fmean(after[seed][name] - before[seed][name] for seed in of_gain)
-            quarters[4 * rank // len(classes)].append(gain)
-    return [statistics.fmean(quarter) for quarter in quarters]
+            ways[-1][4 * rank // len(classes)].append(gain)
+    quarters = []
+    for one, other in zip(*ways, strict=True):
+        # The ways share most classes of a quarter, so they are not two samples of it.
+        error = statistics.fmean(statistics.stdev(gains) / math.sqrt(len(gains)) for gains in (one, other))
+        quarters.append(Estimate(statistics.fmean(one + other), error, len(one) - 1))
+    return quarters
 
 
 def changed_beyond_chance(gains: Sequence[Gain], false: float = 0.05) -> list[Gain] | None:

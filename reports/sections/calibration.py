@@ -7,10 +7,11 @@ import plotly.graph_objects as go
 from reports.drawing import DASHES, GREEN, GREY, Figure, arm_colours, blank
 from reports.evidence import calibration_error, calibration_floor, overconfidence, pool_bins
 from reports.results import Results
-from reports.sections.document import Document, distilled_arm
+from reports.sections.document import Document, plain_arms
 from reports.sections.words import arm_label, mean, table
 
 FEWEST_IMAGES_A_BIN = 30
+SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up")
 
 
 def calibration(document: Document) -> list[str]:
@@ -41,12 +42,12 @@ def calibration(document: Document) -> list[str]:
 
 def lines(results: Results) -> Iterator[tuple[str, str, list[tuple[float, float, float]]]]:
     """Name, colour and bins of each curve of the calibration diagram; bins of all seeds of an arm added up."""
-    arms = results["arms"]
+    arms = plain_arms(results)
     colours = arm_colours(arms)
-    for name in ("baseline", distilled_arm(results)):
-        if name in arms and arms[name]["calibration"]:
-            label = name if name in ("baseline", "best") else arm_label(name, arms[name])
-            yield label, colours[name], pool_bins(arms[name]["calibration"])
+    for name, arm in arms.items():
+        if arm["calibration"]:
+            label = name if name in ("baseline", "best") else arm_label(name, arm)
+            yield label, colours[name], pool_bins(arm["calibration"])
     if results["teacher"]["hash"] is not None:
         yield "teacher", GREEN, pool_bins([results["teacher"]["calibration"]])
 
@@ -67,8 +68,8 @@ def diagram(results: Results) -> go.Figure | None:
             y=[100 * correct / images for images, _, correct in filled],
             mode="lines+markers",
             name=name,
-            line={"color": colour, "width": 2, "dash": DASHES[index]},
-            marker={"size": 7, "symbol": ("circle", "square", "diamond")[index]},
+            line={"color": colour, "width": 2, "dash": DASHES[index % len(DASHES)]},
+            marker={"size": 7, "symbol": SYMBOLS[index % len(SYMBOLS)]},
             hovertemplate=f"{name}: confidence %{{x:.1f}} %, accuracy %{{y:.1f}} %<extra></extra>",
         )
     figure.update_xaxes(title_text="mean confidence, %", range=[0, 101])

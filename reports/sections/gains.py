@@ -33,11 +33,11 @@ def _by_lead(results: Results) -> list[str]:
     quarters = None if name is None else gains_by_lead(results, name)
     if quarters is None:
         return []
-    *most, last = (f"{100 * gain:+.2f}" for gain in quarters)
+    *most, last = (f"{100 * gain.mean:+.2f} ± {100 * gain.standard_error:.2f}" for gain in quarters)
     return [
-        "By how far the teacher is ahead of the baseline in a class, in quarters of the classes from least to most, "
-        f"the gain is {', '.join(most)} and {last} points. (Lead and gain are of different seeds, so that bad luck of "
-        "the baseline in a class is not counted twice.)"
+        "Classes by the teacher's lead over the baseline, in quarters from the smallest lead to the largest, gain on "
+        f"average {', '.join(most)} and {last} points (± one standard error over the classes of a quarter). Lead and "
+        "gain are of different seeds, so that bad luck of the baseline in a class is not counted twice."
     ]
 
 
@@ -104,15 +104,15 @@ def _by_chance(intervals: int) -> list[str]:
 
 
 def _beyond_chance(by_class: list[Gain]) -> str:
-    """How many classes change by more than what moves single classes, which have few test images."""
+    """How many classes change by more than the luck of the seeds, and that their images bring more of it."""
     changed = changed_beyond_chance(by_class)
     if changed is None:
-        return "with few test images a class and few seeds, single classes move by chance"
+        return "With few seeds and few test images a class, single classes move by chance."
     up = sum(gain.paired.mean > 0 for gain in changed)
     return (
-        f"with few test images a class, single classes move by chance, and {up} of those that gain and "
-        f"{len(changed) - up} of those that lose change by more (paired t tests over seeds, of which 5 % may be false: "
-        "Benjamini and Hochberg 1995)"
+        f"By paired t tests over the seeds, {up} of the gains and {len(changed) - up} of the losses differ from zero "
+        "on these images, where 5 % of such findings are expected to be false (Benjamini and Hochberg 1995). Whether "
+        "other images of a class would show it, the few that each has here do not say."
     )
 
 
@@ -124,7 +124,8 @@ def _classes(document: Document, by_class: list[Gain]) -> list[str]:
     shown = by_class if len(by_class) <= 10 else by_class[:5] + by_class[-5:]
     return [
         f"Of {count(len(by_class), 'class', 'classes')}, {up} gain, {down} lose and {same} "
-        f"{'stays' if same == 1 else 'stay'} the same on average; {_beyond_chance(by_class)}. The ends of the list:",
+        f"{'stays' if same == 1 else 'stay'} the same on average. {_beyond_chance(by_class)} The ends of the list, "
+        "where luck is largest:",
         table(["Class", "baseline", _shown(document.results), "Gain, points", "95 % t interval"], map(_row, shown)),
         *document.figure(CLASSES),
     ]

@@ -40,7 +40,7 @@ def _summary(document: Document) -> str:
     summary = f"The grid has {count(len(cells), 'point')}: {words}."
     if repeats:
         summary += (
-            f" At alpha = 0 the temperature is no matter: {count(repeats, 'point repeats', 'points repeat')} the "
+            f" At alpha = 0 the temperature has no effect: {count(repeats, 'point repeats', 'points repeat')} the "
             "one that was trained."
         )
     search = document.results["search"]

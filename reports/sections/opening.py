@@ -1,16 +1,18 @@
 """What was studied, and the verdict in a few sentences."""
 
+import itertools
 import shlex
 import statistics
 from collections.abc import Mapping, Sequence
 
 from reports import original
-from reports.evidence import TOLERANCE, Estimate, estimate_of, reproduced, scored
+from reports.evidence import TOLERANCE, Estimate, estimate_of, is_measured, paired, reproduced, scored
 from reports.results import Arm, Trial
 from reports.sections.document import Document, distilled_arm
 from reports.sections.teacher import verdict_on_teacher
 from reports.sections.transfer import verdict_on_search
 from reports.sections.words import arm_label, count, interval, mean_and_deviation, percent, plain, point, points
+from reports.standing import are_apart, count_compared
 from storage.trials import run_pair
 
 SEARCHED_BY = ("--sampler", "--n-trials")
@@ -52,7 +54,7 @@ def opening(document: Document) -> list[str]:
         )
     learns = "learns" if document.teacher["hash"] is not None else "is to learn"
     blocks.append(
-        f"A small network (`{document.student['name']}`, {document.student['parameters']:,} parameters) {learns} from "
+        f"A student (`{document.student['name']}`, {document.student['parameters']:,} parameters) {learns} from "
         f"a teacher (`{document.teacher['name']}`, {document.teacher['parameters']:,} parameters) with the loss "
         "`(1 - alpha) * cross-entropy + alpha * T^2 * KL divergence`. Alpha weighs the teacher; at alpha = 0 there "
         f"is none. {SEARCHED if document.is_searched else UNSEARCHED}"
@@ -78,6 +80,7 @@ def verdict(document: Document) -> list[str]:
         _verdict_on_gain(document),
         verdict_on_search(document),
         _on_other_arms(document),
+        _between_arms(document),
         _on_images(document),
         _verdict_on_point(document),
         _on_the_border(document),
@@ -99,8 +102,8 @@ def _on_calibration(document: Document) -> str | None:
         return None
     distilled = [f"{percent(error)} at {arm_label(name, document.arms[name])}" for name, error in errors.items()]
     return (
-        f"How well the student knows how sure to be: its expected calibration error is {percent(without)} without a "
-        f"teacher, {', '.join(distilled)}."
+        f"The student's expected calibration error is {percent(without)} without a teacher, {', '.join(distilled)}: "
+        "lower is better."
     )
 
 
@@ -115,6 +118,8 @@ def _verdict_on_gain(document: Document) -> str:
         sentence += f" on it.{beside}" if others else "."
     elif document.undistilled:
         found = "" if others else ", so no gain from distillation was found"
+        if not any(is_measured(trial) and trial["alpha"] != 0 for trial in document.results["grid"]):
+            found = " as no point with one ran to its end, so it says nothing of distillation"
         sentence = (
             f"the search chose alpha = 0, which is training without the teacher{found}: the baseline reaches "
             f"{mean_and_deviation(document.arms['baseline']['test_accuracy'])} on test.{beside}"
@@ -150,6 +155,22 @@ def _on_other_arms(document: Document) -> str | None:
     if not others or document.gain is None or document.undistilled:
         return None
     return f"Of the other arms, against the baseline: {'; '.join(others)}."
+
+
+def _between_arms(document: Document) -> str | None:
+    """Each pair that was asked for without a search against the one before it."""
+    names = [name for name in document.plain if document.gain_of(name) is not None]
+    if document.is_searched or len(names) < 2:
+        return None
+    differences = []
+    for before, after in itertools.pairwise(names):
+        pairs = paired(document.arms[after], document.arms[before])
+        if (known := pairs.estimate) is not None:
+            differences.append(
+                f"{arm_label(after, document.arms[after])} minus {arm_label(before, document.arms[before])} is "
+                f"{points(known.mean)} (95 % interval {interval(known)}, better in {pairs.wins} of {len(pairs.seeds)})"
+            )
+    return f"Between them: {'; '.join(differences)}." if differences else None
 
 
 def _gains_of_others(document: Document) -> list[str]:
@@ -221,10 +242,13 @@ def _found_beyond(document: Document, sides: Sequence[str]) -> str:
     if not beyond:
         return "No trial after the grid went there."
     values = [value for value, _ in scored(beyond)]
-    best = f", the best with {percent(max(values))}" if values else ", none of them to the end"
-    reached = document.best["value"] if document.best is not None else None
-    better = "" if not values or reached is None or max(values) > reached else ", so none was better"
-    return f"{count(len(beyond), 'trial')} after the grid went beyond it{best}{better}."
+    if not values:
+        found = "none of them to the end"
+    elif len(values) == len(beyond):
+        found = f"the best with {percent(max(values))}"
+    else:
+        found = f"of which {len(values)} came to the end, the best with {percent(max(values))}"
+    return f"{count(len(beyond), 'trial')} after the grid went beyond it, {found}."
 
 
 def _is_beyond(document: Document, trial: Trial, side: str) -> bool:
@@ -290,9 +314,23 @@ def _verdict_on_point(document: Document) -> str:
         if near == others > 1:
             beside = f" and none of the {others} other complete points can be told apart from it by one seed"
     return (
-        f"The {'unfinished ' if unfinished else ''}search's best point is "
+        f"The {'unfinished ' if unfinished else ''}grid's best point is "
         f"{point(document.best['alpha'], document.best['temperature'])} with {percent(document.best['value'])} on "
-        f"{document.validation_images:,} validation images,{beside}{named}."
+        f"{document.validation_images:,} validation images,{beside}{named}.{_best_after_the_grid(document)}"
+    )
+
+
+def _best_after_the_grid(document: Document) -> str:
+    """What TPE or a Gaussian process found beside the grid's best; nothing where they ended no trial."""
+    results, after = document.results, scored(document.results["tpe"])
+    best = next((cell.trial for cell in document.grid if cell.is_winner), None)
+    if not after or best is None:
+        return ""
+    value, trial = max(after, key=lambda pair: pair[0])
+    apart = are_apart(trial, best, results, count_compared(results["grid"] + results["tpe"]))
+    return (
+        f" The best after the grid is {point(trial['alpha'], trial['temperature'])} with {percent(value)}, which "
+        f"{'can' if apart else 'cannot'} be told apart from it."
     )
 
 

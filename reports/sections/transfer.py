@@ -8,7 +8,7 @@ from reports.evidence import (
     difference_error,
     gain_image_error,
     hits_of,
-    range_constant,
+    luck_constant,
     seed_deviation,
     trial_of,
 )
@@ -64,20 +64,20 @@ def transfers(document: Document) -> dict[str, Transfer]:
             )
             total = math.hypot(of_search, gain.estimate.standard_error, of_images)
             error = (searched - gain.mean) / total if total else None
-        among = _compared(document, name)
         is_careful = any(hits_of(one, document.validation_images) is None for one in (trial[0], base[0]))
-        found[name] = Transfer(searched, gain, error, range_constant(max(2, among)), is_careful)
+        found[name] = Transfer(searched, gain, error, luck_constant(_chosen_from(document, name)), is_careful)
     return found
 
 
-def _compared(document: Document, name: str) -> int:
-    """Of how many points an arm is the best; 2 for a pair that was named before."""
+def _chosen_from(document: Document, name: str) -> int:
+    """Of how many distilled points an arm is the best; 1 for a pair that was named before."""
     results = document.results
-    if name == "best":
-        return count_compared(results["grid"])
     # Found by TPE or a Gaussian process, also where a later trial of theirs is better now.
-    found_beyond = trial_of(results, document.arms[name]) in results["tpe"]
-    return count_compared(results["grid"] + results["tpe"]) if name in SAMPLERS or found_beyond else 2
+    found_beyond = name in SAMPLERS or trial_of(results, document.arms[name]) in results["tpe"]
+    if name != "best" and not found_beyond:
+        return 1
+    trials = results["grid"] + (results["tpe"] if found_beyond else [])
+    return count_compared(trial for trial in trials if trial["alpha"] != 0)
 
 
 def transfer(document: Document) -> list[str]:

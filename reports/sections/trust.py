@@ -1,12 +1,26 @@
 """How far to trust it, how to repeat it, and the manifest."""
 
+import itertools
 import statistics
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from reports import original
 from reports.sections.document import Document
-from reports.sections.words import count, mean_and_deviation, percent, plain, table
+from reports.sections.words import arm_label, count, mean_and_deviation, percent, plain, table
 from reports.standing import count_compared
+from storage.description import Start
+from storage.trials import MadeBy
+
+OF_A_TRAINING: dict[str, Callable[[MadeBy], str]] = {
+    "host": lambda made_by: made_by["host"],
+    "device": lambda made_by: made_by["device"],
+    "precision": lambda made_by: made_by["precision"],
+    "number of threads": lambda made_by: str(made_by["threads"]),
+    "commit": lambda made_by: made_by["commit"],
+    "torch version": lambda made_by: made_by["versions"]["torch"],
+}
+"""What may change the rounding of a training's numbers."""
+FOLDERS = ("--runs-dir", "--data-dir", "--storage", "--config", "--teacher")
 
 
 def trust(document: Document) -> list[str]:
@@ -19,7 +33,7 @@ def trust(document: Document) -> list[str]:
         _on_seeds(document),
         *_on_arithmetic(document),
         *_on_machines(document),
-        "The test images were looked at once a student, after its last epoch; no epoch was picked on them.",
+        "Each student was scored on the test images once, after its last epoch; no epoch was picked on them.",
         "The same numbers, bit for bit, are to be expected on the same processor and versions only.",
     ]
     blocks = ["## How far to trust it", "\n".join(f"- {remark}" for remark in remarks)]
@@ -150,19 +164,14 @@ def _on_machines(document: Document) -> list[str]:
     trials = [trial for trial in [*document.results["grid"], *document.results["tpe"]] if trial["curve"]]
     made_by = [trial["made_by"] for trial in trials] + [one for arm in document.arms.values() for one in arm["made_by"]]
     known = [one for one in made_by if one is not None]
-    starts, hosts = document.results["manifest"]["starts"], {one["host"] for one in known}
+    starts = document.results["manifest"]["starts"]
     from_starts = starts if len(known) < len(made_by) else []
-    differences = {
-        "host": hosts,
-        "device": {one["device"] for one in known},
-        "processor": {str(start["hardware"]["name"]) for start in from_starts or (starts if len(hosts) > 1 else [])},
-        "precision": {one["precision"] for one in known},
-        "number of threads": {str(one["threads"]) for one in known}
-        | {str(start["hardware"]["threads"]) for start in from_starts},
-        "commit": {one["commit"] for one in known} | {start["commit"] for start in from_starts},
-        "torch version": {one["versions"]["torch"] for one in known}
-        | {start["versions"]["torch"] for start in from_starts},
-    }
+    differences = {name: {of(one) for one in known} for name, of in OF_A_TRAINING.items()}
+    may_be_of_any = from_starts or (starts if len(differences["host"]) > 1 else [])
+    differences["processor"] = {str(start["hardware"]["name"]) for start in may_be_of_any}
+    differences["number of threads"] |= {str(start["hardware"]["threads"]) for start in from_starts}
+    differences["commit"] |= {start["commit"] for start in from_starts}
+    differences["torch version"] |= {start["versions"]["torch"] for start in from_starts}
     several = [f"{name} ({', '.join(sorted(values))})" for name, values in differences.items() if len(values) > 1]
     if not several:
         return []
@@ -170,9 +179,29 @@ def _on_machines(document: Document) -> list[str]:
     if from_starts:
         differ = f"may {differ}: of some it is not stored what made them, so these are those of the study's starts"
     return [
-        f"The trainings {differ}. Numbers made in different ways agree up to rounding, which a training lets grow: two "
-        "arms may differ by a little more than seeds and teacher make of them."
+        f"The trainings {differ}. Processors and numbers of threads round differently, and a training amplifies that: "
+        f"a little of a difference between two arms may come from it.{_on_unlike_arms(document)}"
     ]
+
+
+def _on_unlike_arms(document: Document) -> str:
+    """Arms of which no training was made as one of another's: the comparison cannot tell what that does."""
+    unlike = []
+    for name, of in OF_A_TRAINING.items():
+        values = {
+            arm_label(arm_name, arm): {of(one) for one in arm["made_by"] if one is not None}
+            for arm_name, arm in document.arms.items()
+            if arm["made_by"] and None not in arm["made_by"]
+        }
+        if any(one.isdisjoint(other) for one, other in itertools.combinations(values.values(), 2)):
+            arms: dict[str, list[str]] = {}
+            for arm, found in values.items():
+                arms.setdefault(", ".join(sorted(found)), []).append(arm)
+            named = "; ".join(f"{found}: {', '.join(labels)}" for found, labels in arms.items())
+            unlike.append(f"{name} ({named})")
+    if not unlike:
+        return ""
+    return f" It is part of every difference between arms that were not made alike: {' and '.join(unlike)}."
 
 
 def _repeat(document: Document) -> list[str]:
@@ -186,7 +215,7 @@ def _repeat(document: Document) -> list[str]:
             lines.append(f"git checkout {checked_out.removesuffix('+changes')}")
         lines.append(command)
     commits = [*dict.fromkeys(start["commit"] for start in starts)]
-    blocks = ["### To repeat it", "```sh\n" + "\n".join(lines) + "\n```"]
+    blocks = ["### To repeat it", "```sh\n" + "\n".join(lines) + "\n```", *_on_folders(lines)]
     if len(commits) > 1:
         blocks.append(
             f"The study went on over several commits ({', '.join(commits)}); each command stands at the first that "
@@ -210,6 +239,17 @@ def _repeat(document: Document) -> list[str]:
     return blocks
 
 
+def _on_folders(commands: Iterable[str]) -> list[str]:
+    """That folders are those of the machine that ran the study, where a command names any."""
+    named = sorted({word.split("=")[0] for line in commands for word in line.split()}.intersection(FOLDERS))
+    if not named:
+        return []
+    return [
+        f"What follows {', '.join(f'`{option}`' for option in named)} is where it was on the machine that ran it. "
+        "Give every command the same `--runs-dir`, or none: each goes on with the study of the one before."
+    ]
+
+
 def _manifest(document: Document) -> list[str]:
     teacher, search = document.teacher, document.results["search"]
     described: dict[str, object] = {
@@ -222,7 +262,26 @@ def _manifest(document: Document) -> list[str]:
         },
         "search": {"started": search["started"], "finished": search["finished"]},
     }
-    return ["### Manifest", table(["Key", "Value"], [*_flat({**described, **document.results["manifest"]})])]
+    of_study, starts = dict(document.results["manifest"]), document.results["manifest"]["starts"]
+    del of_study["starts"]
+    names = dict.fromkeys(name for start in starts for name in start["versions"])
+    versions = {
+        name: [*dict.fromkeys(start["versions"][name] for start in starts if name in start["versions"])]
+        for name in names
+    }
+    return [
+        "### Manifest",
+        table(["Key", "Value"], [*_flat({**described, **of_study, "versions": versions})]),
+        "The study was started, or went on, at these times:",
+        table(["Date", "Commit", "Hardware"], dict.fromkeys(map(_start, starts))),
+    ]
+
+
+def _start(start: Start) -> tuple[str, str, str]:
+    words = [
+        count(int(value), "thread") if name == "threads" else str(value) for name, value in start["hardware"].items()
+    ]
+    return start["date"], start["commit"], plain(", ".join(words))
 
 
 def _flat(nested: Mapping[str, object], above: str = "") -> Iterable[tuple[str, str]]:
@@ -230,9 +289,6 @@ def _flat(nested: Mapping[str, object], above: str = "") -> Iterable[tuple[str, 
         name = f"{above}{key}".replace("_", " ")
         if isinstance(value, Mapping):
             yield from _flat(value, f"{name}: ")
-        elif isinstance(value, list) and value and all(isinstance(item, Mapping) for item in value):
-            for number, item in enumerate(value, start=1):
-                yield from _flat(item, f"{name} {number}: ")
         elif isinstance(value, list | tuple):
             yield name, plain(", ".join(map(str, value)))
         else:

@@ -26,6 +26,7 @@ from reports.evidence import (
     gains_by_lead,
     gains_by_name,
     hits_of,
+    luck_constant,
     not_told_apart,
     paired,
     pool_bins,
@@ -192,6 +193,15 @@ def test_the_spread_between_seeds_widens_the_error() -> None:
 @pytest.mark.parametrize("count", [2, 3, 13, 45])
 def test_the_constant_of_the_best_of_many_is_that_of_scipy(count: int) -> None:
     assert range_constant(count) == pytest.approx(stats.studentized_range.ppf(0.95, count, np.inf) / math.sqrt(2))
+
+
+@pytest.mark.parametrize("count", [1, 2, 12])
+def test_luck_brings_the_best_of_many_no_further_above_another_in_most_cases(count: int) -> None:
+    # Differences to the same value have a correlation of one half.
+    differences = stats.multivariate_normal(cov=(np.eye(count) + 1) / 2)
+    share = differences.cdf(np.full(count, luck_constant(count)))
+    assert share == pytest.approx(0.975, abs=1e-4)
+    assert luck_constant(count) <= range_constant(count + 1) + 1e-6
 
 
 def test_equally_good_cells_are_seldom_called_worse_than_the_best() -> None:
@@ -368,7 +378,10 @@ def test_gains_by_the_lead_of_the_teacher_are_those_of_quarters_of_the_classes()
     chance, quarter = np.random.default_rng(0), np.arange(100) // 25
     baseline = 50 + chance.integers(-3, 4, (5, 100))
     results = with_classes(made_up_results("full"), baseline, baseline + quarter, 50 + 12 * quarter)
-    assert gains_by_lead(results, "best") == pytest.approx([0.0, 0.01, 0.02, 0.03])
+    found = gains_by_lead(results, "best")
+    assert found is not None
+    assert [quarter.mean for quarter in found] == pytest.approx([0.0, 0.01, 0.02, 0.03])
+    assert [quarter.standard_error for quarter in found] == pytest.approx([0.0] * 4), "all of a quarter gain alike"
     results["teacher"]["correct_by_class"] = []
     assert gains_by_lead(results, "best") is None
 
@@ -380,7 +393,9 @@ def test_luck_of_the_baseline_is_no_lead_that_brings_a_gain() -> None:
         with_classes(made_up_results("full", seeds=(1, 2, 3, 4)), baseline, best, np.full(100, 60)), "best"
     )
     assert found is not None
-    assert abs(found[3] - found[0]) < 0.03
+    assert abs(found[3].mean - found[0].mean) < 0.03
+    # A class of 100 images, two seeds of it in each arm, 25 classes a quarter: sqrt(2 * 80 / 2) / 100 / sqrt(25).
+    assert [quarter.standard_error for quarter in found] == pytest.approx([0.018] * 4, rel=0.3)
     order = np.argsort(baseline.mean(axis=0))
     naive = (best - baseline).mean(axis=0)[order]
     assert naive[:25].mean() - naive[-25:].mean() > 7, "or it shows nothing: where both are of the same seeds"
