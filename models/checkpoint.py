@@ -60,7 +60,7 @@ def load_checkpoint(network: nn.Module, path: Path, name: str) -> None:
         raise CheckpointError(
             f"{path}: no checkpoint: expected {{'model': weights by parameter name}}, or 'state_dict'"
         )
-    expected = network.state_dict()
+    expected = {key: tensor.cpu() for key, tensor in network.state_dict().items()}
     # A network may have a part of that name itself.
     if weights.keys() != expected.keys() and all(str(key).startswith(DATA_PARALLEL) for key in weights):
         weights = {key.removeprefix(DATA_PARALLEL): tensor for key, tensor in weights.items()}

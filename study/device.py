@@ -83,13 +83,21 @@ def torch_threads(number: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
+def wait_for(device: torch.device) -> None:
+    """Return once the device has done what it was asked; a CPU does at once."""
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
 def bfloat16_cost(device: torch.device) -> float:
     """How many times as long as in float32 a convolution takes in bfloat16, measured on one thread of a CPU.
 
     About 0.5 where the processor has instructions for it, and 10 where a CPU has none and torch makes up for them.
     """
     layer = nn.Conv2d(64, 64, 3, padding=1).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    batch = 16 if device.type == "cpu" else 8192  # of a few images a GPU has computed before it is told of the next
+    batch = 16 if device.type == "cpu" else 2048  # of a few images a GPU has computed before it is told of the next
     images = torch.randn(batch, 64, 16, 16, device=device).contiguous(memory_format=torch.channels_last)
     with torch_threads(1):  # of several, one that waits for another is all that would be measured on a busy machine
         return _seconds(layer, images, bfloat16=True) / _seconds(layer, images, bfloat16=False)

@@ -74,7 +74,7 @@ def _estimate(request: Request, work: Work, device: torch.device) -> tuple[float
 
 def at_once(workers: int, work: Work, device: torch.device) -> int:
     """How many workers train at the same time: as many as there are trainings, and cores or devices for them."""
-    places = torch.cuda.device_count() if device.type == "cuda" else _cores()
+    places = {"cuda": torch.cuda.device_count(), "mps": 1}.get(device.type) or _cores()
     return max(1, min(workers, places, work.trainings + work.rates + work.runs))
 
 

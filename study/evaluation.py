@@ -141,7 +141,7 @@ def precision_effect(teacher: nn.Module, test: ImageBank) -> dict[str, float]:
         averaged over images.
     """
     every = torch.arange(len(test), device=test.device)
-    exact, rounded = (predict(teacher, test, every, precision).double() for precision in ("float32", "bfloat16"))
+    exact, rounded = (predict(teacher, test, every, precision).cpu().double() for precision in ("float32", "bfloat16"))
     return {
         "float32_accuracy": score(exact, test.labels).accuracy,
         "bfloat16_accuracy": score(rounded, test.labels).accuracy,

@@ -51,10 +51,12 @@ def _git(folder: Path, *arguments: str) -> str:
 
 
 def _float32_of_cuda() -> dict[str, str | int]:
-    return {
-        "convolutions": "TF32" if torch.backends.cudnn.allow_tf32 else "IEEE float32",
-        "matrix products": "TF32" if torch.backends.cuda.matmul.allow_tf32 else "IEEE float32",
+    allowed = {
+        "convolutions": torch.backends.cudnn.allow_tf32,
+        "matrix products": torch.backends.cuda.matmul.allow_tf32,
     }
+    has_tf32 = torch.cuda.is_tf32_supported()
+    return {name: "TF32" if has_tf32 and allows else "IEEE float32" for name, allows in allowed.items()}
 
 
 def _processor() -> str:

@@ -11,6 +11,7 @@ from tqdm import tqdm
 from data import VIEWS, ImageBank
 from models import Architecture
 from storage.configuration import Recipe
+from study.device import wait_for
 from study.evaluation import predict
 from study.step import TrainingStep
 from study.teacher_logits import batch_size
@@ -49,20 +50,14 @@ class Probe:
 
     def _seconds(self, call: Callable[[], object]) -> float:
         call()
-        self._wait()
+        wait_for(self.device)
         start = time.perf_counter()
         done = 0
         while done < PROBE_STEPS and time.perf_counter() - start < PROBE_SECONDS:
             call()
             done += 1
-        self._wait()
+        wait_for(self.device)
         return (time.perf_counter() - start) / done
-
-    def _wait(self) -> None:
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
-        elif self.device.type == "mps":
-            torch.mps.synchronize()
 
 
 def teacher_seconds(teacher: Architecture, recipe: Recipe, device: torch.device, images: int, done: int = 0) -> float:

@@ -80,11 +80,17 @@ def _watch_parent() -> None:
     signal.pthread_kill(main, signal.SIGTERM)  # to the thread that may be asleep
 
 
+def visible_devices() -> list[str]:
+    """The GPUs that this process may use, as CUDA_VISIBLE_DEVICES names them."""
+    number = torch.cuda.device_count()
+    # From the first listed one that is not there on CUDA leaves all out: a worker that had only such would use the CPU.
+    return os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(number)))).split(",")[:number]
+
+
 def _start(number: int, count: int, arguments: Sequence[str], device: torch.device) -> "subprocess.Popen[str]":
     environment = {**os.environ, "PYTHONUNBUFFERED": "1", "TQDM_DISABLE": "1"}
     if device.type == "cuda":
-        visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(torch.cuda.device_count()))))
-        devices = visible.split(",")
+        devices = visible_devices()
         environment["CUDA_VISIBLE_DEVICES"] = devices[number % len(devices)]
     else:
         environment["OMP_NUM_THREADS"] = str(threads_each(count, device))

@@ -124,7 +124,8 @@ def matching_strength(logits: Tensor, temperature: float) -> float:
         logits: of the teacher, of shape (images, classes).
     """
     classes = logits.shape[1]
-    confidence = (logits.float() / temperature).softmax(dim=1).amax(dim=1).double().mean().item()
+    # MPS has no float64.
+    confidence = (logits.cpu().float() / temperature).softmax(dim=1).amax(dim=1).double().mean().item()
     return max(round((1 - confidence) * classes / (classes - 1), 6), 1e-6)
 
 

@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import io
 import math
+import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from study.teacher_logits import Said
 
 SECONDS_BETWEEN_CHECKPOINTS = 5.0
 CHECKPOINT_FORMAT = 2
+NO_MEMORY = re.compile(r"can't allocate memory|out of memory|(CUBLAS|CUDNN)_STATUS_ALLOC_FAILED")
 
 
 class DivergedError(Exception):
@@ -35,9 +37,9 @@ def is_out_of_memory(error: BaseException | None) -> bool:
     """Whether the device or the machine had no memory left."""
     if error is None:
         return False
-    # On a CPU torch raises a bare RuntimeError.
-    allocator = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    if allocator or isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+    # On a CPU and on MPS torch raises a bare RuntimeError, and on CUDA what a library of NVIDIA's says.
+    says_so = isinstance(error, RuntimeError) and NO_MEMORY.search(str(error)) is not None
+    if says_so or isinstance(error, (torch.OutOfMemoryError, MemoryError)):
         return True
     # The recording of a CUDA graph that ran out of memory ends with an error of its own, raised over the first.
     return is_out_of_memory(error.__cause__ or error.__context__)

@@ -36,7 +36,7 @@ from storage.configuration import Recipe
 from storage.pruner import make_pruner
 from storage.rows import count_rows
 from storage.study_storage import open_claims, open_storage, sqlite_url
-from study.device import pick_device
+from study.device import pick_device, wait_for
 from study.loss import distillation_loss
 from study.sampler import suggest
 from study.settings import PRESETS
@@ -327,12 +327,12 @@ class Bench:
 
     def _times(self, call: Callable[[], object], times: int) -> list[float]:
         call()
+        wait_for(self.device)
         seconds = []
         for _ in range(times):
             start = time.perf_counter()
             call()
-            if self.device.type == "cuda":
-                torch.cuda.synchronize(self.device)
+            wait_for(self.device)
             seconds.append(time.perf_counter() - start)
         return seconds
 

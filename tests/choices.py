@@ -30,7 +30,7 @@ from storage.claims import FileClaims
 from storage.configuration import Recipe
 from storage.folders import RunsFolder
 from study.command_line import add_machine_options
-from study.device import pick_device
+from study.device import pick_device, wait_for
 from study.settings import PRESETS
 from study.step import TrainingStep
 from study.training import Training
@@ -98,8 +98,7 @@ def seconds_of(call: Callable[[], object], device: torch.device, seconds: float 
     while time.perf_counter() - start < seconds:
         call()
         calls += 1
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
+    wait_for(device)
     return (time.perf_counter() - start) / calls
 
 

@@ -36,10 +36,14 @@ def test_checkpoints_are_written_back_in_the_form_of_simkd(resnet20_checkpoint: 
     assert all(torch.equal(ours["model"][key], theirs["model"][key]) for key in theirs["model"])
 
 
+@pytest.mark.parametrize(
+    "device",
+    ["cpu", pytest.param("cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA GPU"))],
+)
 @pytest.mark.parametrize("name", ["resnet8", "resnet20", "resnet8x4"])
-def test_a_round_trip_keeps_the_weights(name: str, tmp_path: Path) -> None:
+def test_a_round_trip_keeps_the_weights(name: str, device: str, tmp_path: Path) -> None:
     torch.manual_seed(0)
-    saved, loaded = build(name, 10).to(memory_format=torch.channels_last), build(name, 10)
+    saved, loaded = build(name, 10).to(memory_format=torch.channels_last), build(name, 10).to(device)
     assert weights_hash(saved) != weights_hash(loaded)
     save_checkpoint(saved, tmp_path / "file.pth", accuracy=0.5, epoch=1)
     load_checkpoint(loaded, tmp_path / "file.pth", name)

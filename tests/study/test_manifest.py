@@ -68,5 +68,8 @@ def test_outside_a_repository_and_without_git_it_is_unknown(
 
 def test_how_cuda_computes_in_float32_is_told_of_convolutions_and_products(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    monkeypatch.setattr(torch.cuda, "is_tf32_supported", lambda: False)
+    assert set(_float32_of_cuda().values()) == {"IEEE float32"}
+    monkeypatch.setattr(torch.cuda, "is_tf32_supported", lambda: True)
     assert _float32_of_cuda() == {"convolutions": "TF32", "matrix products": "IEEE float32"}
     assert set(hardware(torch.device("cpu"))) == {"device", "name", "threads", "system"}

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 from optuna.trial import TrialState
 
 from storage.open_study import read_study
 from storage.study_storage import STORAGE_ERRORS, StorageError, sqlite_url
 from storage.trials import TrialView, views
+from study.processes import visible_devices
 from tests.test_run import ROOT, command, environment
 
 LONG = ("--epochs", "40")  # so that it still trains when a test looks
@@ -123,3 +125,12 @@ def test_a_command_whose_output_is_closed_ends_without_a_traceback(tmp_path: Pat
     assert out.count("\n") <= 1
     assert err in ("", "stopped: nothing reads what it prints any more\n")
     assert process.returncode == 0
+
+
+@pytest.mark.parametrize("listed", ["2,3", "2,3,1", "2,3,", "2,3,-1"])
+def test_no_worker_is_given_a_gpu_that_is_not_there(listed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
+    assert visible_devices() == ["2", "3"]
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES")
+    assert visible_devices() == ["0", "1"]

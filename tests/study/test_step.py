@@ -73,7 +73,8 @@ def train_by_a_plain_loop(recipe: Recipe, bank: ImageBank, alpha: float, tempera
         cut: Any = torch.tensor_split if recipe.batches == "even" else torch.split
         how = 3 if recipe.batches == "even" else 32
         for batch, of_batch in zip(cut(order, how), cut(views, how), strict=True):
-            logits = network(bank.crop(batch, of_batch))
+            with torch.autocast(bank.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+                logits = network(bank.crop(batch, of_batch)).float()
             said = SAID.to(bank.device)[batch]
             loss = distillation_loss(logits, bank.labels[batch], said, alpha, temperature)
             optimizer.param_groups[0]["lr"] = recipe.learning_rate_at(epoch, first / IMAGES)
@@ -120,6 +121,38 @@ def exact_products() -> Iterator[None]:
 def test_it_trains_as_a_plain_loop_does(recipe: Recipe, alpha: float, temperature: float, device: str) -> None:
     by_step = train(step_of(recipe, device), alpha=alpha, temperature=temperature)
     assert_close(by_step, train_by_a_plain_loop(recipe, bank_on(device), alpha, temperature))
+
+
+@DEVICES
+def test_in_bfloat16_it_trains_as_a_plain_loop_does(device: str) -> None:
+    recipe = replace(MOMENTUM, precision="bfloat16")
+    by_step, by_loop = (
+        train(step_of(recipe, device), alpha=0.25, temperature=4.0),
+        train_by_a_plain_loop(recipe, bank_on(device), 0.25, 4.0),
+    )
+    assert by_step[0] == pytest.approx(by_loop[0], rel=1e-2)
+    exact = train(step_of(MOMENTUM, device), alpha=0.25, temperature=4.0)
+    assert by_step[0] != pytest.approx(exact[0], rel=1e-6), "or it was float32"
+
+
+class Dropped(Normalised):
+    """Draws in each step."""
+
+    def forward(self, images: Tensor) -> Tensor:
+        return torch.nn.functional.dropout(super().forward(images), 0.5, self.training)  # type: ignore[no-untyped-call]
+
+
+@DEVICES
+def test_what_a_network_draws_is_drawn_anew_in_each_step_and_alike_in_each_training(device: str) -> None:
+    step = TrainingStep(Dropped, replace(PLAIN, learning_rate=1e-9, weight_decay=0.0), bank_on(device), CLASSES)
+    losses = []
+    for generator in (1, 1, 2):  # on a GPU the first training records the step, the others replay it
+        torch.manual_seed(generator)
+        losses.append(train(step)[0])
+    first, again, other = losses
+    assert first == pytest.approx(again)
+    assert first != pytest.approx(other, rel=1e-3)
+    assert first[0] != pytest.approx(first[1], rel=1e-3), "another epoch draws others"
 
 
 @DEVICES

@@ -388,7 +388,14 @@ class Recording:
 
 
 @pytest.mark.parametrize(
-    ("reason", "expected"), [(torch.OutOfMemoryError("no memory"), True), (ValueError("a bug"), False)]
+    ("reason", "expected"),
+    [
+        (torch.OutOfMemoryError("no memory"), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 8.00 GB)"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (ValueError("out of memory of a bug"), False),
+    ],
 )
 def test_out_of_memory_is_known_behind_the_error_of_a_recording(reason: Exception, expected: bool) -> None:
     with pytest.raises(RuntimeError) as caught, Recording():
