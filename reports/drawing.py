@@ -74,6 +74,7 @@ def _template(text: str, paper: str, lines: str) -> go.layout.Template:
             "margin": {"l": 12, "r": 12, "t": 12, "b": 12},
             "legend": {"orientation": "h", "x": 0, "y": 1.02, "xanchor": "left", "yanchor": "bottom"},
             "hoverlabel": {"font_size": 13},
+            "annotationdefaults": {"bgcolor": paper},
             "colorscale": {"sequential": "Cividis"},
         }
     )

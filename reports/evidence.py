@@ -165,9 +165,9 @@ class Paired:
         return 2.0 ** (1 - len(self.seeds))
 
 
-def paired(first: Arm, second: Arm) -> Paired:
-    """Test accuracy of one arm minus another's, over the seeds that both have."""
-    ours, theirs = (dict(zip(arm["seeds"], arm["test_accuracy"], strict=True)) for arm in (first, second))
+def paired(first: Arm, second: Arm, of: Literal["test_accuracy", "test_loss"] = "test_accuracy") -> Paired:
+    """What one arm has on test minus what another has, over the seeds that both have."""
+    ours, theirs = (dict(zip(arm["seeds"], arm[of], strict=True)) for arm in (first, second))
     seeds = sorted(ours.keys() & theirs.keys())
     return Paired(seeds, [ours[seed] - theirs[seed] for seed in seeds])
 

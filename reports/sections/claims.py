@@ -36,8 +36,9 @@ def claims(document: Document) -> list[str]:
 def _rule(document: Document) -> list[str]:
     """How means are judged, and how strictly; nothing where none is."""
     if document.departures:
-        single = "For a single number without spread, such as the teacher's accuracy, *yes* means within 1 point."
-        return [single] if original.is_original_teacher(document.results) else []
+        single = " For the teacher's accuracy, a single number without spread, *yes* means within 1 point."
+        judged = single if original.is_original_teacher(document.results) else ""
+        return [f"What students reach under another protocol is not judged.{judged}"]
     return [
         "The rule for means: *yes* where the 95 % Welch interval of ours minus the original's lies within 1 point "
         "of zero, *no* where it lies wholly outside, *cannot tell* otherwise. The original's standard deviations "
@@ -66,7 +67,7 @@ def _power(document: Document) -> str:
 
 def _judged(document: Document, verdict: str) -> str:
     """A verdict that needs the original's protocol."""
-    return verdict if not document.departures else "not the original's protocol"
+    return verdict if not document.departures else "-"
 
 
 def _judged_of_teacher(document: Document, verdict: str) -> str:

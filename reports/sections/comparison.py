@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from reports import original
 from reports.drawing import GREY, Figure, arm_colours, blank
-from reports.evidence import Paired, deviation_limits
+from reports.evidence import Paired, deviation_limits, gain_image_error
 from reports.results import Arm, Results
 from reports.sections.document import Document, distilled_arm, plain_arms
 from reports.sections.words import arm_label, count, duration, interval, mean_and_deviation, percent, plain, table
@@ -17,13 +17,20 @@ def comparison(document: Document) -> list[str]:
     blocks = [
         "## The comparison",
         "Test accuracy after the last epoch, mean ± sample standard deviation over seeds. Training and validation "
-        "images are trained on together, and each student meets the test images once.",
+        f"images are trained on together, and each student meets the test images once.{_names(document)}",
         _models(document),
     ]
     if not document.arms:
         return [*blocks, "The final comparison has not started."]
     missing = document.missing_runs()
     return [*blocks, *([missing] if missing else []), *_runs(document), *document.figure(RUNS), *_differences(document)]
+
+
+def _names(document: Document) -> str:
+    """What arms are that are named by how their point was found."""
+    found = {"best": "the grid's best point on validation", "tpe": "TPE's", "gp": "that of the Gaussian process"}
+    words = [f"*{name}* is {what}" for name, what in found.items() if name in document.plain]
+    return f" {', '.join(words)}; pairs were named beforehand." if words else ""
 
 
 def _models(document: Document) -> str:
@@ -85,7 +92,7 @@ def _differences(document: Document) -> list[str]:
         pairs = document.paired_with_baseline(name) if name != "baseline" else None
         if pairs is None:
             continue
-        known = pairs.estimate
+        known, images = pairs.estimate, document.data["test_images"]
         ties = f", {pairs.ties} equal" if pairs.ties else ""
         rows.append(
             (
@@ -95,6 +102,7 @@ def _differences(document: Document) -> list[str]:
                 f"{pairs.wins} of {len(pairs.seeds)}{ties}",
                 _share_of_gap(document, pairs),
                 "-" if known is None else f"{100 * known.detectable:.2f}",
+                f"{100 * gain_image_error(arm, document.arms['baseline'], pairs.seeds, images):.2f}",
             )
         )
     if not rows:
@@ -108,7 +116,8 @@ def _differences(document: Document) -> list[str]:
                 "95 % t interval",
                 "Better in",
                 "Of the way to the teacher",
-                "Found in 80 % of repeats",
+                "Smallest found in 80 % of repeats",
+                "Error of the images",
             ],
             rows,
         ),
@@ -136,12 +145,13 @@ def _what_it_can_show(document: Document) -> list[str]:
         return ["One seed gives no interval: how far the next seed would fall from it is not known."]
     low, high = deviation_limits(runs)
     return [
-        f"What {count(runs, 'seed')} can and cannot show: a true difference of the last column, in points, would be "
-        f"told from zero in 80 % of repeats if the spread is what {runs} differences say; it may well be {low:.2g} to "
-        f"{high:.2g} times that. The interval takes the differences as roughly normal, which {count(runs, 'value')} "
-        f"cannot check. {_no_other_test(gain)}"
+        f"What {count(runs, 'seed')} can and cannot show: a true difference of the last column but one, in points, "
+        f"would be told from zero in 80 % of repeats if the spread is what {runs} differences say; it may well be "
+        f"{low:.2g} to {high:.2g} times that. The interval takes the differences as roughly normal, which "
+        f"{count(runs, 'value')} cannot check. {_no_other_test(gain)}"
         "The interval covers the spread of training seeds for these test images and this teacher, not that of other "
-        "images or teachers."
+        "teachers, nor of other images: were the test images drawn anew, they alone would bring the standard error in "
+        "the last column."
     ]
 
 
@@ -158,7 +168,7 @@ def _no_other_test(gain: Paired) -> str:
 def runs_by_arm(results: Results) -> go.Figure | None:
     """Test accuracy of each arm: a line joins the points of one seed, a bar is the mean."""
     arms = {name: arm for name, arm in plain_arms(results).items() if arm["test_accuracy"]}
-    if not arms:
+    if len(arms) < 2:
         return None
     figure = blank(height=400)
     for seed in sorted({seed for arm in arms.values() for seed in arm["seeds"]}):

@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 
 from reports.drawing import ORANGE, Figure, arm_colours, blank, by_epoch
-from reports.evidence import trial_of
+from reports.evidence import paired, trial_of
 from reports.results import Results
 from reports.sections.document import Document, distilled_arm
 from reports.sections.words import arm_label, count, mean, table, trial_label
@@ -16,16 +16,26 @@ def losses(document: Document) -> list[str]:
     rows = []
     for name, arm in document.arms.items():
         last = [curve[-1]["train_loss"] for curve in arm["curves"] if curve]
-        rows.append((arm_label(name, arm), mean(last, "{:.4f}"), mean(arm["test_loss"], "{:.4f}")))
+        rows.append(
+            (arm_label(name, arm), mean(last, "{:.4f}"), mean(arm["test_loss"], "{:.4f}"), _beside(document, name))
+        )
     return [
         "### Losses",
-        table(["Arm", "Training loss, last epoch", "Test cross-entropy"], rows),
-        "Means over seeds, in nats. The training loss of a distilled arm is the weighted sum that it trains on and "
-        "does not compare with the baseline's."
+        table(["Arm", "Training loss, last epoch", "Test cross-entropy", "Less the baseline's, 95 % t interval"], rows),
+        "Means over seeds, in nats; the difference is paired by seed. The training loss of a distilled arm is the "
+        "weighted sum that it trains on and does not compare with the baseline's."
         + (" The original shows its training losses in its figures 2 and 3." if document.original else ""),
         *document.figure(WITHOUT_DISTILLATION),
         *document.figure(WITH_DISTILLATION),
     ]
+
+
+def _beside(document: Document, name: str) -> str:
+    """An arm's test cross-entropy minus the baseline's, with its interval in nats."""
+    if name == "baseline" or "baseline" not in document.arms:
+        return "-"
+    known = paired(document.arms[name], document.arms["baseline"], "test_loss").estimate
+    return "-" if known is None else f"{known.mean:+.4f} ({known.interval[0]:+.4f} to {known.interval[1]:+.4f})"
 
 
 def without_distillation(results: Results) -> go.Figure | None:

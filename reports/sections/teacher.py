@@ -21,7 +21,7 @@ TAKEN_AWAY = (
         "best-rate",
         "rate",
         "the baseline, each at its best learning rate",
-        "a step of untuned size, tuned in both",
+        "an untuned learning rate",
     ),
 )
 
@@ -129,7 +129,10 @@ def _explanation(document: Document) -> str:
         + ", chosen on validation images with the search seed",
     }
     shown = [text for name, text in words.items() if name in arms or (name == "rate" and "best-rate" in arms)]
-    return f"Controls over the same seeds. {'; '.join(shown)}."
+    same = ""
+    if "best" in arms and "best-rate" in arms and arms["best-rate"]["learning_rate"] == arms["best"]["learning_rate"]:
+        same = " That of the best pair is the protocol's, so *best-rate* has the runs of *best*."
+    return f"Controls over the same seeds. {'; '.join(shown)}.{same}"
 
 
 def _sureness(document: Document) -> str:
@@ -214,7 +217,8 @@ def _rates(document: Document) -> list[str]:
         if _is_rough(document, values):
             remarks.append(
                 f"Rates of {names[control]} between two better ones do worse than images and seeds of the comparison "
-                "explain: accuracy is not smooth in the rate, so one seed may choose wrongly by several points."
+                "explain: accuracy is not smooth in the rate, so one seed may choose wrongly by several points, and in "
+                "the grid ≈ may mark too few."
             )
     return [
         "Validation accuracy by learning rate, one seed:",
@@ -237,7 +241,7 @@ def _told_apart(document: Document, who: str, values: dict[float, float], best: 
 def _is_apart(document: Document, higher: float, lower: float, among: int) -> bool:
     """Whether two accuracies of so many differ by more than the images and the comparison's seeds explain."""
     errors = [accuracy_standard_error(value, document.validation_images) for value in (higher, lower)]
-    error = max(math.hypot(*errors), math.sqrt(2) * (seed_deviation(document.results) or 0.0))
+    error = math.hypot(*errors, math.sqrt(2) * (seed_deviation(document.results) or 0.0))
     return higher - lower > range_constant(among) * error
 
 
@@ -255,6 +259,8 @@ def _likeness(document: Document) -> list[str]:
     for name, arm in document.arms.items():
         agreement = [share for share in arm["agreement"] if share is not None]
         divergence = [by_temperature for by_temperature in arm["divergence"] if by_temperature is not None]
+        if not agreement:
+            continue
         rows.append(
             (
                 arm_label(name, arm),
@@ -263,7 +269,11 @@ def _likeness(document: Document) -> list[str]:
                 mean([each["4"] for each in divergence], "{:.4f}"),
             )
         )
-    missing = " Where it is not stored, `python -m study.rescore` adds it." if any("-" in row for row in rows) else ""
+    missing = ""
+    if len(rows) < len(document.arms):
+        missing = " Of the other arms it is not stored; where their weights are, `python -m study.rescore` adds it."
+    if not rows:
+        return []
     return [
         "How like the teacher each arm is on the test images:",
         table(["Arm", "Same class as the teacher", "KL at T = 1", "KL at T = 4"], rows),

@@ -6,8 +6,9 @@ import re
 
 import pytest
 from markdown_it import MarkdownIt
+from scipy import stats
 
-from reports.evidence import changed_beyond_chance, gains_by_name, luck_constant, scored
+from reports.evidence import changed_beyond_chance, gain_image_error, gains_by_name, luck_constant, scored
 from reports.figures import figures
 from reports.markdown import render
 from reports.original import departures
@@ -161,7 +162,7 @@ def test_a_changed_protocol_is_named_first_and_judges_no_accuracy() -> None:
     judged = [row.split("|")[4].strip() for row in rows]
     assert judged == [
         "another teacher",
-        *["not the original's protocol"] * 5,
+        *["-"] * 5,
         "another teacher",
         "yes",
         "another teacher",
@@ -845,3 +846,33 @@ def test_a_finalist_from_after_the_grid_that_is_better_is_named() -> None:
     assert f"{words}, and it 39.00 %" in verdict(results)
     results["finalists"][1]["values"] = [0.30, 0.31]
     assert "of the finalists it has the highest mean over 2 seeds" in verdict(results)
+
+
+def test_a_loss_is_held_against_the_baselines_by_seed() -> None:
+    results = made_up_results("full")
+    arms = results["arms"]
+    arms["baseline"]["test_loss"] = [2.0, 2.1, 2.2, 2.3, 2.4]
+    arms["best"]["test_loss"] = [1.9, 2.0, 2.1, 2.2, 2.4]
+    low, high = stats.ttest_1samp([-0.1, -0.1, -0.1, -0.1, 0.0], 0).confidence_interval(0.95)
+    assert f"| 2.1200 | -0.0800 ({low:+.4f} to {high:+.4f}) |" in re.sub(" +", " ", render(results))
+
+
+def test_a_gain_has_the_error_that_its_test_images_bring() -> None:
+    results = made_up_results("full")
+    error = gain_image_error(results["arms"]["best"], results["arms"]["baseline"], [1, 2, 3, 4, 5], 10_000)
+    assert re.search(rf"best \(0\.75, 4\) - baseline .*\| {100 * error:.2f} +\|\n", render(results))
+
+
+def test_likeness_is_shown_of_the_arms_of_which_it_is_stored() -> None:
+    results = made_up_results("full")
+    where = "How like the teacher each arm is on the test images:"
+    assert "Of the other arms it is not stored" not in render(results)
+    results["arms"]["best"]["agreement"] = [None] * 5
+    rows = render(results).split(where)[1].split("\n\n")[1].splitlines()[2:]
+    assert [row.split("|")[1].strip() for row in rows] == ["baseline (no teacher)"]
+    assert "Of the other arms it is not stored" in render(results)
+
+
+def test_one_arm_has_nothing_to_be_drawn_beside() -> None:
+    assert "comparison" in figures(CASES["full protocol"])
+    assert "comparison" not in figures(CASES["the baseline alone, before a teacher"])
