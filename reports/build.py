@@ -17,7 +17,6 @@ import json
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -114,22 +113,15 @@ def as_json(results: Results) -> bytes:
 def trials_table(results: Results) -> str:
     """All trials of the search as CSV; the value of a trial that is not complete is empty."""
     columns = ["sampler", "number", "alpha", "temperature", "state", "value", "epochs", "repeats", "seconds", "reason"]
-    rows = [{"sampler": sampler, **trial} for sampler in ("grid", "tpe") for trial in results[sampler]]
+    rows = results["grid"] + results["tpe"]
     table = pd.DataFrame(rows, columns=columns).astype({"number": "Int64", "epochs": "Int64", "repeats": "Int64"})
     return str(table.to_csv(index=False, lineterminator="\n"))
 
 
 def fingerprint(figure: go.Figure) -> str:
     """What a PNG was drawn from, as a hash that does not change with the last bits of a number."""
-
-    def rounded(value: Any) -> Any:
-        if isinstance(value, float):
-            return float(f"{value:.9g}")
-        if isinstance(value, dict):
-            return {key: rounded(item) for key, item in value.items()}
-        return [rounded(item) for item in value] if isinstance(value, list) else value
-
-    content = json.dumps(rounded(json.loads(figure.to_json())), sort_keys=True)
+    rounded = json.loads(figure.to_json(), parse_float=lambda number: float(f"{float(number):.9g}"))
+    content = json.dumps(rounded, sort_keys=True)
     return hashlib.sha256(content.encode()).hexdigest()
 
 

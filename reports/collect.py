@@ -7,7 +7,8 @@ from typing import Any, cast
 import optuna
 from optuna.trial import TrialState
 
-from reports.evidence import calibration_error, epochs_of
+from reports.calibration import calibration_error
+from reports.evidence import epochs_of
 from reports.results import FORMAT, UNKNOWN, Arm, Rate, Results, Trial
 from storage.arms import Arms, arms_to_train, values_by_seed, winner
 from storage.configuration import Configuration, Point

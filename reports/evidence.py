@@ -12,7 +12,8 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from reports.results import Arm, Bins, Finalist, Results, Trial
+from reports.results import Arm, Finalist, Results, Trial
+from storage.trials import run_pair
 
 CONFIDENCE = 0.95
 TOLERANCE = 0.01
@@ -165,9 +166,14 @@ class Paired:
         return 2.0 ** (1 - len(self.seeds))
 
 
+def by_seed(arm: Arm, of: Literal["test_accuracy", "test_loss"] = "test_accuracy") -> dict[int, float]:
+    """What each run of an arm has on test, by its seed."""
+    return dict(zip(arm["seeds"], arm[of], strict=True))
+
+
 def paired(first: Arm, second: Arm, of: Literal["test_accuracy", "test_loss"] = "test_accuracy") -> Paired:
     """What one arm has on test minus what another has, over the seeds that both have."""
-    ours, theirs = (dict(zip(arm["seeds"], arm[of], strict=True)) for arm in (first, second))
+    ours, theirs = (by_seed(arm, of) for arm in (first, second))
     seeds = sorted(ours.keys() & theirs.keys())
     return Paired(seeds, [ours[seed] - theirs[seed] for seed in seeds])
 
@@ -175,8 +181,8 @@ def paired(first: Arm, second: Arm, of: Literal["test_accuracy", "test_loss"] = 
 def arm_at(results: Results, alpha: float, temperature: float) -> str | None:
     """The name of the arm that was trained at a point, with results; at alpha 0 any temperature is the same point."""
     for name, arm in results["arms"].items():
-        same = arm["control"] is None and arm["alpha"] == alpha and (alpha == 0 or arm["temperature"] == temperature)
-        if same and arm["test_accuracy"]:
+        same = run_pair(arm["alpha"], arm["temperature"]) == run_pair(alpha, temperature)
+        if same and arm["control"] is None and arm["test_accuracy"]:
             return name
     return None
 
@@ -184,10 +190,10 @@ def arm_at(results: Results, alpha: float, temperature: float) -> str | None:
 def trial_of(results: Results, arm: Arm) -> Trial | None:
     """The trial of the search that trained at an arm's pair; at alpha 0 any temperature is the same point."""
 
-    def same(cell: Trial) -> bool:
-        return cell["alpha"] == arm["alpha"] and (arm["alpha"] == 0 or cell["temperature"] == arm["temperature"])
-
-    return next((cell for cell in results["grid"] + results["tpe"] if cell["curve"] and same(cell)), None)
+    pair, cells = run_pair(arm["alpha"], arm["temperature"]), results["grid"] + results["tpe"]
+    return next(
+        (cell for cell in cells if cell["curve"] and run_pair(cell["alpha"], cell["temperature"]) == pair), None
+    )
 
 
 def accuracy_standard_error(accuracy: float, images: int) -> float:
@@ -347,15 +353,15 @@ def _normal() -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     return nodes, np.exp(-(nodes**2) / 2) / math.sqrt(2 * math.pi) * (nodes[1] - nodes[0])
 
 
-def not_told_apart(first: Trial, second: Trial, images: int, between_seeds: float | None, among: int) -> bool:
-    """Whether two accuracies are too near to call one worse.
+def told_apart(first: Trial, second: Trial, images: int, between_seeds: float | None, among: int) -> bool:
+    """Whether two accuracies lie so far apart that one can be called worse.
 
     Args:
         among: how many points the better one is the best of; 2 where both were named before they were looked at.
     """
     values = [trial["value"] for trial in (first, second) if trial["value"] is not None]
     error = difference_error(first, second, images, between_seeds)
-    return max(values) - min(values) <= range_constant(max(2, among)) * error
+    return max(values) - min(values) > range_constant(max(2, among)) * error
 
 
 @dataclass(frozen=True)
@@ -405,154 +411,3 @@ def variance_shares(cells: Sequence[Trial], images: int) -> VarianceShares | Non
     temperature_share = len(alphas) * math.fsum((mean - grand) ** 2 for mean in columns) / total
     noise = (len(values) - 1) * accuracy_standard_error(grand, images) ** 2 / total
     return VarianceShares(alpha_share, temperature_share, 1 - alpha_share - temperature_share, noise)
-
-
-def pool_bins(calibrations: Iterable[Bins]) -> list[tuple[float, float, float]]:
-    """The bins of several networks added up."""
-    return [
-        (math.fsum(images), math.fsum(confidence), math.fsum(correct))
-        for images, confidence, correct in (zip(*same_bin, strict=True) for same_bin in zip(*calibrations, strict=True))
-    ]
-
-
-def calibration_error(bins: Bins) -> float:
-    """Expected calibration error (Naeini 2015, Guo 2017): mean gap of confidence and accuracy, weighted by images."""
-    images = sum(count for count, _, _ in bins)
-    return math.fsum(abs(confidence - correct) for _, confidence, correct in bins) / images if images else math.nan
-
-
-def calibration_floor(bins: Bins) -> float:
-    """The expected calibration error of a network that is exactly as often right as it says, from chance alone.
-
-    Each bin of n images with mean confidence c is right binomially: its gap is sqrt(2 c (1 - c) / (pi n)) on average.
-    """
-    images = sum(count for count, _, _ in bins)
-    shares = [(count, confidence / count) for count, confidence, _ in bins if count]
-    by_chance = math.fsum(math.sqrt(2 / math.pi * count * max(0.0, share * (1 - share))) for count, share in shares)
-    return by_chance / images if images else math.nan
-
-
-def overconfidence(bins: Bins) -> float:
-    """Mean confidence minus accuracy, as a share -1 to 1."""
-    images = sum(count for count, _, _ in bins)
-    return math.fsum(confidence - correct for _, confidence, correct in bins) / images if images else math.nan
-
-
-@dataclass(frozen=True)
-class Gain:
-    """What one class, or one group of classes, gains from the second arm to the first.
-
-    Attributes:
-        before, after: mean accuracy over the shared seeds.
-        paired: the differences by seed.
-    """
-
-    name: str
-    before: float
-    after: float
-    paired: Paired
-
-
-def gains_by_name(results: Results, names: Sequence[str], first: str = "best", second: str = "baseline") -> list[Gain]:
-    """Gains by name, in order of the mean gain, the largest first.
-
-    Args:
-        names: what each label counts for, one a class: the class itself, or its group.
-        first, second: names of arms.
-
-    Returns:
-        Empty where an arm has no run, or no seed is shared.
-    """
-    if not all(name in results["arms"] and results["arms"][name]["seeds"] for name in (first, second)):
-        return []
-    after, before = (_accuracy_by_name(results["arms"][name], names) for name in (first, second))
-    seeds = sorted(after.keys() & before.keys())
-    if not seeds:
-        return []
-    found = [
-        Gain(
-            name,
-            statistics.fmean(before[seed][name] for seed in seeds),
-            statistics.fmean(after[seed][name] for seed in seeds),
-            Paired(seeds, [after[seed][name] - before[seed][name] for seed in seeds]),
-        )
-        for name in dict.fromkeys(names)
-    ]
-    return sorted(found, key=lambda gain: (-gain.paired.mean, gain.name))
-
-
-def gains_by_lead(results: Results, first: str, second: str = "baseline") -> list[Estimate] | None:
-    """Mean gain of each quarter of the classes, from those in which the teacher is least ahead of the second arm.
-
-    The lead is of other seeds than the gain, and both ways are averaged: the second arm's luck in a class would make
-    both larger.
-
-    Args:
-        first, second: names of arms, as ``gains_by_name`` has them.
-
-    Returns:
-        Four of them, each with its standard error over classes; None with fewer than 20 classes or two shared seeds,
-        or without the teacher's word on each class.
-    """
-    classes, correct = results["data"]["classes"], results["teacher"]["correct_by_class"]
-    if len(classes) < 20 or len(correct) != len(classes):
-        return None
-    after, before = (_accuracy_by_name(results["arms"][name], classes) for name in (first, second))
-    seeds = sorted(after.keys() & before.keys())
-    if len(seeds) < 2:
-        return None
-    images = results["arms"][first]["images_by_class"]
-    teacher = {name: right / count for name, right, count in zip(classes, correct, images, strict=True)}
-    ways: list[list[list[float]]] = []
-    halves = seeds[::2], seeds[1::2]
-    for of_lead, of_gain in (halves, halves[::-1]):
-        ways.append([[], [], [], []])
-        lead = {name: teacher[name] - statistics.fmean(before[seed][name] for seed in of_lead) for name in classes}
-        for rank, name in enumerate(sorted(classes, key=lambda one: (lead[one], one))):
-            gain = statistics.fmean(after[seed][name] - before[seed][name] for seed in of_gain)
-            ways[-1][4 * rank // len(classes)].append(gain)
-    quarters = []
-    for one, other in zip(*ways, strict=True):
-        # The ways share most classes of a quarter, so they are not two samples of it.
-        error = statistics.fmean(statistics.stdev(gains) / math.sqrt(len(gains)) for gains in (one, other))
-        quarters.append(Estimate(statistics.fmean(one + other), error, len(one) - 1))
-    return quarters
-
-
-def changed_beyond_chance(gains: Sequence[Gain], false: float = 0.05) -> list[Gain] | None:
-    """Those of which the seeds say that they are not zero, where that share of them may be false.
-
-    By t tests of the paired differences and the procedure of Benjamini and Hochberg (1995,
-    https://doi.org/10.1111/j.2517-6161.1995.tb02031.x). Differences that are all the same count as none.
-
-    Returns:
-        None with fewer than three seeds.
-    """
-    if not gains or len(gains[0].paired.seeds) < 3:
-        return None
-    ranked = sorted((_p_of(gain.paired), number) for number, gain in enumerate(gains))
-    passing = [rank for rank, (p, _) in enumerate(ranked, start=1) if p <= false * rank / len(ranked)]
-    changed = {number for _, number in ranked[: max(passing, default=0)]}
-    return [gain for number, gain in enumerate(gains) if number in changed]
-
-
-def _p_of(pairs: Paired) -> float:
-    """Of the two-sided t test that the differences have the mean zero; 1 where they are all the same."""
-    known = pairs.estimate
-    # Equal differences of accuracies may differ by a rounding.
-    if known is None or max(pairs.differences) - min(pairs.differences) < 1e-9:
-        return 1.0
-    return 2 * float(special.stdtr(len(pairs.seeds) - 1, -abs(known.mean) / known.standard_error))
-
-
-def _accuracy_by_name(arm: Arm, names: Sequence[str]) -> dict[int, dict[str, float]]:
-    images = dict.fromkeys(names, 0)
-    for name, count in zip(names, arm["images_by_class"], strict=True):
-        images[name] += count
-    accuracy = {}
-    for seed, correct_by_class in zip(arm["seeds"], arm["correct_by_class"], strict=True):
-        correct = dict.fromkeys(names, 0)
-        for name, count in zip(names, correct_by_class, strict=True):
-            correct[name] += count
-        accuracy[seed] = {name: correct[name] / images[name] for name in correct}
-    return accuracy

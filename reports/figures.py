@@ -3,12 +3,12 @@
 import plotly.graph_objects as go
 
 from reports.results import Results
-from reports.sections import calibration, comparison, gains, grid, images, losses, pruning, teacher, tpe, trials
+from reports.sections import calibration, comparison, controls, gains, grid, images, losses, pruning, tpe, trials
 
 OF_SEARCH = (grid.HEATMAP, trials.CURVES, pruning.SAVINGS, tpe.PATH)
 OF_COMPARISON = (
     comparison.RUNS,
-    teacher.GAINS,
+    controls.GAINS,
     losses.WITHOUT_DISTILLATION,
     losses.WITH_DISTILLATION,
     gains.GROUPS,

@@ -6,6 +6,7 @@ from reports.results import Results
 from reports.sections.calibration import calibration
 from reports.sections.claims import claims
 from reports.sections.comparison import comparison
+from reports.sections.controls import controls
 from reports.sections.cost import cost
 from reports.sections.document import Document
 from reports.sections.effects import effects
@@ -14,16 +15,16 @@ from reports.sections.gains import gains
 from reports.sections.grid import grid
 from reports.sections.images import images
 from reports.sections.losses import losses
-from reports.sections.opening import opening, verdict
+from reports.sections.opening import opening
 from reports.sections.pruning import pruning
-from reports.sections.teacher import teacher
 from reports.sections.tpe import tpe
 from reports.sections.transfer import transfer
 from reports.sections.trials import trials
 from reports.sections.trust import trust
+from reports.sections.verdict import verdict
 
 OF_SEARCH = (grid, trials, pruning, effects, tpe, finalists)
-OF_COMPARISON = (comparison, transfer, teacher, losses, gains, calibration)
+OF_COMPARISON = (comparison, transfer, controls, losses, gains, calibration)
 
 
 def render(results: Results, figure_names: Collection[str] = ()) -> str:

@@ -67,7 +67,7 @@ def gain() -> Estimate:
 
 def is_original_data(results: Results) -> bool:
     """Whether the images are those of the original report."""
-    return results["configuration"]["dataset"] == "cifar100" and not results["data"]["synthetic"]
+    return results["configuration"]["dataset"] == "cifar100"
 
 
 def is_original(results: Results) -> bool:
@@ -99,7 +99,7 @@ def departures(results: Results) -> list[str]:
     recipe: Mapping[str, object] = {**configuration["recipe"]}
     data = results["data"]
     if results["teacher"]["name"] != TEACHER_NETWORK:
-        found.append(f"teacher {results['teacher'].get('name')} instead of {TEACHER_NETWORK}")
+        found.append(f"teacher {results['teacher']['name']} instead of {TEACHER_NETWORK}")
     together = data["train_images"] + data["validation_images"]
     searched = any(trial["state"] != "MISSING" for trial in results["grid"])
     if searched and configuration["train_images"] < 45_000:

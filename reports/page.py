@@ -83,9 +83,7 @@ def render(results: Results, figures: Mapping[str, go.Figure]) -> str:
 
 def _stored(figures: Mapping[str, go.Figure]) -> str:
     """Figures without their template, and the template of each scheme once, as JSON that may stand in a page."""
-    plain = {
-        name: json.loads(go.Figure(figure).update_layout(template=None).to_json()) for name, figure in figures.items()
-    }
+    plain = {name: json.loads(figure.to_json()) for name, figure in figures.items()}
     templates = {
         scheme: json.loads(plotly.io.templates[template].to_json())
         for scheme, template in (("light", "kd_study"), ("dark", "kd_study_dark"))

@@ -7,7 +7,7 @@ python -m reports.paired FOLDER FOLDER --arm best
 import argparse
 from pathlib import Path
 
-from reports.evidence import Paired, paired
+from reports.evidence import Paired, by_seed, paired
 from reports.results import Arm, Results, ResultsError, read_results
 from reports.sections.words import interval, mean_and_deviation, percent, points, table
 from storage.errors import one_line_errors
@@ -25,10 +25,10 @@ def compare(first: Results, second: Results, arm: str) -> str:
         raise ResultsError(f"{first['study']} and {second['study']} share no seed of arm {arm!r}")
     names = [f"{results['study']}, {arm}" for results in (first, second)]
     rows = [
-        (str(seed), *(percent(_accuracy(arm, seed)) for arm in arms), f"{100 * difference:+.2f}")
+        (str(seed), *(percent(by_seed(arm)[seed]) for arm in arms), f"{100 * difference:+.2f}")
         for seed, difference in zip(pairs.seeds, pairs.differences, strict=True)
     ]
-    means = ("mean", *(mean_and_deviation([_accuracy(arm, seed) for seed in pairs.seeds]) for arm in arms))
+    means = ("mean", *(mean_and_deviation([by_seed(arm)[seed] for seed in pairs.seeds]) for arm in arms))
     header = ["Seed", *names, "Difference in points"]
     blocks = [table(header, [*rows, (*means, points(pairs.mean))]), _words(pairs), _settings(first, second, arm)]
     return "\n\n".join(blocks)
@@ -66,10 +66,6 @@ def _arm(results: Results, name: str) -> Arm:
     if name not in results["arms"]:
         raise ResultsError(f"study {results['study']!r} has no arm {name!r}; it has {', '.join(results['arms'])}")
     return results["arms"][name]
-
-
-def _accuracy(arm: Arm, seed: int) -> float:
-    return arm["test_accuracy"][arm["seeds"].index(seed)]
 
 
 def _words(pairs: Paired) -> str:

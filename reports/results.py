@@ -5,10 +5,10 @@ earlier version stored are brought to this form when they are read, by ``lifted`
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
+from reports.calibration import Bins, calibration_error
 from storage.description import CostFacts, DataFacts, Start, TeacherFacts
 from storage.errors import PlainError
 from storage.trials import ExportFacts, MadeBy
@@ -18,9 +18,6 @@ FORMAT = 2
 
 State = Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING", "MISSING"]
 """Of a trial as Optuna has it; MISSING where no trial has begun at a point of the grid."""
-
-Bins = Sequence[Sequence[float]]
-"""Calibration: for each bin of confidence the images, the sum of their confidence, and the images correct."""
 
 
 class ResultsError(PlainError):
@@ -322,8 +319,6 @@ def lifted(stored: dict[str, Any]) -> Results:
     """
     if stored.get("format", 1) > FORMAT:
         raise ResultsError(f"results of format {stored['format']}, this version reads up to {FORMAT}: update it")
-    from reports.evidence import calibration_error  # which imports the types of this module
-
     # The first studies had no TPE, one pruner for all of their trials, draws of each run alone, and uneven batches.
     pruner = stored["configuration"]["pruner"]
 

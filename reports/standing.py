@@ -4,8 +4,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from reports.evidence import is_measured, not_told_apart, seed_deviation
+from reports.evidence import is_measured, seed_deviation, told_apart
 from reports.results import Results, State, Trial
+from storage.trials import run_pair
 
 Standing = Literal["best", "near best", "measured", "pruned", "failed", "running", "waiting", "not yet"]
 """``near best`` cannot be told apart from the best, ``measured`` can, or there is no best."""
@@ -76,7 +77,7 @@ def are_apart(first: Trial, second: Trial, results: Results, among: int) -> bool
         among: how many the better one is the best of; 2 where both were named before they were looked at.
     """
     images = results["data"]["validation_images"]
-    return not not_told_apart(first, second, images, seed_deviation(results), among)
+    return told_apart(first, second, images, seed_deviation(results), among)
 
 
 def _standing(trial: Trial, best: Trial | None, results: Results, among: int) -> Standing:
@@ -84,7 +85,6 @@ def _standing(trial: Trial, best: Trial | None, results: Results, among: int) ->
         return STATE_WORDS[trial["state"]]
     if best is None or best["value"] is None:
         return "measured"
-    # At alpha = 0 the temperature means nothing: all of that row is one point.
-    if trial["alpha"] == best["alpha"] and (trial["alpha"] == 0 or trial["temperature"] == best["temperature"]):
+    if run_pair(trial["alpha"], trial["temperature"]) == run_pair(best["alpha"], best["temperature"]):
         return "best"
     return "measured" if trial["value"] < best["value"] and are_apart(trial, best, results, among) else "near best"

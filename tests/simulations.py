@@ -21,7 +21,7 @@ import optuna
 from scipy import special, stats
 
 from reports.build import PUBLISHED
-from reports.evidence import CONFIDENCE, difference_error, hits_of, not_told_apart, scored, seed_deviation
+from reports.evidence import CONFIDENCE, difference_error, hits_of, scored, seed_deviation, told_apart
 from reports.results import Results, Trial, read_results
 from storage.configuration import ALPHAS, TEMPERATURES
 from storage.trials import Beyond, run_pair
@@ -97,7 +97,7 @@ def without_hits(trial: Trial) -> Trial:
 def by_pairwise_errors(grid: Grid) -> list[bool]:
     """1.96 standard errors of two accuracies on images of their own."""
     best = without_hits(grid.best)
-    return [not not_told_apart(without_hits(trial), best, IMAGES, None, among=2) for trial in grid.trials]
+    return [told_apart(without_hits(trial), best, IMAGES, None, among=2) for trial in grid.trials]
 
 
 def by_holm_over_cells(grid: Grid) -> list[bool]:
@@ -130,7 +130,7 @@ def by_the_rule(hits: bool, spread: bool = False) -> Callable[[Grid], list[bool]
         seen = (lambda trial: trial) if hits else without_hits
         between_seeds = grid.between_seeds if spread else None
         best, among = seen(grid.best), len(grid.trials)
-        return [not not_told_apart(seen(trial), best, IMAGES, between_seeds, among) for trial in grid.trials]
+        return [told_apart(seen(trial), best, IMAGES, between_seeds, among) for trial in grid.trials]
 
     return judge
 

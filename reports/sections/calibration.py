@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import plotly.graph_objects as go
 
+from reports.calibration import calibration_error, calibration_floor, overconfidence, pool_bins
 from reports.drawing import DASHES, GREEN, GREY, Figure, arm_colours, blank
-from reports.evidence import calibration_error, calibration_floor, overconfidence, pool_bins
 from reports.results import Results
 from reports.sections.document import Document, plain_arms
 from reports.sections.words import arm_label, mean, table

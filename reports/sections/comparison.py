@@ -6,10 +6,20 @@ import plotly.graph_objects as go
 
 from reports import original
 from reports.drawing import GREY, Figure, arm_colours, blank
-from reports.evidence import Paired, deviation_limits, gain_image_error
+from reports.evidence import Paired, by_seed, deviation_limits, gain_image_error
 from reports.results import Arm, Results
 from reports.sections.document import Document, distilled_arm, plain_arms
-from reports.sections.words import arm_label, count, duration, interval, mean_and_deviation, percent, plain, table
+from reports.sections.words import (
+    arm_label,
+    count,
+    difference_cells,
+    duration,
+    mean_and_deviation,
+    percent,
+    plain,
+    seed_rows,
+    table,
+)
 
 
 def comparison(document: Document) -> list[str]:
@@ -59,18 +69,12 @@ def _models(document: Document) -> str:
 
 
 def _runs(document: Document) -> list[str]:
-    accuracy = {
-        name: dict(zip(arm["seeds"], arm["test_accuracy"], strict=True)) for name, arm in document.plain.items()
-    }
-    gains = dict(zip(document.gain.seeds, document.gain.differences, strict=True)) if document.gain is not None else {}
-    rows = []
-    for seed in sorted({seed for arm in document.plain.values() for seed in arm["seeds"]}):
-        row = [str(seed), *(percent(accuracy[name].get(seed)) for name in document.plain)]
-        if document.gain is not None:
-            row.append(f"{100 * gains[seed]:+.2f}" if seed in gains else "-")
-        rows.append(row)
+    rows = seed_rows(document.plain)
     header = ["Seed", *(arm_label(name, arm) for name, arm in document.plain.items())]
     if document.gain is not None:
+        gains = dict(zip(document.gain.seeds, document.gain.differences, strict=True))
+        for row in rows:
+            row.append(f"{100 * gains[int(row[0])]:+.2f}" if int(row[0]) in gains else "-")
         header.append("best - baseline")
     blocks = ["Run by run:", table(header, rows)] if rows else []
     seconds = sum(sum(arm["seconds"]) for arm in document.plain.values())
@@ -93,13 +97,10 @@ def _differences(document: Document) -> list[str]:
         if pairs is None:
             continue
         known, images = pairs.estimate, document.data["test_images"]
-        ties = f", {pairs.ties} equal" if pairs.ties else ""
         rows.append(
             (
                 f"{arm_label(name, arm)} - baseline",
-                f"{100 * pairs.mean:+.2f}",
-                "none from one seed" if known is None else interval(known),
-                f"{pairs.wins} of {len(pairs.seeds)}{ties}",
+                *difference_cells(pairs),
                 _share_of_gap(document, pairs),
                 "-" if known is None else f"{100 * known.detectable:.2f}",
                 f"{100 * gain_image_error(arm, document.arms['baseline'], pairs.seeds, images):.2f}",
@@ -128,7 +129,7 @@ def _differences(document: Document) -> list[str]:
 def _share_of_gap(document: Document, gain: Paired) -> str:
     """How far towards the teacher an arm comes; ``-`` where it or the teacher is not above the baseline."""
     teacher = document.teacher["test_accuracy"]
-    baseline = dict(zip(document.arms["baseline"]["seeds"], document.arms["baseline"]["test_accuracy"], strict=True))
+    baseline = by_seed(document.arms["baseline"])
     gap = (teacher or 0.0) - statistics.fmean(baseline[seed] for seed in gain.seeds)
     return f"{100 * gain.mean / gap:.0f} %" if gap > 0 and gain.mean > 0 else "-"
 
@@ -173,9 +174,9 @@ def runs_by_arm(results: Results) -> go.Figure | None:
     figure = blank(height=400)
     for seed in sorted({seed for arm in arms.values() for seed in arm["seeds"]}):
         points = [
-            (position, 100 * arm["test_accuracy"][arm["seeds"].index(seed)])
-            for position, arm in enumerate(arms.values())
-            if seed in arm["seeds"]
+            (position, 100 * accuracy[seed])
+            for position, accuracy in enumerate(map(by_seed, arms.values()))
+            if seed in accuracy
         ]
         figure.add_scatter(
             x=[x for x, _ in points],

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
+from reports.class_gains import Gain, changed_beyond_chance, gains_by_lead, gains_by_name
 from reports.drawing import BLUE, GREY, ORANGE, Figure, blank
-from reports.evidence import Gain, changed_beyond_chance, gains_by_lead, gains_by_name
 from reports.results import Results
 from reports.sections.document import Document, distilled_arm
 from reports.sections.words import arm_label, count, interval, percent, plain, table

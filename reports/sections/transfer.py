@@ -14,7 +14,7 @@ from reports.evidence import (
 )
 from reports.results import Arm, Trial
 from reports.sections.document import Document, distilled_arm
-from reports.sections.words import SAMPLERS, arm_label, interval, mean_and_deviation, percent, points, table
+from reports.sections.words import SAMPLERS, arm_label, difference_cells, mean_and_deviation, percent, points, table
 from reports.standing import count_compared
 
 CAREFUL = 2
@@ -167,12 +167,7 @@ def _row(document: Document, name: str, arm: Arm, known: Transfer | None) -> tup
         return None
     gains = ("-", "-", "-")
     if known is not None:
-        spread = known.tested.estimate
-        gains = (
-            f"{100 * known.searched:+.2f}",
-            f"{100 * known.tested.mean:+.2f}",
-            "none from one seed" if spread is None else interval(spread),
-        )
+        gains = (f"{100 * known.searched:+.2f}", *difference_cells(known.tested)[:2])
     return (arm_label(name, arm), percent(trial[1]), mean_and_deviation(arm["test_accuracy"]), *gains)
 
 

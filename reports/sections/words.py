@@ -2,11 +2,11 @@
 
 import re
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pandas as pd
 
-from reports.evidence import Estimate, sample_deviation
+from reports.evidence import Estimate, Paired, by_seed, sample_deviation
 from reports.results import Arm, Trial
 from reports.standing import Cell
 
@@ -33,6 +33,22 @@ def interval(known: Estimate) -> str:
     """A 95% interval in percentage points."""
     low, high = known.interval
     return f"{100 * low:+.2f} to {100 * high:+.2f}"
+
+
+def difference_cells(pairs: Paired) -> tuple[str, str, str]:
+    """A paired difference as three cells of a table: its mean in points, the interval, and in how many seeds."""
+    known = pairs.estimate
+    return (
+        f"{100 * pairs.mean:+.2f}",
+        "none from one seed" if known is None else interval(known),
+        f"{pairs.wins} of {len(pairs.seeds)}" + (f", {pairs.ties} equal" if pairs.ties else ""),
+    )
+
+
+def seed_rows(arms: Mapping[str, Arm]) -> list[list[str]]:
+    """The rows of a table of test accuracies: a seed, then each arm's."""
+    accuracy = [by_seed(arm) for arm in arms.values()]
+    return [[str(seed), *(percent(of.get(seed)) for of in accuracy)] for seed in sorted(set().union(*accuracy))]
 
 
 def mean_and_deviation(values: Sequence[float]) -> str:

@@ -11,19 +11,8 @@ import numpy as np
 from PIL import Image
 
 from data.cifar100 import CLASSES, GROUP_OF
-from reports.evidence import calibration_error
-from reports.results import (
-    FORMAT,
-    UNKNOWN,
-    Arm,
-    Best,
-    Epoch,
-    ImageScores,
-    Recipe,
-    Results,
-    State,
-    Trial,
-)
+from reports.calibration import calibration_error
+from reports.results import FORMAT, UNKNOWN, Arm, Best, Epoch, ImageScores, Recipe, Results, State, Trial
 from storage.description import CostFacts, TeacherFacts
 from storage.trials import MadeBy
 

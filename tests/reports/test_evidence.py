@@ -10,31 +10,26 @@ import pytest
 from scipy import stats
 
 from reports import original
+from reports.calibration import calibration_error, calibration_floor, pool_bins
+from reports.class_gains import Gain, changed_beyond_chance, gains_by_lead, gains_by_name
 from reports.evidence import (
     Estimate,
-    Gain,
     Paired,
     arm_at,
-    calibration_error,
-    calibration_floor,
-    changed_beyond_chance,
     difference_error,
     epochs_of,
     estimate,
     estimate_of,
     gain_image_error,
-    gains_by_lead,
-    gains_by_name,
     hits_of,
     luck_constant,
-    not_told_apart,
     paired,
-    pool_bins,
     range_constant,
     replications_confirmed,
     reproduced,
     sample_deviation,
     seed_deviation,
+    told_apart,
     variance_shares,
     win_shares,
 )
@@ -156,14 +151,14 @@ def test_two_named_accuracies_are_held_apart_as_by_mcnemar() -> None:
         p = stats.binomtest(better, better + worse).pvalue
         statistic = abs(first.mean() - second.mean()) / difference_error(*trials, 5000, None)
         assert 2 * stats.norm.sf(statistic) == pytest.approx(p, rel=0.15, abs=1e-3)
-        assert not_told_apart(*trials, 5000, None, among=2) == (p > 0.05)
+        assert told_apart(*trials, 5000, None, among=2) == (p <= 0.05)
 
 
 def test_without_hits_each_trial_has_images_of_its_own_which_is_more_careful() -> None:
     # Two standard errors of 0.0070 and 0.0070: 1.96 times 0.0099 is 0.0195.
-    assert not_told_apart(cell(0.5416), cell(0.5610), 5000, None, among=2)
-    assert not not_told_apart(cell(0.5412), cell(0.5610), 5000, None, among=2)
-    assert not_told_apart(cell(0.5412), cell(0.5610), 5000, 0.004, among=2), "and the spread of seeds beside them"
+    assert not told_apart(cell(0.5416), cell(0.5610), 5000, None, among=2)
+    assert told_apart(cell(0.5412), cell(0.5610), 5000, None, among=2)
+    assert not told_apart(cell(0.5412), cell(0.5610), 5000, 0.004, among=2), "and the spread of seeds beside them"
     same = np.arange(5000) < 2708
     assert difference_error(cell(0.5416, same), cell(0.5416, same), 5000, None) == 0
     assert difference_error(cell(0.5416), cell(0.5416, same), 5000, None) == pytest.approx(0.00997, abs=1e-5)
@@ -292,7 +287,7 @@ def test_gains_by_group_weigh_classes_by_images_and_pair_by_seed() -> None:
         "correct_by_class": [[5, 15], [4, 12]],
     }
     results["arms"]["best"] |= {"seeds": [1, 2], "images_by_class": [10, 30], "correct_by_class": [[6, 18], [9, 15]]}
-    (gain,) = gains_by_name(results, ["one", "one"])
+    (gain,) = gains_by_name(results, ["one", "one"], "best")
     assert gain.paired.seeds == [1, 2]
     assert gain.paired.differences == pytest.approx([8 / 40, 4 / 40])
     assert (gain.before, gain.after) == pytest.approx((18 / 40, 24 / 40))
@@ -301,7 +296,7 @@ def test_gains_by_group_weigh_classes_by_images_and_pair_by_seed() -> None:
 def test_an_arm_without_runs_has_no_gains_and_is_found_at_no_point() -> None:
     results = copy.deepcopy(made_up_results())
     results["arms"]["best"] |= {"seeds": [], "test_accuracy": [], "correct_by_class": [], "images_by_class": []}
-    assert gains_by_name(results, results["data"]["groups"]) == []
+    assert gains_by_name(results, results["data"]["groups"], "best") == []
     assert arm_at(results, 0.75, 4.0) is None
     assert arm_at(results, 0.0, 8.0) == "baseline"
 

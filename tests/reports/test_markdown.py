@@ -8,7 +8,8 @@ import pytest
 from markdown_it import MarkdownIt
 from scipy import stats
 
-from reports.evidence import changed_beyond_chance, gain_image_error, gains_by_name, luck_constant, scored
+from reports.class_gains import changed_beyond_chance, gains_by_name
+from reports.evidence import gain_image_error, luck_constant, scored
 from reports.figures import figures
 from reports.markdown import render
 from reports.original import departures
@@ -803,7 +804,7 @@ def test_classes_that_change_by_more_than_chance_are_counted() -> None:
     text = render(CASES["full protocol"])
     found = re.search(r"(\d+) of the gains and (\d+) of the losses differ from zero", text)
     assert found is not None
-    gains = gains_by_name(CASES["full protocol"], CASES["full protocol"]["data"]["classes"])
+    gains = gains_by_name(CASES["full protocol"], CASES["full protocol"]["data"]["classes"], "best")
     assert sum(map(int, found.groups())) == len(changed_beyond_chance(gains) or [])
     assert "With few seeds and few test images a class, single classes move by chance" in render(CASES["one seed"])
 

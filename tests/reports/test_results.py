@@ -126,7 +126,7 @@ def test_a_winner_that_may_still_change_is_no_arm(studied: Path, tmp_path: Path)
     assert after["best"] == best
     pair = {f"{best['alpha']:g},{best['temperature']:g}"} if best["alpha"] else set()
     assert after["arms"].keys() == {"baseline"} | pair, "its runs are there, under what they are"
-    assert "The unfinished search's best point" in render(after)
+    assert "The unfinished grid's best point" in render(after)
 
 
 def test_a_finalist_that_fails_is_named_and_ends_the_command_with_3(

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from reports.evidence import calibration_error
+from reports.calibration import calibration_error
 from study.evaluation import CALIBRATION_BINS, score
 from study.loss import distillation_loss
 

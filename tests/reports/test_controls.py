@@ -6,8 +6,8 @@ import re
 import pytest
 
 from reports.markdown import render
+from reports.sections.controls import controls, verdict_on_controls
 from reports.sections.document import Document
-from reports.sections.teacher import teacher, verdict_on_teacher
 from tests.reports.made_up import drop_run, made_up_results, odd_cases, with_controls
 
 
@@ -58,16 +58,16 @@ def test_the_section_is_left_out_where_nothing_is_known() -> None:
     results = made_up_results()
     for arm in results["arms"].values():
         arm["agreement"] = [None] * len(arm["seeds"])
-    assert teacher(Document(results, ())) == []
+    assert controls(Document(results, ())) == []
     assert "No controls were run" in section(render(made_up_results()))
 
 
 def verdict(gain: float) -> str:
-    return verdict_on_teacher(Document(with_controls(made_up_results("full", gain=gain), gain), ())) or ""
+    return verdict_on_controls(Document(with_controls(made_up_results("full", gain=gain), gain), ())) or ""
 
 
 def test_the_verdict_says_what_is_left_of_the_gain() -> None:
-    assert verdict_on_teacher(Document(made_up_results("full"), ())) is None
+    assert verdict_on_controls(Document(made_up_results("full"), ())) is None
     text = verdict(0.1)
     assert text.endswith("; each is clear of zero.")
     assert text in render(with_controls(made_up_results("full", gain=0.1), 0.1)).split("## The original")[0]
@@ -96,7 +96,7 @@ def test_a_control_that_is_worse_than_the_baseline_is_said_to_overstate() -> Non
     shuffled, baseline = results["arms"]["shuffled"], results["arms"]["baseline"]
     shuffled["test_accuracy"] = [accuracy - 0.04 for accuracy in baseline["test_accuracy"]]
     words = "But *shuffled* does worse than the baseline, so a difference to that overstates"
-    assert words in (verdict_on_teacher(Document(results, ())) or "")
+    assert words in (verdict_on_controls(Document(results, ())) or "")
     assert words in section(render(results))
     smallest = (
         "the smallest difference is +1.57 points over the baseline, each at its best learning rate, which one seed"
@@ -141,11 +141,11 @@ def test_a_learning_rate_that_is_not_tried_yet_is_said_to_be_so() -> None:
 
 def test_one_seed_and_missing_seeds_are_said() -> None:
     one = with_controls(made_up_results("full", seeds=(1,)))
-    assert "one seed gives no interval" in (verdict_on_teacher(Document(one, ())) or "")
+    assert "one seed gives no interval" in (verdict_on_controls(Document(one, ())) or "")
     some = with_controls(made_up_results("full"))
     for _ in range(5):
         drop_run(some["arms"]["shuffled"], 0)
-    text = verdict_on_teacher(Document(some, ())) or ""
+    text = verdict_on_controls(Document(some, ())) or ""
     assert "shuffled" not in text
     assert "a virtual teacher" in text
     assert "best - shuffled" not in section(render(some))

@@ -9,7 +9,7 @@ from reports.drawing import BLUE, GREY, PURPLE, Figure, blank
 from reports.evidence import Paired, accuracy_standard_error, paired, range_constant, seed_deviation
 from reports.results import Results
 from reports.sections.document import CONTROLS, Document
-from reports.sections.words import arm_label, interval, mean, percent, plain, points, table
+from reports.sections.words import arm_label, difference_cells, interval, mean, percent, plain, points, seed_rows, table
 from reports.standing import STATE_WORDS
 from storage.controls import best_rate
 
@@ -26,7 +26,7 @@ TAKEN_AWAY = (
 )
 
 
-def teacher(document: Document) -> list[str]:
+def controls(document: Document) -> list[str]:
     """The controls beside the arms; nothing where neither they nor the likeness to the teacher are known."""
     arms = document.arms
     has_controls = any(name in arms for name in CONTROLS)
@@ -46,7 +46,7 @@ def teacher(document: Document) -> list[str]:
     return [*blocks, *_likeness(document)]
 
 
-def verdict_on_teacher(document: Document) -> str | None:
+def verdict_on_controls(document: Document) -> str | None:
     """How far the best pair is above the controls, in a sentence; None where no control shares a seed."""
     found = [(words, pairs) for _, _, words, _, pairs in _pairs(document)]
     if not found or document.undistilled:
@@ -153,7 +153,7 @@ def _sureness(document: Document) -> str:
 
 def _gains(document: Document) -> list[str]:
     rows = [
-        (arm_label(name, document.arms[name]), *_difference(pairs))
+        (arm_label(name, document.arms[name]), *difference_cells(pairs))
         for name in ("best", *CONTROLS)
         if (pairs := document.paired_with_baseline(name)) is not None
     ]
@@ -161,7 +161,9 @@ def _gains(document: Document) -> list[str]:
 
 
 def _left(document: Document) -> list[str]:
-    rows = [(taken, f"{first} - {second}", *_difference(pairs)) for first, second, _, taken, pairs in _pairs(document)]
+    rows = [
+        (taken, f"{first} - {second}", *difference_cells(pairs)) for first, second, _, taken, pairs in _pairs(document)
+    ]
     if not rows:
         return []
     return [
@@ -171,20 +173,9 @@ def _left(document: Document) -> list[str]:
     ]
 
 
-def _difference(pairs: Paired) -> tuple[str, str, str]:
-    known = pairs.estimate
-    return (
-        f"{100 * pairs.mean:+.2f}",
-        "none from one seed" if known is None else interval(known),
-        f"{pairs.wins} of {len(pairs.seeds)}" + (f", {pairs.ties} equal" if pairs.ties else ""),
-    )
-
-
 def _runs(document: Document) -> list[str]:
     arms = {name: arm for name, arm in document.arms.items() if name in CONTROLS}
-    accuracy = {name: dict(zip(arm["seeds"], arm["test_accuracy"], strict=True)) for name, arm in arms.items()}
-    seeds = sorted({seed for arm in arms.values() for seed in arm["seeds"]})
-    rows = [[str(seed), *(percent(accuracy[name].get(seed)) for name in arms)] for seed in seeds]
+    rows = seed_rows(arms)
     header = ["Seed", *(arm_label(name, arm) for name, arm in arms.items())]
     return ["Test accuracy, run by run:", table(header, rows)] if rows else []
 

@@ -1,0 +1,356 @@
+"""The verdict in a few sentences: does distillation help, at which point, and does the original's gain hold."""
+
+import itertools
+import shlex
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from reports import original
+from reports.evidence import TOLERANCE, Estimate, by_seed, estimate_of, is_measured, paired, reproduced, scored
+from reports.results import Arm, Trial
+from reports.sections.controls import verdict_on_controls
+from reports.sections.document import Document, distilled_arm
+from reports.sections.transfer import verdict_on_search
+from reports.sections.words import arm_label, count, interval, mean_and_deviation, percent, point, points
+from reports.standing import are_apart, count_compared
+from storage.trials import run_pair
+
+SEARCHED_BY = ("--sampler", "--n-trials")
+"""Options that an earlier command may have, and that do not belong to the next."""
+CALIBRATION_CHANGE = 0.01
+"""Of the expected calibration error, from which on the verdict speaks of it."""
+
+
+def verdict(document: Document) -> list[str]:
+    """Does distillation help, at which point, and does the original's gain hold."""
+    sentences = [
+        _verdict_on_gain(document),
+        verdict_on_search(document),
+        _on_other_arms(document),
+        _between_arms(document),
+        _on_images(document),
+        _verdict_on_point(document),
+        _on_the_border(document),
+        _verdict_on_original(document) if document.original else None,
+        verdict_on_controls(document),
+        _on_calibration(document),
+        document.missing_runs(),
+    ]
+    return ["## Verdict", "\n".join(f"- {sentence}" for sentence in sentences if sentence)]
+
+
+def _on_calibration(document: Document) -> str | None:
+    """What distillation does to how sure the student is, where that is more than a little."""
+    errors = {
+        name: statistics.fmean(arm["calibration_error"]) for name, arm in document.plain.items() if arm["test_accuracy"]
+    }
+    without = errors.pop("baseline", None)
+    if without is None or all(abs(error - without) < CALIBRATION_CHANGE for error in errors.values()):
+        return None
+    distilled = [f"{percent(error)} at {arm_label(name, document.arms[name])}" for name, error in errors.items()]
+    return (
+        f"The student's expected calibration error is {percent(without)} without a teacher, {', '.join(distilled)}: "
+        "lower is better."
+    )
+
+
+def _verdict_on_gain(document: Document) -> str:
+    where, others = "On these synthetic images, " if document.synthetic else "", _gains_of_others(document)
+    beside = f" Against the baseline, on test, {'; '.join(others)}." if others else ""
+    if document.gain is None and not document.is_searched:
+        sentence = _given_arms(document, others)
+    elif document.gain is None:
+        missing = "of the search's best " if others else ""
+        sentence = f"the final comparison {missing}has not finished one seed in both arms, so there is no verdict yet"
+        sentence += f" on it.{beside}" if others else "."
+    elif document.undistilled:
+        found = "" if others else ", so no gain from distillation was found"
+        if not any(is_measured(trial) and trial["alpha"] != 0 for trial in document.results["grid"]):
+            found = " as no point with one ran to its end, so it says nothing of distillation"
+        sentence = (
+            f"the search chose alpha = 0, which is training without the teacher{found}: the baseline reaches "
+            f"{mean_and_deviation(document.arms['baseline']['test_accuracy'])} on test.{beside}"
+        )
+    else:
+        before, after = (_mean_over(document.gain.seeds, document.arms[name]) for name in ("baseline", "best"))
+        change = f"from {percent(before)} to {percent(after)}, {points(document.gain.mean)}"
+        known = document.gain.estimate
+        if known is None:
+            sentence = (
+                f"test accuracy goes {change}, but in one seed only, which gives no interval: whether distillation "
+                "helps this student cannot be said."
+            )
+        else:
+            low, high = known.interval
+            answer = (
+                "distillation helps this student"
+                if low > 0
+                else "distillation harms this student"
+                if high < 0
+                else "the data cannot say whether distillation helps this student"
+            )
+            sentence = (
+                f"{answer}: mean test accuracy goes {change} (95 % interval {interval(known)}, paired over "
+                f"{len(document.gain.seeds)} seeds, better in {document.gain.wins} of {len(document.gain.seeds)})."
+            )
+    return where + sentence if where else sentence[0].upper() + sentence[1:]
+
+
+def _on_other_arms(document: Document) -> str | None:
+    """What the arms gain that the search did not choose, where it chose one that is distilled."""
+    others = _gains_of_others(document)
+    if not others or document.gain is None or document.undistilled:
+        return None
+    return f"Of the other arms, against the baseline: {'; '.join(others)}."
+
+
+def _between_arms(document: Document) -> str | None:
+    """Each pair that was asked for without a search against the one before it."""
+    names = [name for name in document.plain if document.gain_of(name) is not None]
+    if document.is_searched or len(names) < 2:
+        return None
+    differences = []
+    for before, after in itertools.pairwise(names):
+        pairs = paired(document.arms[after], document.arms[before])
+        if (known := pairs.estimate) is not None:
+            differences.append(
+                f"{arm_label(after, document.arms[after])} minus {arm_label(before, document.arms[before])} is "
+                f"{points(known.mean)} (95 % interval {interval(known)}, better in {pairs.wins} of {len(pairs.seeds)})"
+            )
+    return f"Between them: {'; '.join(differences)}." if differences else None
+
+
+def _gains_of_others(document: Document) -> list[str]:
+    """What the distilled arms beside the search's best gain, each in words."""
+    gains = []
+    for name, arm in document.plain.items():
+        pairs = document.gain_of(name) if name != "best" else None
+        if pairs is not None:
+            known = pairs.estimate
+            spread = "one seed" if known is None else f"95 % interval {interval(known)}, {len(pairs.seeds)} seeds"
+            gains.append(f"{point(arm['alpha'], arm['temperature'])} is {points(pairs.mean)} ({spread})")
+    return gains
+
+
+def _given_arms(document: Document, gains: Sequence[str]) -> str:
+    """What the arms that were asked for gain, where no search chose one."""
+    if gains:
+        return f"against the baseline, on test, {'; '.join(gains)}."
+    values = document.arms["baseline"]["test_accuracy"] if "baseline" in document.arms else []
+    return f"the baseline alone was trained: {mean_and_deviation(values)} on test." if values else "no run has ended."
+
+
+def _on_images(document: Document) -> str | None:
+    """How many images teacher and student saw, where they are not the same."""
+    teachers = document.data["official_train_images"]
+    students = document.data["train_images"] + document.data["validation_images"]
+    if students >= teachers or not any(document.gain_of(name) for name in document.plain):
+        return None
+    saw = f"saw {teachers:,} images and the student {students:,}"
+    if document.imported_teacher:
+        saw = f"may have seen all {teachers:,} images, and the student saw {students:,}"
+    return (
+        f"The teacher {saw}: part of a gain may be the "
+        f"{teachers - students:,} others, of which it learns by way of the teacher."
+    )
+
+
+def _on_the_border(document: Document) -> str | None:
+    """Whether a better point may lie beyond the grid, and the command that looks there."""
+    best = document.best
+    if best is None or best["alpha"] == 0:
+        return None
+    values = {key: sorted(document.configuration[key]) for key in ("alphas", "temperatures")}
+    borders = [
+        *_borders("alpha", best["alpha"], values["alphas"], (0.0, 1.0)),
+        *_borders("temperature", best["temperature"], values["temperatures"], (1.0, 16.0)),
+    ]
+    if not borders:
+        return None
+    where = f"It lies on the border of the grid ({' and '.join(map(str, borders))}), so a better one may lie beyond"
+    if not document.results["tpe"]:
+        return f"{where}; to look there: `{_command(document, {'--sampler': 'tpe', '--n-trials': '16'})}`."
+    options = {"--study": f"{document.results['study']}-wider"}
+    for key in values:
+        beyond = [value for border in borders if key.startswith(border.key) for value in border.beyond]
+        options[f"--{key}"] = ",".join(f"{value:g}" for value in sorted({*values[key], *beyond}))
+    there = _found_beyond(document, borders)
+    return f"{where}. {there} A wider grid goes there: `{_command(document, options)}`."
+
+
+@dataclass(frozen=True)
+class Border:
+    """A border of the grid that its best lies on.
+
+    Attributes:
+        beyond: values that a wider grid would have.
+    """
+
+    key: Literal["alpha", "temperature"]
+    value: float
+    is_largest: bool
+    beyond: list[float]
+
+    def __str__(self) -> str:
+        name = "alpha" if self.key == "alpha" else "T"
+        return f"{name} = {self.value:g} is the {'largest' if self.is_largest else 'smallest'}"
+
+    def is_crossed_by(self, trial: Trial) -> bool:
+        """Whether a trial lies beyond it."""
+        return trial[self.key] > self.value if self.is_largest else trial[self.key] < self.value
+
+
+def _borders(
+    key: Literal["alpha", "temperature"], value: float, values: Sequence[float], limits: tuple[float, float]
+) -> list[Border]:
+    """The border that the best's value of one key lies on; none where nothing lies beyond."""
+    low, high = limits
+    if len(values) > 1 and value == values[-1] < high:
+        return [Border(key, value, True, [(value + high) / 2, high] if key == "alpha" else [min(2 * value, high)])]
+    if len(values) > 1 and value == values[0] > low:
+        return [Border(key, value, False, [(value + low) / 2, low])]
+    return []
+
+
+def _found_beyond(document: Document, borders: Sequence[Border]) -> str:
+    """What the trials after the grid found beyond the borders that the best lies on, in a sentence."""
+    beyond = [trial for trial in document.results["tpe"] if any(border.is_crossed_by(trial) for border in borders)]
+    if not beyond:
+        return "No trial after the grid went there."
+    values = [value for value, _ in scored(beyond)]
+    if not values:
+        found = "none of them to the end"
+    elif len(values) == len(beyond):
+        found = f"the best with {percent(max(values))}"
+    else:
+        found = f"of which {len(values)} came to the end, the best with {percent(max(values))}"
+    return f"{count(len(beyond), 'trial')} after the grid went beyond it, {found}."
+
+
+def _command(document: Document, options: Mapping[str, str]) -> str:
+    """The last command of the study with other options; those of the search are left to them."""
+    replaced = {*options, *SEARCHED_BY}
+    kept, words = [], iter(shlex.split(document.results["manifest"]["starts"][-1]["command"]))
+    for word in words:
+        if word == "--worker":  # of a process that another command started, in studies of format 1
+            continue
+        if word.split("=")[0] not in replaced:
+            kept.append(word)
+        elif "=" not in word:
+            next(words, None)
+    return shlex.join([*kept, *(word for option in options.items() for word in option)])
+
+
+def _mean_over(seeds: Sequence[int], arm: Arm) -> float:
+    return statistics.fmean(by_seed(arm)[seed] for seed in seeds)
+
+
+def _verdict_on_point(document: Document) -> str:
+    unfinished = document.search_is_open
+    if not document.is_searched:
+        return "No search was run, so it names no best alpha and T."
+    if document.best is None:
+        reason = "is not done" if unfinished else "ended without one complete trial"
+        return f"The search {reason}, so it names no best alpha and T."
+    trained = [cell.standing for cell in document.grid if cell.repeats is None]
+    near, others = trained.count("near best"), trained.count("near best") + trained.count("measured")
+    pair = run_pair(document.best["alpha"], document.best["temperature"])
+    named = _among_finalists(document, pair)
+    beside = " the only complete point of the grid"
+    if others:
+        rest = f"{'the one other complete point' if others == 1 else f'all {others} other complete points'}"
+        beside = f" and {rest} can be told apart from it by one seed"
+    if near:
+        rest = "the one other complete point" if others == 1 else f"{near} of the {others} other complete points"
+        beside = f" and {rest} cannot be told apart from it by one seed"
+        if near == others > 1:
+            beside = f" and none of the {others} other complete points can be told apart from it by one seed"
+    return (
+        f"The {'unfinished ' if unfinished else ''}grid's best point is "
+        f"{point(document.best['alpha'], document.best['temperature'])} with {percent(document.best['value'])} on "
+        f"{document.validation_images:,} validation images,{beside}{named}.{_best_after_the_grid(document)}"
+    )
+
+
+def _best_after_the_grid(document: Document) -> str:
+    """What TPE or a Gaussian process found beside the grid's best; nothing where they ended no trial."""
+    results, after = document.results, scored(document.results["tpe"])
+    best = next((cell.trial for cell in document.grid if cell.is_winner), None)
+    if not after or best is None:
+        return ""
+    value, trial = max(after, key=lambda pair: pair[0])
+    apart = are_apart(trial, best, results, count_compared(results["grid"] + results["tpe"]))
+    return (
+        f" The best after the grid is {point(trial['alpha'], trial['temperature'])} with {percent(value)}, which "
+        f"{'can' if apart else 'cannot'} be told apart from it."
+    )
+
+
+def _among_finalists(document: Document, pair: tuple[float, float]) -> str:
+    """Where the grid's best stands among the points that have more seeds; nothing where it is none of them."""
+    means = {
+        (one["alpha"], one["temperature"]): (statistics.fmean(one["values"]), len(one["seeds"]))
+        for one in document.results["finalists"]
+    }
+    if pair not in means:
+        return ""
+    highest = max(means, key=lambda one: means[one][0])
+    mean, seeds = means[highest]
+    if means[pair][0] == mean:
+        return f"; of the finalists it has the highest mean over {seeds} seeds"
+    return (
+        f"; of the finalists {point(*highest)}, found after the grid, has the highest mean, {percent(mean)} over "
+        f"{seeds} seeds, and it {percent(means[pair][0])}"
+    )
+
+
+def _verdict_on_original(document: Document) -> str:
+    theirs = points(original.DISTILLED.mean - original.BASELINE.mean)
+    if document.departures:
+        return f"The original's gain of {theirs} is neither confirmed nor refuted by this changed protocol."
+    judged, held = [], document.held_against_original
+    for name, where in held.items():
+        gain = document.gain_of(name)
+        if gain is not None and gain.estimate is not None:
+            judged.append(_beside(gain.estimate, original.gain(), where))
+    if judged:
+        gains = f"The original's gain of {theirs} {'; it '.join(judged)}."
+        return f"{_on_the_baseline(document)}{gains}{_on_another_teacher(document)}"
+    why = " without two seeds in both arms"
+    if document.undistilled and held.keys() == {"best"}:
+        why = ", as the search chose alpha = 0 and none of the points that it names was compared"
+    elif not document.is_searched and distilled_arm(document.results) is not None and "best" in held:
+        why = ", as none of the points that it names was compared"
+    return f"{_on_the_baseline(document)}The original's gain of {theirs} cannot be judged{why}."
+
+
+def _on_another_teacher(document: Document) -> str:
+    """That the teachers are not equally good, where they are not: nothing within the rule's one point."""
+    accuracy = document.teacher["test_accuracy"]
+    if accuracy is None or abs(accuracy - original.TEACHER_ACCURACY) <= TOLERANCE:
+        return ""
+    return (
+        f" Its teacher has {percent(original.TEACHER_ACCURACY)} on test and this one {percent(accuracy)}: a difference "
+        "between the gains may come from that."
+    )
+
+
+def _on_the_baseline(document: Document) -> str:
+    """Whether the original's baseline is met, from which every gain is counted; nothing before two seeds of ours."""
+    theirs = original.BASELINE.estimate
+    ours = estimate_of(document.arms["baseline"]["test_accuracy"]) if "baseline" in document.arms else None
+    if ours is None:
+        return ""
+    return f"The original's baseline of {percent(theirs.mean)} {_beside(ours, theirs)}. "
+
+
+def _beside(ours: Estimate, theirs: Estimate, where: str = "") -> str:
+    """What the rule says of a number of the original's, and how far ours is from it."""
+    words = {"yes": "is reproduced", "no": "is not reproduced", "cannot tell": "is neither confirmed nor refuted"}
+    difference = ours - theirs
+    return (
+        f"{words[reproduced(ours, theirs)]}{where}: ours is {points(difference.mean)} from it (95 % Welch interval "
+        f"{interval(difference)})"
+    )
