@@ -29,6 +29,7 @@ def comparison(document: Document) -> list[str]:
         "Test accuracy after the last epoch, mean ± sample standard deviation over seeds. Training and validation "
         f"images are trained on together, and each student meets the test images once.{_names(document)}",
         _models(document),
+        *_over_classes(document),
     ]
     if not document.arms:
         return [*blocks, "The final comparison has not started."]
@@ -66,6 +67,26 @@ def _models(document: Document) -> str:
     if not document.original:
         header, rows = header[:1] + header[2:], [row[:1] + row[2:] for row in rows]
     return table(header, rows)
+
+
+def _over_classes(document: Document) -> list[str]:
+    """Where classes are of unlike sizes, what each arm has right of a class on average: accuracy hides the small."""
+    sizes = next((arm["images_by_class"] for arm in document.plain.values() if arm["images_by_class"]), [])
+    present = [size for size in sizes if size]
+    if len(set(present)) < 2:
+        return []
+    means = []
+    for name, arm in document.plain.items():
+        shares = [
+            statistics.fmean(right / size for right, size in zip(correct, sizes, strict=True) if size)
+            for correct in arm["correct_by_class"]
+        ]
+        means.append(f"{arm_label(name, arm)} {mean_and_deviation(shares)}")
+    return [
+        f"The test set has from {min(present):,} to {max(present):,} images of a class: who always names the largest "
+        f"class is right in {percent(max(present) / sum(present))}. The mean over classes of the share that is right: "
+        f"{'; '.join(means)}."
+    ]
 
 
 def _runs(document: Document) -> list[str]:

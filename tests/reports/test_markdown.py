@@ -877,3 +877,14 @@ def test_likeness_is_shown_of_the_arms_of_which_it_is_stored() -> None:
 def test_one_arm_has_nothing_to_be_drawn_beside() -> None:
     assert "comparison" in figures(CASES["full protocol"])
     assert "comparison" not in figures(CASES["the baseline alone, before a teacher"])
+
+
+def test_classes_of_unlike_sizes_have_a_mean_over_classes() -> None:
+    results = own(made_up_results(), 2)
+    assert "always names the largest" not in render(results)
+    for arm in results["arms"].values():
+        arm["images_by_class"] = [90, 10]
+        arm["correct_by_class"] = [[90, 0]] * 5
+    words = "from 10 to 90 images of a class: who always names the largest class is right in 90.00 %."
+    means = "baseline (no teacher) 50.00 % ± 0.00 %; best (0.75, 4) 50.00 % ± 0.00 %."
+    assert f"{words} The mean over classes of the share that is right: {means}" in render(results)
