@@ -84,7 +84,9 @@ SECTIONS: dict[str, dict[str, Key]] = {
         "folder": _text("holds train/<class>/* and test/<class>/*; like all paths, from the working folder"),
         "image_size": _whole("pixels; images of another size are resized and centre-cropped"),
         "validation_images": _whole("kept apart of train; left out: a tenth of each class"),
-        "train_images": _whole("that the search trains on; left out: all others"),
+        "train_images": _whole(
+            "that the search trains on, as even over classes as can be, unlike the comparison; left out: all others"
+        ),
     },
     "student": {"network": _text(NETWORKS)},
     "teacher": {

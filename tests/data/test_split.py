@@ -33,6 +33,11 @@ def test_classes_differ_by_one_image_at_most(train_images: int) -> None:
     assert counts.max() - counts.min() <= 1
 
 
+def test_classes_of_which_there_are_more_and_less_are_as_even_as_can_be() -> None:
+    labels = torch.tensor([0] * 100 + [1] * 50 + [2] * 10)
+    assert labels[split(labels, 60).train].bincount().tolist() == [26, 25, 9], "and not 38, 19 and 3"
+
+
 def test_smaller_training_sets_are_part_of_larger_ones() -> None:
     nested = [set(split(LABELS, size).train.tolist()) for size in SIZES]
     assert all(smaller < larger for smaller, larger in pairwise(nested))
