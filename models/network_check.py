@@ -16,6 +16,7 @@ from models.checkpoint import load_checkpoint, save_checkpoint, weights_hash
 from storage.errors import in_one_line
 
 STEP = 0.01
+ROUNDING = 1e-4  # of the largest logit; float32 summed in another order is near 1e-6
 STEPS = 20
 """After so many, what had no gradient is taken to have none ever; a layer may be left out of a step by chance."""
 
@@ -23,8 +24,9 @@ STEPS = 20
 def check_network(architecture: Architecture) -> None:
     """Check what every network must hold, on the CPU.
 
-    It gives finite logits of shape (batch, classes) for the images' shape, the same each time in evaluation mode; its
-    first weights come from torch's seed alone; two of it share nothing; and what is stored of it gives it back.
+    It gives finite logits of shape (batch, classes) for the images' shape, in evaluation mode the same each time and
+    whatever other images are in the batch; its first weights come from torch's seed alone; two of it share nothing; and
+    what is stored of it gives it back.
 
     Raises:
         NetworkError: with the first of these that it does not hold.
@@ -39,7 +41,11 @@ def check_network(architecture: Architecture) -> None:
         images = _images(architecture, 2)
         with torch.inference_mode():
             said, again = (_logits(architecture, first.eval(), images) for _ in range(2))
+            alone = torch.cat([_logits(architecture, first, image) for image in images.split(1)])
         _refuse(not torch.equal(said, again), architecture, "gives other logits for the same images in evaluation mode")
+        apart = bool((said - alone).abs().max() > ROUNDING * said.abs().max())
+        wrong = "what it says of an image depends on the others of the batch in evaluation mode"
+        _refuse(apart, architecture, f"{wrong}: give its batch norms track_running_stats=True")
 
 
 def check_training(

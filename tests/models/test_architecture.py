@@ -65,6 +65,11 @@ WRONG = {
         "class Net(Good):\n    def forward(self, x):\n        return nn.functional.dropout(super().forward(x), 0.5)",
         "other logits for the same images in evaluation mode",
     ),
+    "compares_images": (
+        "class Net(Good):\n    def __init__(self, num_classes):\n        super().__init__(num_classes)\n"
+        "        self.norm = nn.BatchNorm2d(4, track_running_stats=False)",
+        "depends on the others of the batch in evaluation mode: give its batch norms track_running_stats=True",
+    ),
     "lazy": (
         "class Net(Good):\n    def __init__(self, num_classes):\n        super().__init__(num_classes)\n"
         "        self.fc = nn.LazyLinear(num_classes)",
