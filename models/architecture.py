@@ -15,6 +15,9 @@ from models.resnet import build
 from models.student import StudentCNN
 from storage.errors import PlainError, in_one_line
 
+PACKAGES = ("data", "models", "reports", "storage", "study")
+"""Those of kd-study, which hide what has the same name in the working folder."""
+
 
 class NetworkError(PlainError):
     """A network that cannot be used; the message is one line that says why."""
@@ -104,6 +107,9 @@ def _imported(name: str) -> Callable[..., Any]:
     module_name, _, attribute = name.partition(":")
     if module_name.endswith(".py") or not all(part.isidentifier() for part in module_name.split(".")):
         raise NetworkError(f"network {name!r}: give module:callable as Python imports it, such as mynets:TinyNet")
+    package = module_name.partition(".")[0]
+    if package in PACKAGES:
+        raise NetworkError(f"network {name!r}: {package} is a package of kd-study: give your file another name")
     folder = str(Path.cwd())
     if folder not in sys.path and "" not in sys.path:
         sys.path.insert(0, folder)

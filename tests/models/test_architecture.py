@@ -21,6 +21,7 @@ from models import (
 )
 from storage.configuration import Recipe
 from study.step import TrainingStep
+from tests.test_arrows import BELOW
 
 BEGINNING = """
 import torch
@@ -218,6 +219,9 @@ def test_an_unusual_network_is_trained_stored_and_loaded(kind: str, folder: Path
         ("needs:Net", "cannot be imported: ModuleNotFoundError: No module named 'not_there'"),
         ("not_there_nets:Net", "cannot be imported: ModuleNotFoundError: No module named 'not_there'"),
         ("ends:Net", "cannot be imported: SystemExit: 3"),
+        ("models:Net", "network 'models:Net': models is a package of kd-study: give your file another name"),
+        ("models:StudentCNN", "models is a package of kd-study: give your file another name"),
+        *((f"{room}.nets:Net", f"{room} is a package of kd-study: give your file another name") for room in BELOW),
     ],
 )
 def test_a_name_that_is_no_network_is_refused_in_one_line(name: str, said: str, folder: Path) -> None:
