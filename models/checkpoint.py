@@ -6,6 +6,7 @@ Parameters may be float16 in the file; a network that loads them computes in flo
 import hashlib
 import pickle
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -30,8 +31,9 @@ class OtherNetworkError(CheckpointError):
 def load_checkpoint(network: nn.Module, path: Path, name: str) -> None:
     """Load the weights of a SimKD checkpoint, a state dict, bare or under that name, or a ``.safetensors`` file.
 
-    Nothing in the file is executed: it is read with ``weights_only=True``. Weights that were saved from
-    ``nn.DataParallel`` may keep its ``module.`` before every name.
+    Nothing in the file is executed: it is read with ``weights_only=True``. All names may have one prefix more than the
+    network's, as ``module.`` of ``nn.DataParallel`` and ``_orig_mod.`` of ``torch.compile``, or one less, as those of a
+    network that another keeps in ``self.model``.
 
     Args:
         network: takes the weights; unchanged where an error is raised.
@@ -64,6 +66,10 @@ def load_checkpoint(network: nn.Module, path: Path, name: str) -> None:
     # A network may have a part of that name itself.
     if weights.keys() != expected.keys() and all(str(key).startswith(DATA_PARALLEL) for key in weights):
         weights = {key.removeprefix(DATA_PARALLEL): tensor for key, tensor in weights.items()}
+    if prefix := _prefix(weights, expected):
+        weights = {key: weights[prefix + key] for key in expected}
+    elif prefix := _prefix(expected, weights):
+        weights = {prefix + key: tensor for key, tensor in weights.items()}
     misfit = _first_misfit(weights, expected, name)
     if misfit is not None:
         raise (OtherNetworkError if misfit.startswith("not ") else CheckpointError)(f"{path}: {misfit}")
@@ -82,6 +88,12 @@ def _safetensors(path: Path) -> Any:
             f"{path}: the package safetensors reads it and is not there; pip install safetensors"
         ) from None
     return load_file(path)
+
+
+def _prefix(names: Iterable[str], shorter: Iterable[str]) -> str:
+    """What stands before all of ``shorter`` in ``names``, a part's name and a point; empty where they are others."""
+    prefix = min(map(str, names)).removesuffix(min(map(str, shorter)))
+    return prefix if prefix.endswith(".") and {f"{prefix}{name}" for name in shorter} == set(names) else ""
 
 
 def _first_misfit(weights: dict[str, Tensor], expected: dict[str, Tensor], name: str) -> str | None:

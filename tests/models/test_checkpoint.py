@@ -82,6 +82,30 @@ def test_weights_that_were_saved_from_data_parallel_are_a_checkpoint_too(tmp_pat
     assert weights_hash(loaded) == weights_hash(saved)
 
 
+class Wrapper(nn.Module):
+    """As a network of one's own keeps one of a library, whose weights know nothing of it."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.model = network
+
+
+@pytest.mark.parametrize("prefix", ["_orig_mod.", "model.", "net.", "module.", "module._orig_mod.", "state.model."])
+def test_weights_whose_names_have_one_prefix_more_are_taken(prefix: str, tmp_path: Path) -> None:
+    saved, loaded = build("resnet8"), build("resnet8")
+    torch.save({prefix + key: value for key, value in saved.state_dict().items()}, tmp_path / "file.pth")
+    load_checkpoint(loaded, tmp_path / "file.pth", "resnet8")
+    assert weights_hash(loaded) == weights_hash(saved)
+
+
+@pytest.mark.parametrize("parallel", [False, True])
+def test_weights_of_the_network_in_a_wrapper_are_taken(parallel: bool, tmp_path: Path) -> None:
+    saved, loaded = build("resnet8"), Wrapper(build("resnet8"))
+    torch.save((nn.DataParallel(saved) if parallel else saved).state_dict(), tmp_path / "file.pth")
+    load_checkpoint(loaded, tmp_path / "file.pth", "wrapped")
+    assert weights_hash(loaded.model) == weights_hash(saved)
+
+
 def test_rounded_weights_take_half_the_room_and_lose_nothing_more(tmp_path: Path) -> None:
     network, loaded = build("resnet20"), build("resnet20")
     network.state_dict()["bn1.running_var"][0] = 1e6  # beyond float16
@@ -201,6 +225,22 @@ def some_names_of_data_parallel(weights: Weights) -> Weights:
     return {key if key == "fc.bias" else f"module.{key}": value for key, value in weights.items()}
 
 
+def two_prefixes(weights: Weights) -> Weights:
+    return {("net." if key == "fc.bias" else "model.") + key: value for key, value in weights.items()}
+
+
+def a_prefix_that_is_no_part(weights: Weights) -> Weights:
+    return {f"my_{key}": value for key, value in weights.items()}
+
+
+def a_prefix_and_one_parameter_more(weights: Weights) -> Weights:
+    return {f"model.{key}": value for key, value in one_parameter_more(weights).items()}
+
+
+def numbers(weights: Weights) -> Weights:
+    return dict(enumerate(weights.values()))  # type: ignore[arg-type]
+
+
 def sparse(weights: Weights) -> Weights:
     return {**weights, "fc.weight": weights["fc.weight"].to_sparse()}
 
@@ -233,6 +273,10 @@ def beyond_float32(weights: Weights) -> Weights:
         (one_parameter_more, ("'extra.weight'",)),
         (one_parameter_less, ("no parameter 'layer3.2.bn2.bias'",)),
         (some_names_of_data_parallel, ("no parameter 'conv1.weight'",)),
+        (two_prefixes, ("not a resnet20", "no parameter 'conv1.weight'")),
+        (a_prefix_that_is_no_part, ("not a resnet20", "no parameter 'conv1.weight'")),
+        (a_prefix_and_one_parameter_more, ("not a resnet20", "no parameter 'conv1.weight'")),
+        (numbers, ("not a resnet20", "no parameter 'conv1.weight'")),
         (sparse, ("'fc.weight' is no plain tensor", "sparse")),
         (on_no_device, ("'fc.weight' is no plain tensor", "meta")),
         (complex_numbers, ("'fc.weight' holds torch.complex64 where torch.float32 is expected",)),
