@@ -62,6 +62,13 @@ class Scores:
     agreement: float | None = None
     divergence: dict[str, float] | None = None
 
+    @property
+    def balanced_accuracy(self) -> float:
+        """The mean over all classes that have images of the share classified correctly, 0 to 1."""
+        by_class = zip(self.correct_by_class, self.images_by_class, strict=True)
+        shares = [correct / images for correct, images in by_class if images > 0]
+        return sum(shares) / len(shares)
+
 
 def score(logits: Tensor, labels: Tensor, teacher_logits: Tensor | None = None) -> Scores:
     """How well logits fit labels, and what the teacher says.

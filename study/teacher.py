@@ -310,9 +310,10 @@ def _store(
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     who = f"the {name} {origin['origin']}"
     scores = _score(network, who, image_set, device)
-    if scores.accuracy < _hardly_better_than_chance(image_set):
+    if scores.balanced_accuracy < _hardly_better_than_chance(made.classes):
         raise CheckpointError(
-            f"{who} has {100 * scores.accuracy:.2f} % on the {image_set.name} test images and is no teacher: "
+            f"{who} has {100 * scores.accuracy:.2f} % on the {image_set.name} test images, "
+            f"{100 * scores.balanced_accuracy:.2f} % in the mean over classes, and is no teacher: "
             + (
                 "give more --epochs, another --recipe or more images"
                 if "recipe" in origin
@@ -346,9 +347,9 @@ def _store(
     return Teacher(path, card)
 
 
-def _hardly_better_than_chance(image_set: ImageSet) -> float:
-    """Up to twice the share of the largest class, which a constant answer gets, or a tenth of the way from it to 1."""
-    chance = image_set.test_labels.bincount().max().item() / len(image_set.test_labels)
+def _hardly_better_than_chance(classes: int) -> float:
+    """Of the mean over classes: twice what a constant answer gets, or a tenth of the way from there to 1 if less."""
+    chance = 1 / classes
     return chance + min(chance, (1 - chance) / 10)
 
 

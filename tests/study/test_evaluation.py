@@ -20,6 +20,7 @@ def test_accuracy_is_the_share_of_correct_images() -> None:
     assert scores.accuracy == pytest.approx(4 / 6)
     assert scores.correct_by_class == [1, 1, 2, 0]
     assert scores.images_by_class == [2, 1, 3, 0]
+    assert scores.balanced_accuracy == pytest.approx((1 / 2 + 1 / 1 + 2 / 3) / 3)
     assert scores.loss == pytest.approx(F.cross_entropy(LOGITS, LABELS).item())
 
 

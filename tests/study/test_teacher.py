@@ -136,9 +136,33 @@ def test_a_teacher_whose_logits_are_beyond_float16_is_refused_and_not_stored(
 def test_a_network_that_is_hardly_better_than_chance_is_no_teacher(tiny_images: ImageSet, tmp_path: Path) -> None:
     torch.manual_seed(0)
     save_checkpoint(build("resnet8", 8), tmp_path / "file.pth", 0.9, 1)
-    with pytest.raises(CheckpointError, match=r"has [0-9.]+ % on the tiny test images and is no teacher: other class"):
+    said = r"has [0-9.]+ % on the tiny test images, [0-9.]+ % in the mean over classes, and is no teacher: other class"
+    with pytest.raises(CheckpointError, match=said):
         choose(tmp_path / "cache", tiny_images, tmp_path / "file.pth")
     assert files(tmp_path / "cache") == []
+
+
+def unbalanced(image_set: ImageSet) -> ImageSet:
+    """The same images, of which nine in ten test images are of the first class."""
+    first = (image_set.test_labels == 0).nonzero().flatten()
+    kept = torch.cat([torch.arange(len(image_set.test_labels)), first.repeat(60)])
+    return dataclasses.replace(
+        image_set, test_images=image_set.test_images[kept], test_labels=image_set.test_labels[kept]
+    )
+
+
+def test_of_unbalanced_test_images_a_teacher_has_to_know_the_classes_and_not_the_largest_of_them(
+    trained: Teacher, tiny_images: ImageSet, tmp_path: Path
+) -> None:
+    images, file = unbalanced(tiny_images), tmp_path / "file.pth"
+    network = trained.load(CPU)
+    network.state_dict()["fc.bias"][0] -= 1e3  # knows all classes but the largest
+    save_checkpoint(network, file, accuracy=0.5, epoch=1)
+    assert choose(tmp_path / "cache", images, file).test_accuracy < 0.2
+    network.state_dict()["fc.bias"][0] += 2e3  # says the largest of every image
+    save_checkpoint(network, file, accuracy=0.5, epoch=1)
+    with pytest.raises(CheckpointError, match=r"has 89\.71 % on the tiny test images, 12\.50 % in the mean over"):
+        choose(tmp_path / "cache", images, file)
 
 
 def test_another_teacher_than_the_study_was_begun_with_is_refused_and_not_stored(
