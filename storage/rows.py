@@ -16,6 +16,7 @@ from storage.files import remove_left, write_whole
 HEADER = struct.Struct("<8sIIQ")
 MAGIC = b"kd-rows1"
 NUMBER_BYTES, VALUE_BYTES = 4, 2
+BLOCK_BYTES = 2**26
 
 
 class DamagedError(Exception):
@@ -48,8 +49,12 @@ class Rows:
         self._seen: set[str] = set()
         self._count = 0
         self._unwritten: list[tuple[Tensor, Tensor]] = []
-        # A CPU gives memory to what is written, not to what is allocated: the rows take as much as there are of them.
-        self._values = torch.empty(numbers, width, dtype=torch.float16, device=device)
+        self._device = device
+        # Of a CPU's memory as rows come, since all that there could be may be more than a system grants at once; of any
+        # other's all at once, while it is free.
+        self._blocks: list[Tensor] = []
+        most = max(1, BLOCK_BYTES // (VALUE_BYTES * width))
+        self._block_rows = min(numbers, most) if device.type == "cpu" else numbers
         self._places = torch.full((numbers,), -1, dtype=torch.int32)
 
     def __len__(self) -> int:
@@ -70,7 +75,12 @@ class Rows:
         Returns:
             float16 of shape (n, width), on the device of the rows.
         """
-        return self._values[self._places[numbers].long().to(self._values.device)]
+        places = self._places[numbers].long()
+        found = torch.empty(len(numbers), self.width, dtype=torch.float16, device=self._device)
+        for block, values in enumerate(self._blocks):
+            (here,) = (places // self._block_rows == block).nonzero(as_tuple=True)
+            found[here.to(self._device)] = values[(places[here] % self._block_rows).to(self._device)]
+        return found
 
     def read(self) -> None:
         """Get to know what was written since the last time, by whichever process.
@@ -123,8 +133,15 @@ class Rows:
         new = self._places[numbers] < 0
         if not new.all():
             numbers, values = numbers[new], values[new.to(values.device)]
-        end = self._count + len(numbers)
-        self._values[self._count : end] = values
+        end = self._count
+        while len(values) > 0:
+            block, first = divmod(end, self._block_rows)
+            if block == len(self._blocks):
+                self._blocks.append(torch.empty(self._block_rows, self.width, dtype=torch.float16, device=self._device))
+            taken, values = values[: self._block_rows - first], values[self._block_rows - first :]
+            self._blocks[block][first : first + len(taken)] = taken
+            end += len(taken)
+        # Last, so that no row is known for which there was no memory.
         self._places[numbers] = torch.arange(self._count, end, dtype=torch.int32)
         self._count = end
 

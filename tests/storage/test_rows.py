@@ -98,6 +98,30 @@ def test_rows_that_two_wrote_are_kept_once(tmp_path: Path) -> None:
         assert torch.equal(rows.of(torch.arange(150)), values_of(torch.arange(150)))
 
 
+def test_rows_take_memory_as_they_come_however_many_there_could_be(tmp_path: Path) -> None:
+    rows = Rows(tmp_path, 10_000_000, 1_000_000, torch.device("cpu"), print)  # 20 TB, which no system grants
+    numbers = torch.tensor([9_999_999, 0])
+    rows.add(numbers, torch.tensor([[1.0], [2.0]]).half().expand(2, 1_000_000))
+    assert rows.of(numbers.flip(0)).mean(dim=1).tolist() == [2.0, 1.0]
+
+
+def test_rows_in_many_blocks_of_memory_are_as_they_were_added(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("storage.rows.BLOCK_BYTES", 10 * 2 * WIDTH)
+    rows, numbers = open_rows(tmp_path), some(150, seed=3)
+    for part in numbers.split([3, 7, 10, 1, 45, 84]):
+        rows.add(part, values_of(part))
+    again = numbers[torch.randint(150, (500,), generator=torch.Generator().manual_seed(4))]
+    assert torch.equal(rows.of(again), values_of(again))
+
+
+def test_a_row_for_which_there_is_no_memory_is_not_known(tmp_path: Path) -> None:
+    rows = Rows(tmp_path, 10, 2**47, torch.device("cpu"), print)  # 256 TB a row, more than a process can address
+    with pytest.raises(RuntimeError, match="memory"):
+        rows.add(torch.tensor([3]), torch.ones(1, 1, dtype=torch.float16).expand(1, 2**47))
+    assert rows.lacking(torch.tensor([3])).tolist() == [3]
+    assert len(rows) == 0
+
+
 def flip(position: int) -> Callable[[bytes], bytes]:
     return lambda content: content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :]
 
