@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
+from PIL.TiffImagePlugin import BITSPERSAMPLE
 
 from data.cache import TENSORS, Content, cached, tensors_of
 from data.class_folders import PARTS, SUFFIXES, use_image
@@ -28,7 +29,7 @@ def load_own_images(root: Path, image_size: int, cache: Path | None, claims: Cla
 
     Where all images are stored in grey, they have one channel; where one of them is in colour, all have three. Those of
     another size are resized so that the shorter side fits and cropped in the middle, upright as a camera says. What is
-    transparent lies on white. Of images with more than 8 bits a channel the 8 highest are kept that any of them uses.
+    transparent lies on white. Of grey images with more than 8 bits the 8 highest are kept that any of them uses.
 
     Args:
         image_size: height and width in pixels.
@@ -148,11 +149,27 @@ class _Look(NamedTuple):
 
 
 def _look(image: Image.Image, path: Path) -> _Look:
-    largest = int(np.asarray(image).max()) if image.mode.startswith("I") else 0
+    frames = getattr(image, "n_frames", 1)
+    if frames > 1 and image.format != "MPO":  # a camera's JPEG, whose other frames are previews of the first
+        raise DataError(f"{path}: {frames} pages or frames: save the one that is meant as a file of its own")
+    if image.mode[0] not in "IF" and _has_16_bits(image):
+        raise DataError(f"{path}: 16 bits a channel in colour or with transparency: save it with 8 bits a channel")
+    largest = 0
+    if image.mode.startswith("I"):
+        values = np.asarray(image)
+        if values.min() < 0:
+            raise DataError(f"{path}: negative values: save it with 8 or 16 bits a channel, black as 0")
+        largest = int(values.max())
     if image.mode == "F" or (image.mode == "I" and not 256 <= largest < 65_536):
         raise DataError(f"{path}: pixels of 32 bits whose range no file says: save it with 8 or 16 bits a channel")
     is_transparent = image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255
     return _Look(image.mode, largest, bool(is_transparent))
+
+
+def _has_16_bits(image: Image.Image) -> bool:
+    """Whether an opened image that is not grey has them: Pillow takes half of each value, and says so nowhere else."""
+    bits: tuple[int, ...] = getattr(image, "tag_v2", {}).get(BITSPERSAMPLE, ())
+    return ";16" in str(getattr(image, "tile", ())) or max(bits, default=8) > 8
 
 
 def _fitted(image: Image.Image, size: int, grey: bool, surplus: int) -> NDArray[np.uint8]:

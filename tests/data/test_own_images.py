@@ -2,12 +2,15 @@
 
 import os
 import re
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from PIL.TiffImagePlugin import ImageFileDirectory_v2
 
 from data import DataError, ImageBank, ImageSet, load_own_images, split
 from data.samples import samples
@@ -103,6 +106,79 @@ def test_pixels_whose_range_no_file_says_are_refused_and_not_made_black(
     Image.fromarray(np.full((32, 32), largest, dtype=dtype)).save(file)
     with pytest.raises(DataError, match=f"{file}: pixels of 32 bits whose range no file says"):
         load(flowers)
+
+
+def png_of_16_bits(colour: int, channels: int) -> bytes:
+    """All black, of a kind that Pillow reads and does not write."""
+    parts = {
+        b"IHDR": struct.pack(">IIBBBBB", 32, 32, 16, colour, 0, 0, 0),
+        b"IDAT": zlib.compress(32 * bytes(1 + 32 * channels * 2)),
+        b"IEND": b"",
+    }
+    chunks = [
+        struct.pack(">I", len(part)) + name + part + struct.pack(">I", zlib.crc32(name + part))
+        for name, part in parts.items()
+    ]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
+
+
+def tiff_of_16_bits(channels: int, planes: int, content: bytes, signed: bool = False) -> bytes:
+    """Of a kind that Pillow reads and does not write; each plane is a strip."""
+    tags = ImageFileDirectory_v2()
+    tags[256] = tags[257] = tags[278] = 32
+    tags[258], tags[259], tags[262] = (16,) * channels, 1, 2 if channels == 3 else 1
+    tags[277], tags[284], tags[339] = channels, 1 if planes == 1 else 2, 2 if signed else 1
+    size = len(content) // planes
+    tags[273], tags[279] = tuple(size * plane for plane in range(planes)), (size,) * planes
+    return b"II*\0" + struct.pack("<I", 8) + tags.tobytes(8) + content
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("colour.png", png_of_16_bits(2, 3)),
+        ("grey and transparent.png", png_of_16_bits(4, 2)),
+        ("transparent.png", png_of_16_bits(6, 4)),
+        ("colour.tif", tiff_of_16_bits(3, 1, bytes(32 * 32 * 6))),
+        ("planes.tif", tiff_of_16_bits(3, 3, bytes(32 * 32 * 6))),
+    ],
+    ids=["colour", "grey and alpha", "colour and alpha", "colour of a TIFF", "colour in planes"],
+)
+def test_colour_of_16_bits_is_refused_and_not_cut(name: str, content: bytes, flowers: Path) -> None:
+    (flowers / "train" / "daisy" / name).write_bytes(content)
+    with pytest.raises(DataError) as refused:
+        load(flowers)
+    assert str(refused.value).endswith(
+        f"{name}: 16 bits a channel in colour or with transparency: save it with 8 bits a channel"
+    )
+
+
+def test_negative_values_are_refused_and_not_made_black(flowers: Path) -> None:
+    values = np.arange(-512, 512).reshape(32, 32)
+    content = tiff_of_16_bits(1, 1, values.astype("<i2").tobytes(), signed=True)
+    (flowers / "train" / "daisy" / "16.tif").write_bytes(content)
+    Image.fromarray(values.astype(np.int32)).save(flowers / "train" / "daisy" / "32.tif")
+    with pytest.raises(DataError) as refused:
+        load(flowers)
+    for line, name in zip(str(refused.value).splitlines(), ("16.tif", "32.tif"), strict=True):
+        assert line.endswith(f"{name}: negative values: save it with 8 or 16 bits a channel, black as 0")
+
+
+@pytest.mark.parametrize("form", ["PNG", "WEBP", "GIF", "TIFF"])
+def test_an_image_of_several_pages_or_frames_is_refused(form: str, flowers: Path) -> None:
+    first, second = photograph(0, 0, (32, 32), "RGB"), photograph(1, 1, (32, 32), "RGB")
+    file = flowers / "train" / "daisy" / "several.png"  # Pillow looks at the content
+    first.save(file, format=form, save_all=True, append_images=[second])
+    with pytest.raises(
+        DataError, match=f"^{file}: 2 pages or frames: save the one that is meant as a file of its own$"
+    ):
+        load(flowers)
+
+
+def test_a_camera_s_photograph_with_its_preview_is_one_image(flowers: Path) -> None:
+    photo, preview = photograph(0, 0, (32, 32), "RGB"), photograph(0, 0, (16, 16), "RGB")
+    photo.save(flowers / "train" / "daisy" / "0.jpg", format="MPO", save_all=True, append_images=[preview])
+    assert len(load(flowers).train_images) == 31
 
 
 def test_hidden_folders_are_left_out_at_any_depth(flowers: Path) -> None:
