@@ -2,15 +2,17 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 from PIL.TiffImagePlugin import BITSPERSAMPLE
+from tqdm import tqdm
 
 from data.cache import TENSORS, Content, cached, tensors_of
 from data.class_folders import PARTS, SUFFIXES, use_image
@@ -24,7 +26,18 @@ READ_AS = 2
 Files = dict[str, list[tuple[Path, int]]]
 
 
-def load_own_images(root: Path, image_size: int, cache: Path | None, claims: Claims) -> ImageSet:
+Progress = Callable[[int, str, str], "tqdm[Any]"]
+"""Gives a bar for so many of something, with a name and a unit."""
+
+
+def no_bar(total: int, name: str, unit: str) -> "tqdm[Any]":
+    """A bar that is not drawn."""
+    return tqdm(total=total, desc=name, unit=unit, disable=True)
+
+
+def load_own_images(
+    root: Path, image_size: int, cache: Path | None, claims: Claims, progress: Progress = no_bar
+) -> ImageSet:
     """Load ``root/train/<class>/*`` and ``root/test/<class>/*``, from the cache where nothing there has changed.
 
     Where all images are stored in grey, they have one channel; where one of them is in colour, all have three. Those of
@@ -35,18 +48,19 @@ def load_own_images(root: Path, image_size: int, cache: Path | None, claims: Cla
         image_size: height and width in pixels.
         cache: keeps them as one file below ``folders``, until they change; nothing is written where None.
         claims: of all processes that share the cache: one of them fills it.
+        progress: gives the bars that are seen while the images are read.
 
     Raises:
         DataError: where classes or images cannot be used; all of them are named, a line for each.
     """
     classes, files, wrong = _listed(root)
     if cache is None or wrong:
-        return _read(root, classes, files, image_size, wrong)
+        return _read(root, classes, files, image_size, wrong, progress)
     key, folder = _key(files, root, image_size), cache / "folders"
     place = hashlib.sha256(repr((root.resolve(), image_size)).encode()).hexdigest()[:8]
 
     def make() -> Content:
-        image_set = _read(root, classes, files, image_size, wrong)
+        image_set = _read(root, classes, files, image_size, wrong, progress)
         for former in folder.glob(f"{place}-*.pt"):
             former.unlink(missing_ok=True)
         return {**tensors_of(image_set), "classes": list(classes), "hash": image_set.hash}
@@ -108,15 +122,19 @@ def _printable(path: Path) -> str:
     return os.fsencode(path).decode(errors="backslashreplace")
 
 
-def _read(root: Path, classes: tuple[str, ...], files: Files, size: int, wrong: list[str]) -> ImageSet:
+def _read(
+    root: Path, classes: tuple[str, ...], files: Files, size: int, wrong: list[str], progress: Progress
+) -> ImageSet:
     """Read every image; what is wrong with any of them is said after ``wrong``."""
     paths = [path for part in PARTS for path, _ in files[part]]
     refused, looks = list(wrong), {}
-    for path in paths:
-        try:
-            looks[path] = use_image(path, partial(_look, path=path))
-        except DataError as error:
-            refused.append(str(error))
+    with progress(len(paths), "looking at images", "image") as seen:
+        for path in paths:
+            try:
+                looks[path] = use_image(path, partial(_look, path=path))
+            except DataError as error:
+                refused.append(str(error))
+            seen.update()
     grey = all(look.mode in GREY for look in looks.values())
     surplus = max(0, max((look.largest for look in looks.values()), default=0).bit_length() - 8)
     if transparent := sum(look.is_transparent for look in looks.values()):
@@ -124,12 +142,14 @@ def _read(root: Path, classes: tuple[str, ...], files: Files, size: int, wrong: 
     if any(look.largest for look in looks.values()) and surplus != 8:
         print(f"{root}: of the 16 bits of a value {8 + surplus} are used at most, of which the highest 8 are kept")
     pixels = np.zeros((len(paths), size, size, 1 if grey else 3), dtype=np.uint8)
-    for index, path in enumerate(paths):
-        try:
-            if path in looks:
-                pixels[index] = use_image(path, partial(_fitted, size=size, grey=grey, surplus=surplus))
-        except DataError as error:
-            refused.append(str(error))
+    with progress(len(paths), "reading images", "image") as done:
+        for index, path in enumerate(paths):
+            try:
+                if path in looks:
+                    pixels[index] = use_image(path, partial(_fitted, size=size, grey=grey, surplus=surplus))
+            except DataError as error:
+                refused.append(str(error))
+            done.update()
     _refuse(refused)
     images = torch.from_numpy(pixels).permute(0, 3, 1, 2)
     count = len(files["train"])

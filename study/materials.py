@@ -52,7 +52,7 @@ def fetch(request: Request, work: Work, claims: Claims, device: torch.device) ->
         OSError: where the disk has no room for the logits.
     """
     configuration, cache = request.configuration, request.runs.cache
-    images = load_images(configuration, cache, request.data_dir, claims)
+    images = load_images(configuration, cache, request.data_dir, claims, bar)
     work.refuse_other_images(request.name, images.hash)
     bank = ImageBank.of_training_images(images, device)
     teacher = logits = None
@@ -86,7 +86,7 @@ def images_of(opened: OpenStudy, description: Description, cache: Path, data_dir
         data_dir is None or settings.dataset != "synthetic",
         f"--data-dir {data_dir}: the images of study {opened.name!r} are drawn by a program, leave it out",
     )
-    images = load_images(settings, cache, data_dir, opened.claims)
+    images = load_images(settings, cache, data_dir, opened.claims, bar)
     refuse_unless(
         images.hash == known,
         f"study {opened.name!r} was begun with data {known[:12]}, not {images.hash[:12]}: "

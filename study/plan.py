@@ -19,6 +19,7 @@ from storage.trials import MadeBy, TrialView, run_pair, views
 from study.comparison import points_of
 from study.options import Request
 from study.processes import threads_each
+from study.progress import bar
 from study.recipes import teacher_recipe
 from study.record import is_worth_trying_again, made_by
 from study.teacher import teacher_at_hand, training_checkpoint
@@ -162,7 +163,7 @@ def images_at_hand(request: Request, opened: OpenStudy) -> ImageSet:
         DataError: where they cannot be used.
     """
     cache = None if request.dry_run else request.runs.cache
-    return load_images(request.configuration, cache, request.data_dir, opened.claims)
+    return load_images(request.configuration, cache, request.data_dir, opened.claims, bar)
 
 
 def _images(request: Request, opened: OpenStudy) -> Images:

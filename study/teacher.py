@@ -56,7 +56,7 @@ from study.evaluation import Scores, predict, score
 from study.manifest import hardware, versions
 from study.networks import check_trainable
 from study.probe import teacher_seconds
-from study.progress import duration, say
+from study.progress import bar, duration, say
 from study.recipes import TEACHER_RECIPES, teacher_recipe
 from study.settings import Settings
 from study.step import TrainingStep
@@ -430,7 +430,7 @@ def make_teacher(options: argparse.Namespace) -> str:
     device = pick_device(options.device)
     runs = RunsFolder(options.runs_dir)
     with open_claims(options.storage or runs.url) as claims:
-        image_set = load_images(configuration, runs.cache, options.data_dir or settings.folder, claims)
+        image_set = load_images(configuration, runs.cache, options.data_dir or settings.folder, claims, bar)
         check_network(architecture(network, image_set))
         if file is not None:
             teacher = import_teacher(file, network, image_set, runs.cache, claims, device)

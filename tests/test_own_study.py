@@ -149,6 +149,14 @@ def refuse_what_is_another_study(folder: Path, capsys: pytest.CaptureFixture[str
     assert "was begun with image_size 28, not 32" in refusal(capsys, *_with("image_size = 28", "", folder))
 
 
+def test_on_a_terminal_a_bar_shows_that_images_are_read(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.progress.draws_bars", lambda: True)
+    main([*MACHINE, "--config", "mine.toml", "--dry-run"])
+    assert "reading images: " in capsys.readouterr().err
+
+
 def _with(old: str, new: str, folder: Path) -> list[str]:
     (folder / "other.toml").write_text(SETTINGS.replace(old, new))
     return ["--config", "other.toml"]

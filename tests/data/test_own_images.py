@@ -1,16 +1,19 @@
 """Images of one's own: any size and number of classes, grey or in colour, and everything wrong with them named."""
 
+import io
 import os
 import re
 import struct
 import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from PIL import Image
 from PIL.TiffImagePlugin import ImageFileDirectory_v2
+from tqdm import tqdm
 
 from data import DataError, ImageBank, ImageSet, load_own_images, split
 from data.samples import samples
@@ -219,6 +222,20 @@ def test_the_cache_is_used_until_a_file_changes_and_made_again_where_it_is_damag
     assert kept not in (cache / "folders").iterdir(), "nobody asks for images that are no more"
     load(flowers, size=48, cache=cache)
     assert len(list((cache / "folders").iterdir())) == 2
+
+
+def test_bars_count_every_image_while_they_are_read_and_not_where_they_are_cached(
+    flowers: Path, tmp_path: Path
+) -> None:
+    bars: list[tqdm[Any]] = []
+
+    def progress(total: int, name: str, unit: str) -> "tqdm[Any]":
+        bars.append(tqdm(total=total, desc=name, unit=unit, file=io.StringIO()))
+        return bars[-1]
+
+    for _ in range(2):
+        load_own_images(flowers, 32, tmp_path / "cache", FileClaims(flowers), progress)
+    assert [(bar.desc, bar.n, bar.total) for bar in bars] == [("looking at images", 36, 36), ("reading images", 36, 36)]
 
 
 def test_folders_that_swap_names_are_read_again(flowers: Path, tmp_path: Path) -> None:
