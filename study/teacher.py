@@ -108,7 +108,9 @@ def import_teacher(
                         save_checkpoint(imported, stored.path, stored.test_accuracy, stored.card.get("epochs", 0))
                         return stored
             say(f"evaluating {file.name} on the test images")
-            return _store(imported, network, image_set, cache, device, _origin_of(file, digest, image_set.hash))
+            teacher = _store(imported, network, image_set, cache, device, _origin_of(file, digest, image_set.hash))
+            say(f"{network}: {100 * teacher.test_accuracy:.2f} % on test, as imported from {file.name}")
+            return teacher
 
     return patiently(evaluate_and_store)
 

@@ -103,12 +103,16 @@ def test_a_trained_teacher_is_stored_rounded_and_its_hash_and_accuracy_are_of_th
     assert before["test_loss"] != trained.card["test_loss"]
 
 
-def test_an_imported_teacher_keeps_its_weights(trained: Teacher, tiny_images: ImageSet, tmp_path: Path) -> None:
+def test_an_imported_teacher_keeps_its_weights_and_its_accuracy_is_said(
+    trained: Teacher, tiny_images: ImageSet, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     digest = variant(trained, tmp_path / "file.pth")
     cache = tmp_path / "cache"
     imported = import_teacher(tmp_path / "file.pth", "resnet8", tiny_images, cache, FileClaims(cache), CPU)
     assert imported.hash == digest
     assert weights_hash(imported.load(CPU)) == imported.hash
+    scored = 100 * accuracy(imported, tiny_images)
+    assert f"\nresnet8: {scored:.2f} % on test, as imported from file.pth\n" in capsys.readouterr().out
 
 
 def test_a_teacher_that_is_given_with_its_card_is_known_as_it_was_trained_and_scored_anew(
