@@ -1,6 +1,6 @@
 """The student, the teacher family, their checkpoints and what they cost."""
 
-from models.architecture import Architecture, NetworkError, is_own
+from models.architecture import Architecture, NetworkError, Normalisation, is_own
 from models.checkpoint import (
     CheckpointError,
     OtherNetworkError,
@@ -27,6 +27,7 @@ __all__ = [
     "Architecture",
     "CheckpointError",
     "NetworkError",
+    "Normalisation",
     "OtherNetworkError",
     "StudentCNN",
     "Teacher",

@@ -4,10 +4,10 @@ import hashlib
 import importlib
 import inspect
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import nn
 
@@ -23,23 +23,37 @@ class NetworkError(PlainError):
     """A network that cannot be used; the message is one line that says why."""
 
 
+class Normalisation(NamedTuple):
+    """By what images are normalised: mean and standard deviation of each channel, on the scale 0 to 1."""
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+    @classmethod
+    def of(cls, statistics: Iterable[Iterable[Any]] | None) -> "Normalisation | None":
+        """From both, tensors or what JSON gives back; None of None."""
+        return None if statistics is None else cls(*(tuple(map(float, statistic)) for statistic in statistics))
+
+
 @dataclass(frozen=True)
 class Architecture:
     """A network without weights.
 
     Args:
         name: ``StudentCNN``, one of the family of ``models.resnet``, or ``module:callable`` from the working folder or
-            an installed package. The callable takes ``num_classes``, and ``in_channels`` and ``image_size`` where it
-            has parameters of these names; it gives a module.
+            an installed package. The callable takes ``num_classes``, and ``in_channels``, ``image_size``, ``mean`` and
+            ``deviation`` where it has parameters of these names; it gives a module.
         classes: number of logits.
         channels: of the images, 1 where they are grey.
         image_size: height and width of the images in pixels.
+        normalisation: of the images; None of a study or a teacher from before networks were told.
     """
 
     name: str
     classes: int
     channels: int = 3
     image_size: int = 32
+    normalisation: Normalisation | None = None
 
     @property
     def is_own(self) -> bool:
@@ -69,7 +83,12 @@ class Architecture:
             except ValueError as error:
                 raise NetworkError(f'{error}, StudentCNN, or "module:callable" of your own') from None
         make = _imported(self.name)
-        given = {"num_classes": self.classes, "in_channels": self.channels, "image_size": self.image_size}
+        given: dict[str, Any] = {
+            "num_classes": self.classes,
+            "in_channels": self.channels,
+            "image_size": self.image_size,
+            **({} if self.normalisation is None else self.normalisation._asdict()),
+        }
         try:
             parameters = inspect.signature(make).parameters
             network = make(**{key: value for key, value in given.items() if key == "num_classes" or key in parameters})

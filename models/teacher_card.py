@@ -1,6 +1,7 @@
 """A stored teacher: weights in SimKD's form, and beside them a card in JSON that says what they are."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NotRequired, TypedDict, cast
@@ -8,7 +9,7 @@ from typing import Any, NotRequired, TypedDict, cast
 import torch
 from torch import nn
 
-from models.architecture import Architecture, file_name, source_of
+from models.architecture import Architecture, Normalisation, file_name, source_of
 from models.checkpoint import CheckpointError, load_checkpoint, weights_hash
 
 SHIPPED = Path(__file__).parent / "teachers"
@@ -38,8 +39,8 @@ class Origin(TypedDict):
 class TeacherCard(Origin):
     """What is known of a teacher; ``test_loss`` in nats, the others as ``study.evaluation.Scores`` has them.
 
-    ``channels`` and ``image_size`` are of the images, 3 and 32 where absent; ``source`` is that of ``Architecture``,
-    empty where absent.
+    ``channels`` and ``image_size`` are of the images, 3 and 32 where absent; ``normalisation`` and ``source`` are those
+    of ``Architecture``, None and empty where absent.
     """
 
     network: str
@@ -57,6 +58,7 @@ class TeacherCard(Origin):
     date: str
     channels: NotRequired[int]
     image_size: NotRequired[int]
+    normalisation: NotRequired[Sequence[Sequence[float]] | None]
     source: NotRequired[str]
 
 
@@ -87,7 +89,9 @@ class Teacher:
     def architecture(self) -> Architecture:
         """The network without its weights."""
         card = self.card
-        return Architecture(self.network, card["classes"], card.get("channels", 3), card.get("image_size", 32))
+        normalisation = Normalisation.of(card.get("normalisation"))
+        size = card.get("image_size", 32)
+        return Architecture(self.network, card["classes"], card.get("channels", 3), size, normalisation)
 
     @property
     def origin(self) -> str:

@@ -39,6 +39,8 @@ class DataFacts(TypedDict):
         official_train_images: of the data set, before validation images are kept apart.
         image_size: height and width in pixels.
         samples: one a group.
+        normalisation: mean and standard deviation of each channel, on the scale 0 to 1, as networks are told; absent of
+            studies that were begun before they were.
         copies: absent of studies that were begun before they were counted.
     """
 
@@ -54,6 +56,7 @@ class DataFacts(TypedDict):
     image_size: int
     channels: int
     samples: list[Sample]
+    normalisation: NotRequired[Sequence[Sequence[float]]]
     copies: NotRequired[Copies]
 
 
@@ -92,7 +95,7 @@ class TeacherFacts(CostFacts):
         calibration: for each bin of confidence the images, the sum of their confidence, and the images correct.
         origin: how it came here, in words.
         recipe, seed, epochs, training_seconds: absent where it was imported.
-        channels, image_size: of the images it was made for; absent of older cards.
+        channels, image_size, normalisation: of the images it was made for; absent of older cards.
         weights, before_rounding: absent where it was imported, or trained before weights were rounded.
         precision_effect: absent in float32.
     """
@@ -115,6 +118,7 @@ class TeacherFacts(CostFacts):
     training_seconds: NotRequired[float]
     channels: NotRequired[int]
     image_size: NotRequired[int]
+    normalisation: NotRequired[Sequence[Sequence[float]] | None]
     weights: NotRequired[str]
     before_rounding: NotRequired[dict[str, Any]]
     precision_effect: NotRequired[PrecisionEffect]

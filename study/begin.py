@@ -200,6 +200,7 @@ def _describe(
             "image_size": images.train_images.shape[-1],
             "channels": images.train_images.shape[1],
             "samples": samples(images),
+            "normalisation": materials.student.normalisation,
             "copies": _copies(images, parts),
         },
         "teacher": _teacher(materials.teacher, configuration, materials.on_test.bank)

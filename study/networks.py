@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import nn
 
-from models import Architecture, NetworkError, check_training
+from models import Architecture, NetworkError, Normalisation, check_training
 from storage.configuration import Recipe, refuse_unless
 from storage.description import CostFacts, Description
 
@@ -69,7 +69,8 @@ def student_of(description: Description) -> Architecture:
 
 def _architecture(network: str, description: Description) -> Architecture:
     data = description.data
-    return Architecture(network, len(data["classes"]), data["channels"], data["image_size"])
+    normalisation = Normalisation.of(data.get("normalisation"))
+    return Architecture(network, len(data["classes"]), data["channels"], data["image_size"], normalisation)
 
 
 def _refuse_another_source(architecture: Architecture, stored: CostFacts) -> None:

@@ -8,8 +8,8 @@ import torch
 from optuna.trial import TrialState
 
 from data import CROPS, VIEWS, ImageSet, load_images, split
-from data.cifar100 import CIFAR100_HASH
-from models import Architecture, OtherNetworkError, load_checkpoint, weights_hash
+from data.cifar100 import CIFAR100_DEVIATION, CIFAR100_HASH, CIFAR100_MEAN
+from models import Architecture, Normalisation, OtherNetworkError, load_checkpoint, weights_hash
 from storage.arms import Arms, arms_to_train, choose_arms, finalist_points, name_of_pair
 from storage.configuration import Point, refuse_unless
 from storage.controls import RATE_FACTORS, control_arms, rate_pairs, rate_points
@@ -36,6 +36,7 @@ class Images:
         train, validation: of the search.
         classes: how many there are.
         size: height and width in pixels.
+        normalisation: None of a study that was begun before networks were told.
     """
 
     hash: str
@@ -45,10 +46,11 @@ class Images:
     classes: int
     channels: int
     size: int
+    normalisation: Normalisation | None = None
 
     def architecture(self, network: str) -> Architecture:
         """The network of that name, for these images."""
-        return Architecture(network, self.classes, self.channels, self.size)
+        return Architecture(network, self.classes, self.channels, self.size, self.normalisation)
 
 
 @dataclass(frozen=True)
@@ -179,12 +181,15 @@ def _images(request: Request, opened: OpenStudy) -> Images:
             classes=len(data["classes"]),
             channels=data["channels"],
             size=data["image_size"],
+            normalisation=Normalisation.of(data.get("normalisation")),
         )
     if configuration.dataset == "cifar100":
         labels, data_hash, channels = torch.arange(100).repeat_interleave(500), CIFAR100_HASH, 3
+        normalisation = Normalisation.of((CIFAR100_MEAN, CIFAR100_DEVIATION))
     else:
         loaded = images_at_hand(request, opened)
         labels, data_hash, channels = loaded.train_labels, loaded.hash, loaded.train_images.shape[1]
+        normalisation = Normalisation.of(loaded.channel_statistics)
     parts = split(labels, configuration.train_images, configuration.validation_images)
     return Images(
         hash=data_hash,
@@ -194,6 +199,7 @@ def _images(request: Request, opened: OpenStudy) -> Images:
         classes=len(labels.unique()),
         channels=channels,
         size=configuration.image_size,
+        normalisation=normalisation,
     )
 
 

@@ -28,6 +28,7 @@ from data import ImageBank, ImageSet, load_images
 from models import (
     Architecture,
     CheckpointError,
+    Normalisation,
     Teacher,
     TeacherCard,
     check_network,
@@ -332,6 +333,7 @@ def _store(
         "classes": made.classes,
         "channels": made.channels,
         "image_size": made.image_size,
+        "normalisation": made.normalisation,
         "source": made.source,
         "test_accuracy": scores.accuracy,
         "test_loss": scores.loss,
@@ -375,7 +377,7 @@ def _score(network: nn.Module, who: str, image_set: ImageSet, device: torch.devi
 def architecture(network: str, image_set: ImageSet) -> Architecture:
     """The network of that name, for these images."""
     _, channels, size, _ = image_set.train_images.shape
-    return Architecture(network, len(image_set.classes), channels, size)
+    return Architecture(network, len(image_set.classes), channels, size, Normalisation.of(image_set.channel_statistics))
 
 
 def _short(text: str) -> str:

@@ -12,9 +12,13 @@ from typing import Any
 
 import optuna
 import pytest
+import torch
 from PIL import Image
 
+from data import load_own_images
+from storage.claims import FileClaims
 from study import work
+from study.export import main as export_main
 from study.run import main
 from study.teacher import main as teacher_main
 from tests.test_run import count, environment, interrupt, results, without_times
@@ -147,6 +151,38 @@ def refuse_what_is_another_study(folder: Path, capsys: pytest.CaptureFixture[str
     (folder / "away").rename(folder / "pictures")
     assert "nosuch.pth: no such file" in refusal(capsys, *more, "--teacher", "nosuch.pth", "--dry-run")
     assert "was begun with image_size 28, not 32" in refusal(capsys, *_with("image_size = 28", "", folder))
+
+
+def test_a_wrapper_as_the_readme_has_it_is_told_how_images_are_normalised_wherever_it_is_made(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (wrapper,) = re.findall(
+        r"```python\n(.*?class Pretrained.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL
+    )
+    networks = NETWORKS + wrapper.replace("resnet18(num_classes=num_classes)", "TinyNet(num_classes)")
+    (folder / "own_study_networks.py").write_text(networks)
+    content = SETTINGS.replace("TinyNet", "Pretrained").replace("seeds = 2", "seeds = 1")
+    (folder / "mine.toml").write_text(content)
+    teacher_main(["--config", "mine.toml", *MACHINE, "--network", "own_study_networks:Pretrained"])
+    (trained,) = Path("runs/cache/teachers").rglob("*.pth")
+    weights = torch.load(trained, weights_only=True)["model"]
+    torch.save({key.removeprefix("model."): value for key, value in weights.items()}, "given.pth")
+    shutil.rmtree("runs")
+    content = content.replace('"resnet8"', '"own_study_networks:Pretrained"')
+    (folder / "mine.toml").write_text(content.replace('recipe = "demo"', 'weights = "given.pth"'))
+    main(["--config", "mine.toml", *MACHINE])
+    said = re.search(r"Pretrained: (\d+\.\d+) % on test, as imported from given\.pth", capsys.readouterr().out)
+    assert said is not None
+    main(["--config", "mine.toml", *MACHINE, "--seeds", "2"])
+    found: dict[str, Any] = json.loads(Path("runs/pictures/results.json").read_text())
+    assert f"{100 * found['teacher']['test_accuracy']:.2f}" == said[1]
+    images = load_own_images(Path("pictures"), 28, None, FileClaims(folder))
+    statistics = [values.tolist() for values in images.channel_statistics]
+    assert found["data"]["normalisation"] == found["teacher"]["normalisation"] == statistics
+    assert "run 3 (alpha 0.5, T 4, seed 2)" in capsys.readouterr().out
+    options = ["--study", "pictures", "--data-dir", "pictures", "--format", "safetensors"]
+    export_main([*options, "--output", "student.safetensors"])
+    assert "same prediction for 40 of 40 test images" in capsys.readouterr().out
 
 
 def test_on_a_terminal_a_bar_shows_that_images_are_read(

@@ -21,7 +21,7 @@ from torchvision.datasets import CIFAR100
 import data.cifar100
 from data import DataError, ImageSet, count_copies, load_cifar100
 from data.cache import TENSORS
-from data.cifar100 import CIFAR100_HASH, CLASSES, GROUPS
+from data.cifar100 import CIFAR100_DEVIATION, CIFAR100_HASH, CIFAR100_MEAN, CLASSES, GROUPS
 from data.class_folders import read_images
 from data.image_set import in_canonical_order
 from storage.claims import FileClaims
@@ -370,3 +370,7 @@ def test_three_hosts_that_start_at_once_read_the_images_once(
     with ThreadPoolExecutor(3) as hosts:
         assert set(hosts.map(start, range(3))) == {data.cifar100.CIFAR100_HASH}
     assert readings == [200]
+
+
+def test_a_plan_knows_the_statistics_of_the_training_images(cifar100: ImageSet) -> None:
+    assert [tuple(values.tolist()) for values in cifar100.channel_statistics] == [CIFAR100_MEAN, CIFAR100_DEVIATION]

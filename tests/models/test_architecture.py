@@ -13,6 +13,7 @@ from data import ImageBank
 from models import (
     Architecture,
     NetworkError,
+    Normalisation,
     check_network,
     check_training,
     load_checkpoint,
@@ -131,6 +132,22 @@ def test_a_network_of_the_working_folder_is_made_for_the_images(channels: int, s
     assert (network.conv.in_channels, network.fc.out_features, network.image_size) == (channels, 5, size)
     checked(architecture)
     check_training(architecture, "bfloat16", [4], size)
+
+
+def test_a_network_is_told_how_images_are_normalised_where_it_asks(folder: Path) -> None:
+    asks = "class Asks(Good):\n    def __init__(self, num_classes, mean=None, deviation=None):\n"
+    asks += "        super().__init__(num_classes)\n        self.told = mean, deviation\n"
+    (folder / "own_networks.py").write_text(f"{BEGINNING}\n{asks}")
+    normalisation = Normalisation.of(torch.tensor([[0.5, 0.25, 0.125], [1.0, 2.0, 3.0]]))
+    network: Any = Architecture("own_networks:Asks", 5, normalisation=normalisation).build()
+    assert network.told == ((0.5, 0.25, 0.125), (1.0, 2.0, 3.0))
+    network = Architecture("own_networks:Asks", 5).build()
+    assert network.told == (None, None), "as in a study that was begun before networks were told"
+    for name in ("own_networks:Good", "StudentCNN", "resnet8"):
+        torch.manual_seed(0)
+        plain = weights_hash(Architecture(name, 5).build())
+        torch.manual_seed(0)
+        assert weights_hash(Architecture(name, 5, normalisation=normalisation).build()) == plain
 
 
 @pytest.mark.parametrize("name", ["StudentCNN", "resnet8", "torchvision.models:shufflenet_v2_x0_5"])

@@ -137,7 +137,7 @@ def test_the_program_of_the_readme_names_the_class_of_an_image(
 ) -> None:
     pytest.importorskip("onnxruntime", reason="the extra export is not installed")
     export(runs_dir, "--format", "onnx", "--output", str(tmp_path / "student.onnx"))
-    (program,) = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
+    (program,) = re.findall(r"```python\n(import json.*?)```", (ROOT / "README.md").read_text(), flags=re.DOTALL)
     Image.fromarray(images.test_images[0].permute(1, 2, 0).numpy()).save(tmp_path / "image.png")
     done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == images.classes[expected[0].argmax()]
