@@ -9,6 +9,9 @@ from reports.sections.document import Document
 from reports.sections.words import SAMPLERS, count, interval, percent, point, points, proposers, table, trial_label
 from reports.standing import STATE_WORDS, are_apart, count_compared
 
+MOST_NAMED = 8
+"""Trials in the figure, so that their names do not cover each other."""
+
 
 def tpe(document: Document) -> list[str]:
     """The best of what came after the grid beside the grid's, on validation and on test."""
@@ -66,19 +69,11 @@ def _on_test(document: Document) -> str:
 
 
 def path(results: Results) -> go.Figure | None:
-    """Where TPE went over the plane of the grid, in order, with what it found there."""
+    """Where TPE went over the plane of the grid, with what it found there."""
     trials = begun(results["tpe"])
     if not trials:
         return None
     figure = blank(height=440)
-    figure.add_scatter(
-        **_places(trials),
-        mode="lines",
-        name="order",
-        line={"color": GREY, "width": 1, "dash": "dot"},
-        opacity=0.6,
-        hoverinfo="skip",
-    )
     _add_scored(figure, results["grid"], trials)
     unscored = [cell for cell in results["grid"] + trials if cell["state"] in ("PRUNED", "FAIL")]
     figure.add_scatter(
@@ -103,13 +98,16 @@ def _places(cells: list[Trial]) -> dict[str, list[float]]:
 def _add_scored(figure: go.Figure, grid: list[Trial], trials: list[Trial]) -> None:
     """The cells and trials that have a value, on one scale of colours."""
     measured = [100 * value for value, _ in scored(grid + trials)]
+    named = [cell for _, cell in sorted(scored(trials), key=lambda pair: -pair[0])[:MOST_NAMED]]
     limits = {"cmin": min(measured, default=0), "cmax": max(measured, default=1)}
     for name, cells, symbol in (("grid", grid, "square"), (proposers(trials), trials, "circle")):
         shown = scored(cells)
         figure.add_scatter(
             **_places([cell for _, cell in shown]),
-            mode="markers",
+            mode="markers+text",
             name=name,
+            text=[f"{cell['number']}: {100 * value:.2f}" if cell in named else "" for value, cell in shown],
+            textposition="top center",
             marker={"symbol": symbol, "size": 15, "color": [100 * value for value, _ in shown],
                     "colorscale": "Cividis", **limits,
                     "line": {"color": GREY, "width": 1}, "showscale": cells is trials,
@@ -121,7 +119,7 @@ def _add_scored(figure: go.Figure, grid: list[Trial], trials: list[Trial]) -> No
 
 PATH = Figure(
     name="tpe",
-    caption="Where the trials after the grid went, in order along the dotted line, over the plane of the grid.",
+    caption="Where the trials after the grid went, over the plane of the grid; the best with number and accuracy in %.",
     draw=path,
     panel="Where the trials after the grid went",
 )
