@@ -152,8 +152,9 @@ def _run(trial: Trial, run: Callable[[Trial], None], trials: TrialClaims) -> Non
     try:
         run(trial)
     except (KeyboardInterrupt, OSError, PlainError, *STORAGE_ERRORS):
-        # Whoever stopped this process, or whatever it lacked: it was not the trial. An epoch noted since stays noted.
-        with suppress(*STORAGE_ERRORS):
+        # Whoever stopped this process, or whatever it lacked: it was not the trial, which may have been told already.
+        # An epoch noted since stays noted.
+        with suppress(*STORAGE_ERRORS, UpdateFinishedTrialError):
             if record.starts[0] == starts + 1:
                 record.started(starts, epoch)
         raise

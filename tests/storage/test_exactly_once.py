@@ -516,6 +516,21 @@ def test_a_stop_leaves_it_noted_that_epochs_were_trained(tmp_path: Path, monkeyp
     assert toy.study().get_trials()[0].user_attrs["starts"] == {"without_epoch": 0, "epoch": 1}
 
 
+def test_a_stop_just_after_a_repeat_was_told_stops_the_worker(
+    url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = Toy(url, tmp_path, alphas=(0.0,), temperatures=(1.0, 4.0))
+
+    def stopped_while_it_says_so(line: str) -> None:
+        if "repeats" in line:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("study.search.say", stopped_while_it_says_so)
+    with pytest.raises(KeyboardInterrupt):
+        toy.run()
+    assert [trial.state for trial in toy.study().get_trials()] == [TrialState.COMPLETE] * 2
+
+
 def test_a_trial_that_another_has_ended_counts_as_lost(url: str, tmp_path: Path) -> None:
     toy = Toy(url, tmp_path)
     search = toy.search()
