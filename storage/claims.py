@@ -1,14 +1,18 @@
 """Who may do what: claims that end with the process that holds them, however it ends."""
 
+import errno
 import fcntl
 import os
 import threading
+import time
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
+
+SECONDS_BETWEEN_TRIES = 0.05
 
 
 class ClaimLostError(Exception):
@@ -125,9 +129,7 @@ class FileClaims(Claims):
             self.folder.mkdir(parents=True, exist_ok=True)
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             undo.callback(os.close, file)
-            try:
-                fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
+            if not _lock(file, wait):
                 return False
             undo.pop_all()
         self._held[path] = file
@@ -138,6 +140,21 @@ class FileClaims(Claims):
         if file is not None:
             os.close(file)
             _taken_here[path].release()
+
+
+def _lock(file: int, wait: bool) -> bool:
+    while True:
+        try:
+            fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            return True
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            # Linux takes processes that wait for one another for a deadlock, also where it is one thread that waits
+            # and another that holds what is waited for.
+            if error.errno != errno.EDEADLK:
+                raise
+            time.sleep(SECONDS_BETWEEN_TRIES)
 
 
 # The lock files that this process has open. The kernel knows processes, not objects: it gives a lock a second time to

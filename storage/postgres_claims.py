@@ -6,9 +6,7 @@ import time
 
 import psycopg
 
-from storage.claims import ClaimLostError, Claims
-
-SECONDS_BETWEEN_TRIES = 0.05
+from storage.claims import SECONDS_BETWEEN_TRIES, ClaimLostError, Claims
 
 # What a claim needs of its session, whatever the server, the database or the role is set to. A session is silent for
 # as long as an epoch lasts; one whose machine vanished ends after a minute and a half.

@@ -39,6 +39,13 @@ def hold_with_a_forked_child(url: str, told: Any) -> None:
     time.sleep(60)
 
 
+def hold_and_wait_for_another(url: str, told: Any) -> None:
+    with open_claims(url) as claims:
+        claims.wait_for("b")
+        told.send(True)
+        claims.wait_for("a")
+
+
 def count_up(url: str, file: Path) -> None:
     claims = open_claims(url)
     for _ in range(50):
@@ -140,6 +147,21 @@ def test_two_objects_of_one_process_exclude_each_other_and_neither_drops_what_th
     second.check_held("a")
     with pytest.raises(ClaimLostError):
         first.check_held("a")
+
+
+def test_a_thread_waits_for_a_process_that_waits_for_another_thread(url: str) -> None:
+    claims, of_thread = open_claims(url), open_claims(url)
+    assert claims.try_claim("a")
+    process, _ = start_holder(hold_and_wait_for_another, url)
+    time.sleep(0.5)
+    waiting = threading.Thread(target=of_thread.wait_for, args=("b",))
+    waiting.start()
+    time.sleep(0.5)
+    claims.release("a")
+    process.join(30)
+    waiting.join(30)
+    assert process.exitcode == 0
+    of_thread.check_held("b")
 
 
 def test_closed_or_dropped_an_object_holds_nothing(url: str) -> None:
