@@ -90,7 +90,7 @@ class PostgresClaims(Claims):
         return bool(answer[0])
 
     def _connect(self) -> psycopg.Connection:
-        connection = psycopg.connect(self.address, autocommit=True, connect_timeout=10)
+        connection = psycopg.connect(self.address, autocommit=True)
         session = connection.execute("SELECT pg_backend_pid()").fetchone()
         if session != (connection.info.backend_pid,):
             connection.close()

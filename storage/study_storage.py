@@ -21,6 +21,16 @@ STORAGE_OPTION = ("--storage", "--storag", "--stora", "--stor", "--sto", "--st")
 
 KNOWN = "sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
 
+# How long a connection to PostgreSQL waits for a server that is silent, as libpq has it: one that vanished without a
+# word is given up after a minute and a half.
+PATIENCE = {
+    "connect_timeout": "10",
+    "keepalives_idle": "30",
+    "keepalives_interval": "20",
+    "keepalives_count": "3",
+    "tcp_user_timeout": "90000",
+}
+
 # What is raised where the database does not answer, or did not for a while.
 STORAGE_ERRORS = (ClaimLostError, optuna.exceptions.StorageInternalError, sqlalchemy.exc.SQLAlchemyError)
 
@@ -70,11 +80,7 @@ def is_there(url: str) -> bool:
     if parsed.get_backend_name() == "sqlite":
         return Path(str(parsed.database)).exists()
     with _one_line_error(parsed):
-        engine = sqlalchemy.create_engine(
-            parsed.set(drivername="postgresql+psycopg"),
-            poolclass=sqlalchemy.NullPool,
-            connect_args={"connect_timeout": 10},
-        )
+        engine = sqlalchemy.create_engine(_of_server(parsed, "postgresql+psycopg"), poolclass=sqlalchemy.NullPool)
         return sqlalchemy.inspect(engine).has_table("studies")
 
 
@@ -95,7 +101,7 @@ def open_claims(url: str) -> Claims:
             from storage.postgres_claims import PostgresClaims
         except ImportError as error:
             raise StorageError(f"--storage {shown(url)}: {error}; run: pip install 'psycopg[binary]'") from None
-        return PostgresClaims(parsed.set(drivername="postgresql").render_as_string(hide_password=False))
+        return PostgresClaims(_of_server(parsed, "postgresql").render_as_string(hide_password=False))
     raise StorageError(f"--storage {shown(url)}: no way to claim a trial there safely; give {KNOWN}")
 
 
@@ -139,10 +145,15 @@ def _connect(url: URL, skip_table_creation: bool = False) -> RDBStorage:
     engine_kwargs: dict[str, Any] = {"connect_args": {"timeout": 60}}
     if url.get_backend_name() != "sqlite":
         # Pinged before use: a connection that a restarted server dropped is replaced without an error.
-        engine_kwargs = {"pool_pre_ping": True, "connect_args": {"connect_timeout": 10}}
-        url = url.set(drivername="postgresql+psycopg")
+        engine_kwargs = {"pool_pre_ping": True}
+        url = _of_server(url, "postgresql+psycopg")
     address = url.render_as_string(hide_password=False)
     return RDBStorage(address, engine_kwargs=engine_kwargs, skip_table_creation=skip_table_creation)
+
+
+def _of_server(url: URL, drivername: str) -> URL:
+    """The address of a PostgreSQL server for a driver, with ``PATIENCE`` where it says nothing of it."""
+    return url.set(drivername=drivername, query={**PATIENCE, **url.query})
 
 
 @contextmanager

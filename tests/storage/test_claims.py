@@ -15,7 +15,7 @@ from sqlalchemy.engine import make_url
 
 from storage.claims import ClaimLostError, FileClaims
 from storage.postgres_claims import PostgresClaims
-from storage.study_storage import StorageError, open_claims, open_storage
+from storage.study_storage import PATIENCE, StorageError, open_claims, open_storage
 from tests.storage.postgres import Server
 from tests.storage.toy import processes
 
@@ -229,6 +229,24 @@ def test_a_claim_outlives_the_timeouts_of_a_managed_server(server: Server) -> No
     claims.check_held("a")
     with pytest.raises(psycopg.OperationalError):  # or the timeouts do nothing here
         bare.execute("SELECT 1")
+
+
+def test_every_connection_notices_a_server_that_vanished_unless_the_address_says_otherwise(server: Server) -> None:
+    for given, idle in (("", "30"), ("keepalives_idle=7", "7")):
+        url = server.new_database()
+        url += ("&" if "?" in url else "?") + given if given else ""
+        claims = open_claims(url)
+        assert isinstance(claims, PostgresClaims)
+        assert claims.try_claim("a")
+        assert claims._connection is not None
+        storage = open_storage(url, claims)
+        with storage.engine.connect() as connection:
+            of_storage: Any = connection.connection.driver_connection
+            for session in (claims._connection, of_storage):
+                known = session.info.get_parameters()
+                assert {key: known.get(key) for key in PATIENCE} == {**PATIENCE, "keepalives_idle": idle}
+        storage.engine.dispose()
+        claims.close()
 
 
 @pytest.mark.parametrize("loss", ["restart", "terminate"])
