@@ -16,7 +16,7 @@ from models import Architecture, Teacher, check_network, fold_batch_norm
 from models.cost import measure_cost
 from storage.claims import hold
 from storage.configuration import Configuration, ConfigurationError, refuse_unless
-from storage.description import Copies, CostFacts, Description, Start, TeacherFacts
+from storage.description import FORMAT, Copies, CostFacts, Description, Start, TeacherFacts
 from storage.open_study import COMPARISON_METRIC, SEARCH_METRIC, OpenStudy
 from storage.trials import views
 from study.evaluation import precision_effect
@@ -105,10 +105,11 @@ def begin(
                 taught["latency_seconds"] = known.teacher["latency_seconds"]
                 taught["peak_memory_bytes"] = known.teacher["peak_memory_bytes"]
                 known = dataclasses.replace(known, teacher=taught)
-        changed = known.configuration if known.settings == request.configuration else request.configuration.as_json()
+        is_kept = known.settings == request.configuration
         dataclasses.replace(
             known,
-            configuration=changed,
+            configuration=known.configuration if is_kept else request.configuration.as_json(),
+            format=known.format if is_kept else FORMAT,
             starts=_with_start(known.starts, request.command, device),
             tpe_trials=asked_beyond(request, opened),
         ).store(search)

@@ -4,15 +4,20 @@ import itertools
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import optuna
 import pytest
+import torch
 
 import study.begin
 from storage.configuration import ConfigurationError
 from storage.description import FORMAT, Description
-from storage.open_study import open_study, read_study
+from storage.open_study import OpenStudy, open_study, read_study
 from storage.study_storage import sqlite_url
+from study.begin import begin, going_on
+from study.options import request_of
 from study.run import main
 from tests.conftest import SMALL
 
@@ -82,3 +87,25 @@ def test_a_study_begun_before_copies_were_counted_has_them_once_it_goes_on(
     found = json.loads((runs / "demo" / "results.json").read_text())
     assert found["data"]["copies"] == {"test": 0, "validation": 0}
     assert found["arms"]["best"]["seeds"] == [1, 2]
+
+
+def go_on(opened: OpenStudy, *options: str) -> Description:
+    """Begin a study once more, with the images that it has and without a teacher; what it then is."""
+    known, search, _ = opened.begun()
+    request = going_on(request_of([*SMALL, *options], None), opened)
+    materials: Any = SimpleNamespace(images=SimpleNamespace(hash=known.data["hash"]), teacher=None)
+    work: Any = None  # of a study that is described
+    begin(opened, request, work, materials, torch.device("cpu"))
+    described = Description.of(search)
+    assert described is not None
+    return described
+
+
+def test_the_format_of_a_study_is_that_of_its_settings(studied: Path, tmp_path: Path) -> None:
+    shutil.copy(studied / "study.db", tmp_path)
+    with open_study(sqlite_url(tmp_path / "study.db"), "demo") as opened:
+        search = opened.begun()[1]
+        search.set_user_attr("format", FORMAT - 1)
+        assert go_on(opened).format == FORMAT - 1, "an older version can go on with it"
+        described = go_on(opened, "--finalists", "1")
+        assert (described.format, described.settings.finalists) == (FORMAT, 1)
