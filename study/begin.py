@@ -81,6 +81,7 @@ def begin(
 
     Raises:
         ConfigurationError: where the study was begun with another configuration, data set or teacher, or by others.
+        ClaimLostError: where another process may be describing it meanwhile.
     """
     with hold(opened.claims, f"{request.name}-create"):
         refuse_foreign(opened)
@@ -105,6 +106,7 @@ def begin(
                 taught["latency_seconds"] = known.teacher["latency_seconds"]
                 taught["peak_memory_bytes"] = known.teacher["peak_memory_bytes"]
                 known = dataclasses.replace(known, teacher=taught)
+        opened.claims.check_held(f"{request.name}-create")  # what came before may take seconds
         is_kept = known.settings == request.configuration
         dataclasses.replace(
             known,

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 import study.begin
+from storage.claims import ClaimLostError
 from storage.configuration import ConfigurationError
 from storage.description import FORMAT, Description
 from storage.open_study import OpenStudy, open_study, read_study
@@ -109,3 +110,15 @@ def test_the_format_of_a_study_is_that_of_its_settings(studied: Path, tmp_path: 
         assert go_on(opened).format == FORMAT - 1, "an older version can go on with it"
         described = go_on(opened, "--finalists", "1")
         assert (described.format, described.settings.finalists) == (FORMAT, 1)
+
+
+def test_a_study_that_goes_on_is_not_described_without_the_claim(
+    studied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(studied / "study.db", tmp_path)
+    with open_study(sqlite_url(tmp_path / "study.db"), "demo") as opened:
+        before = opened.description
+        monkeypatch.setattr(study.begin, "_refuse_other_hashes", lambda *_: opened.claims.release("demo-create"))
+        with pytest.raises(ClaimLostError):
+            go_on(opened, "--finalists", "1")
+        assert opened.description == before
