@@ -40,7 +40,7 @@ def collect(opened: OpenStudy) -> Results:
     settings = description.settings
     trials = views(search, len(settings.points))
     grid = [_cell(point, trials) for point in settings.points]
-    tpe = [_trial(trial) for trial in trials if trial.is_beyond_grid and trial.point]
+    tpe = [_trial(trial) for trial in trials if trial.is_beyond_grid and {"alpha", "temperature"} <= trial.point.keys()]
     best = winner(trials, "grid")
     plain = arms_to_train(search, settings, description.tpe_trials)
     named = {name: point_of_pair(pair) for name, pair in plain.items()}

@@ -13,8 +13,10 @@ from PIL import Image
 
 from reports import build
 from reports.figures import figures
+from reports.results import read_results
 from storage.study_storage import sqlite_url
 from tests.reports.made_up import made_up_results
+from tests.reports.stored import collect
 
 
 @pytest.fixture(scope="module")
@@ -183,6 +185,18 @@ def test_the_table_of_trials_has_every_trial_and_no_value_of_a_pruned_one(tmp_pa
     assert table.loc[table["state"] != "COMPLETE", "value"].isna().all()
     assert table.loc[table["state"] == "COMPLETE", "value"].notna().all()
     assert (table["repeats"].dropna() == 0).all()
+
+
+@pytest.mark.usefixtures("no_browser")
+def test_a_trial_that_was_killed_between_its_two_suggestions_is_in_no_report(studied: Path, tmp_path: Path) -> None:
+    shutil.copy(studied / "study.db", tmp_path)
+    url = sqlite_url(tmp_path / "study.db")
+    before = collect(url)
+    optuna.load_study(study_name="demo", storage=url).ask().suggest_float("alpha", 0.0, 1.0)
+    build.write_report(collect(url), tmp_path)
+    after = read_results(tmp_path / "results.json")
+    assert [cell["number"] for cell in after["grid"]] == [cell["number"] for cell in before["grid"]]
+    assert after["tpe"] == []
 
 
 def test_a_fingerprint_changes_with_a_number_and_not_with_its_last_bits() -> None:
