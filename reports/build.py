@@ -94,7 +94,7 @@ def write_figures(drawn: Mapping[str, go.Figure], folder: Path) -> Collection[st
         write_whole(image, folder / f"{name}.png")
     shown = [name for name in drawn if name in images or name not in missing]
     for name in before.keys() - set(shown):
-        (folder / f"{name}.png").unlink()
+        (folder / f"{name}.png").unlink(missing_ok=True)  # another build may be about the same
     return shown
 
 

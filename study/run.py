@@ -19,6 +19,7 @@ import torch
 from reports.live import kept_current
 from storage.arms import arms_to_train
 from storage.artifacts import artifact_store
+from storage.claims import hold
 from storage.controls import control_arms, rate_points
 from storage.errors import one_line_errors
 from storage.open_study import OpenStudy, open_study, read_study
@@ -120,8 +121,10 @@ def report(request: Request, opened: OpenStudy) -> None:
     from reports.collect import collect
 
     folder = request.runs.report(request.name)
-    results = collect(opened)
-    write_report(results, folder)
+    # Several shells that end together: the last of them to read is the last to write.
+    with hold(opened.claims, f"{request.name}-report"):
+        results = collect(opened)
+        write_report(results, folder)
     failed = sum(cell["state"] == "FAIL" for cell in results["grid"] + results["tpe"])
     failed += len(results.get("failed_finalists", []))
     # A learning rate at which the loss diverges is an answer.

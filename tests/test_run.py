@@ -10,6 +10,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +21,7 @@ import pytest
 import torch
 
 from reports.export import main as export_main
+from storage.claims import hold
 from storage.open_study import open_study, read_study
 from storage.study_storage import STORAGE_ERRORS, StorageError, sqlite_url
 from study.device import torch_threads
@@ -29,6 +31,7 @@ from study.plan import plan
 from study.recipes import TEACHER_RECIPES
 from study.rescore import main as rescore_main
 from study.run import main as study_main
+from study.run import report
 from study.settings import PRESETS
 from tests.conftest import built_once
 from tests.reports.stored import collect, export
@@ -359,6 +362,29 @@ def test_a_teacher_is_trained_on_all_cores_before_there_are_workers(
     with torch_threads(2), pytest.raises(SystemExit):
         study_main([*SMALL, "--runs-dir", str(tmp_path), "--workers", "2"])
     assert threads == [2]
+
+
+def test_a_report_waits_for_another_one_and_then_shows_what_is_stored_by_now(
+    studied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROWSER_PATH", "/nowhere")
+    runs, url = tmp_path / "runs", sqlite_url(tmp_path / "runs" / "study.db")
+    runs.mkdir()
+    shutil.copy(studied / "study.db", runs)
+
+    def write() -> None:
+        with open_study(url, "demo") as opened:
+            report(request_of([*SMALL, "--runs-dir", str(runs)], None), opened)
+
+    with open_study(url, "demo") as other:
+        with hold(other.claims, "demo-report"):
+            writing = threading.Thread(target=write)
+            writing.start()
+            writing.join(5)
+            assert not (runs / "demo").exists()
+            other.begun()[1].set_user_attr("tpe_trials", 7)
+        writing.join(60)
+    assert results(runs)["search"]["tpe_trials"] == 7
 
 
 def test_another_configuration_of_the_same_name_is_refused(undisturbed: Path) -> None:

@@ -138,6 +138,23 @@ def test_figures_of_other_results_go_and_what_others_drew_stays(report: Path) ->
     assert build.differences(report) == []
 
 
+def test_a_figure_of_other_results_may_be_removed_by_another_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "figures" / "old.png"
+    image = Path(next(build.PUBLISHED.glob("*/figures/grid.png")))
+    file.parent.mkdir()
+    shutil.copy(image, file)
+
+    async def meanwhile_removed(_: object) -> dict[str, bytes]:
+        file.unlink()
+        raise build.NoBrowserError
+
+    monkeypatch.setattr(build, "draw", meanwhile_removed)
+    build.write_report(made_up_results(), tmp_path)
+    assert build.differences(tmp_path) == []
+
+
 @pytest.mark.usefixtures("no_browser")
 def test_without_a_browser_a_figure_stays_only_where_it_shows_the_same(
     report: Path, capsys: pytest.CaptureFixture[str]
