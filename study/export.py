@@ -198,28 +198,30 @@ def write_checked(
     test_images: Tensor,
     quantize: str | None = None,
 ) -> Agreement:
-    """Write a file, read it back and compare it with the network; where they differ, the file does not stay.
+    """Write a file, read it back and compare it with the network; its name is given to it once they agree.
 
     Raises:
         ExportError: where it cannot be read, or its logits or its metadata are not what was to be written.
         OSError: where it cannot be written.
     """
-    write_whole(content, output)
+    # Some formats are known by their suffix. The same name each time: what a killed process left is written over.
+    unchecked = output.with_name(f".{output.stem}.unchecked{output.suffix}")
     try:
+        write_whole(content, unchecked)
         try:
-            predict, found = kind.read(output, student)
+            predict, found = kind.read(unchecked, student)
         except Exception as error:  # each format has its own
-            raise ExportError(f"{output}: removed, since it cannot be read back ({in_one_line(error)})") from error
+            raise ExportError(f"{output}: not kept, since it cannot be read back ({in_one_line(error)})") from error
         agreement = compare(predict, student, spread(test_images, COMPARED_IMAGES))
         allowed = TOLERANCE[quantize] * agreement.largest_logit
         # Not "difference > allowed", which a NaN is not.
         if not agreement.difference <= allowed:
-            raise ExportError(f"{output}: removed, since it does not say what the network says: {agreement}")
+            raise ExportError(f"{output}: not kept, since it does not say what the network says: {agreement}")
         if found != metadata:
-            raise ExportError(f"{output}: removed, since its metadata cannot be read back")
-    except BaseException:
-        output.unlink(missing_ok=True)
-        raise
+            raise ExportError(f"{output}: not kept, since its metadata cannot be read back")
+        unchecked.replace(output)
+    finally:
+        unchecked.unlink(missing_ok=True)
     return agreement
 
 

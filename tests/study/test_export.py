@@ -1,6 +1,7 @@
 """An exported student says what the run's network says, wherever it is run, and knows what it is."""
 
 import copy
+import dataclasses
 import json
 import re
 import subprocess
@@ -25,7 +26,7 @@ from storage.study_storage import sqlite_url
 from storage.trials import views
 from study.evaluation import predict
 from study.export import find_run, main, one_line_of, write_checked
-from study.formats import FORMATS, ExportError, FromPixels, quantized, spread
+from study.formats import FORMATS, ExportError, FromPixels, Predict, quantized, spread
 from study.manifest import versions
 from study.run import main as study_main
 from study.settings import PRESETS
@@ -247,11 +248,11 @@ def test_a_file_that_says_something_else_does_not_stay(
     student, other = students(images, networks)
     file, kind, metadata = tmp_path / "student.pt2", FORMATS["pt2"], {"classes": "[]", "manifest": "{}"}
     content = kind.write(student, images.test_images[:2], metadata)
-    with pytest.raises(ExportError, match="removed, since it does not say what the network says: largest difference"):
+    with pytest.raises(ExportError, match="not kept, since it does not say what the network says: largest difference"):
         write_checked(content, metadata, file, kind, other, images.test_images)
-    with pytest.raises(ExportError, match="removed, since its metadata"):
+    with pytest.raises(ExportError, match="not kept, since its metadata"):
         write_checked(content, metadata | {"classes": "[1]"}, file, kind, student, images.test_images)
-    with pytest.raises(ExportError, match="removed, since it cannot be read back"):
+    with pytest.raises(ExportError, match="not kept, since it cannot be read back"):
         write_checked(content[:1000], metadata, file, kind, student, images.test_images)
     with torch.no_grad():
         other.network.fc.bias.fill_(torch.nan)  # type: ignore[union-attr, operator]
@@ -261,6 +262,23 @@ def test_a_file_that_says_something_else_does_not_stay(
     assert list(tmp_path.iterdir()) == []
     agreement = write_checked(content, metadata, file, kind, student, images.test_images)
     assert (agreement.same, agreement.images) == (256, 256)
+
+
+def test_no_file_has_its_name_before_it_was_checked(
+    images: ImageSet, networks: dict[int, StudentCNN], tmp_path: Path
+) -> None:
+    student, _ = students(images, networks)
+    file, kind, metadata = tmp_path / "student.pt2", FORMATS["pt2"], {"classes": "[]", "manifest": "{}"}
+    there: list[bool] = []
+
+    def read(path: Path, student: FromPixels) -> tuple[Predict, dict[str, str]]:
+        there.append(file.exists())
+        return kind.read(path, student)
+
+    content = kind.write(student, images.test_images[:2], metadata)
+    write_checked(content, metadata, file, dataclasses.replace(kind, read=read), student, images.test_images)
+    assert there == [False]
+    assert list(tmp_path.iterdir()) == [file]
 
 
 class Shares(StudentCNN):
