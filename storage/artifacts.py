@@ -1,5 +1,6 @@
 """Files that a trial offers for download in the dashboard."""
 
+import os
 from pathlib import Path
 
 import optuna
@@ -31,7 +32,7 @@ def offer(trial: Trial, store: FileSystemArtifactStore, file: Path) -> None:
     """Let a running trial offer a file under its name, once, however often a worker that dies begins to.
 
     Optuna lists an artifact before it writes its file, so a name that is listed may have no file, or half of one: it
-    is written again, in its place.
+    is written again, in its place. It is on the disk when this returns: the checkpoint it came from is removed then.
 
     Raises:
         OSError: where the folder cannot be written or the disk is full.
@@ -42,4 +43,6 @@ def offer(trial: Trial, store: FileSystemArtifactStore, file: Path) -> None:
             with file.open("rb") as content:
                 store.write(listed[file.name], content)
         else:
-            upload_artifact(artifact_store=store, file_path=str(file), study_or_trial=trial)
+            listed[file.name] = upload_artifact(artifact_store=store, file_path=str(file), study_or_trial=trial)
+        with (folder_of(store) / listed[file.name]).open("rb") as written:
+            os.fsync(written.fileno())

@@ -6,7 +6,7 @@ import functools
 import os
 import signal
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import pytest
 import torch
@@ -52,6 +52,29 @@ def test_a_trial_offers_its_curve_and_a_complete_one_its_weights(url: str, tmp_p
     toy.run()
     assert TrialState.PRUNED in {trial.state for trial in toy.study().get_trials()}, "or this says nothing of pruning"
     assert_every_trial_offers_what_it_is_worth(toy)
+
+
+def test_what_is_offered_is_on_the_disk_before_the_trial_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    toy = Toy(f"sqlite:///{tmp_path / 'study.db'}", tmp_path, alphas=(0.25,), temperatures=(4.0,))
+    search, fsync, on_disk, told = toy.search(), os.fsync, set(), []
+
+    def noted(file: int) -> None:
+        fsync(file)
+        on_disk.add(os.fstat(file).st_ino)
+
+    tell = search.study.tell
+
+    def look(*arguments: Any) -> FrozenTrial:
+        told.append({path.stat().st_ino for path in (tmp_path / "artifacts").iterdir()} - on_disk)
+        return tell(*arguments)
+
+    monkeypatch.setattr(os, "fsync", noted)
+    monkeypatch.setattr(search.study, "tell", look)
+    search.run_grid()
+    assert told == [set()]
+    assert len(list((tmp_path / "artifacts").iterdir())) == 2
 
 
 class DeadlyStore(FileSystemArtifactStore):
