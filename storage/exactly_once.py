@@ -43,30 +43,32 @@ class TrialClaims:
             ask: asks the study for a new trial, or gives None where there is nothing left to ask for. Called by one
                 process at a time.
             suggest: gives a trial its parameters, before any other trial is asked for.
-            ready: whether a trial that a worker left can be worked on now.
+            ready: whether a trial that a worker left or that was asked for can be worked on now. One that cannot is
+                left to whoever can.
 
         Returns:
             The trial, in state RUNNING, or None where there is nothing to do now.
         """
         with hold(self.claims, f"{self.study.study_name}-ask"):
-            trial = None
             for left in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 if ready(left) and self.claims.try_claim(self._claim(left.number)):
                     # Its owner may have told it between the listing and the claim.
                     if as_stored(self.study, left).state == TrialState.RUNNING:
                         trial = continued(self.study, left)
-                        break
+                        suggest(trial)
+                        return trial
                     self.claims.release(self._claim(left.number))
                 elif not left.params:
                     # Its owner died before it had parameters, on a machine that the server still waits for. What
                     # they will be decides what other trials repeat, so nothing is asked for until then.
                     return None
-            if trial is None:
-                trial = ask()
-            if trial is not None:
-                self.claims.try_claim(self._claim(trial.number))
-                suggest(trial)
-            return trial
+            while (asked := ask()) is not None:
+                self.claims.try_claim(self._claim(asked.number))
+                suggest(asked)
+                if ready(as_stored(self.study, asked)):
+                    return asked
+                self.give_back(asked)
+            return None
 
     def ask_for(
         self, points: Iterable[Point], retry: Callable[[FrozenTrial], bool] = lambda failed: True

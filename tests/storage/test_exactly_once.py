@@ -26,7 +26,7 @@ from study.sampler import suggest
 from study.search import Search
 from study.settings import PRESETS
 from study.step import CompilerError
-from study.training import Epoch, Training
+from study.training import DivergedError, Epoch, Training
 from study.work import STARTS_WITHOUT_EPOCH
 from tests.storage.postgres import Server
 from tests.storage.test_claims import CLAIM_SESSIONS, wait_until
@@ -248,6 +248,24 @@ def test_a_distilled_run_that_was_left_waits_for_one_who_has_a_teacher(url: str,
     (trial,) = search.study.get_trials()
     assert trial.state == TrialState.RUNNING
     assert "starts" not in trial.user_attrs, "nobody was at it"
+
+
+def test_a_distilled_run_that_waits_is_left_by_one_who_has_no_teacher(url: str, tmp_path: Path) -> None:
+    search = Toy(url, tmp_path).search()
+    search.study.enqueue_trial(RUN)  # by a process that was killed before it asked for it
+    plain = {**RUN, "alpha": 0.0, "temperature": 1.0}
+
+    def make_training(point: Point, name: str) -> Training:
+        assert point == plain
+        raise DivergedError("the loss became nan in epoch 1")
+
+    Comparison(search.worker, search.study, make_training, search.validation, has_teacher=False).run([plain])
+    distilled, baseline = search.study.get_trials()
+    assert (point_of(distilled), distilled.state) == (RUN, TrialState.RUNNING)
+    assert (point_of(baseline), baseline.state) == (plain, TrialState.FAIL)
+    again = TrialClaims(search.study, search.worker.claims).claim_next(lambda: None, lambda trial: None)
+    assert again is not None
+    assert again.number == distilled.number, "one who has a teacher goes on with it"
 
 
 def test_a_trial_without_all_parameters_is_continued_as_the_same(url: str, tmp_path: Path) -> None:
