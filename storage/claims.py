@@ -20,7 +20,7 @@ class ClaimLostError(Exception):
 
 
 class Claims(ABC):
-    """Claims by name, each held by one object of one process at a time.
+    """Claims by name, each held by one object of one process at a time, or shared by several processes.
 
     A process that dies, by whatever signal, holds none; nor does an object that was closed, or a forked child.
     """
@@ -31,6 +31,14 @@ class Claims(ABC):
     @abstractmethod
     def try_claim(self, name: str) -> bool:
         """Take the claim unless another has it; True where it is held here afterwards."""
+
+    @abstractmethod
+    def try_share(self, name: str) -> bool:
+        """Take the claim together with other processes that share it, unless one has it for itself.
+
+        It is kept until this object is closed; whoever lost it with a session has it again before any other claim.
+        Not for a name that this object holds by ``try_claim``, or wants to.
+        """
 
     @abstractmethod
     def wait_for(self, name: str) -> None:
@@ -93,10 +101,13 @@ class FileClaims(Claims):
         return cls(Path(f"{file.resolve()}.claims"))
 
     def try_claim(self, name: str) -> bool:
-        return self._claim(name, wait=False)
+        return self._claim(name, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def try_share(self, name: str) -> bool:
+        return self._claim(name, fcntl.LOCK_SH | fcntl.LOCK_NB)
 
     def wait_for(self, name: str) -> None:
-        self._claim(name, wait=True)
+        self._claim(name, fcntl.LOCK_EX)
 
     def release(self, name: str) -> None:
         self._release(self._path(name))
@@ -117,19 +128,19 @@ class FileClaims(Claims):
     def _path(self, name: str) -> Path:
         return self.folder / f"{name}.lock"
 
-    def _claim(self, name: str, wait: bool) -> bool:
+    def _claim(self, name: str, how: int) -> bool:
         path = self._path(name)
         if path in self._held:
             return True
         taken = _taken_here.setdefault(path, threading.Lock())
-        if not taken.acquire(blocking=wait):
+        if not taken.acquire(blocking=not how & fcntl.LOCK_NB):
             return False
         with ExitStack() as undo:
             undo.callback(taken.release)
             self.folder.mkdir(parents=True, exist_ok=True)
             file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
             undo.callback(os.close, file)
-            if not _lock(file, wait):
+            if not _lock(file, how):
                 return False
             undo.pop_all()
         self._held[path] = file
@@ -142,10 +153,10 @@ class FileClaims(Claims):
             _taken_here[path].release()
 
 
-def _lock(file: int, wait: bool) -> bool:
+def _lock(file: int, how: int) -> bool:
     while True:
         try:
-            fcntl.lockf(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+            fcntl.lockf(file, how)
             return True
         except BlockingIOError:
             return False

@@ -9,7 +9,7 @@ from optuna.samplers import RandomSampler
 from optuna.storages import RDBStorage
 from sqlalchemy.engine import make_url
 
-from storage.claims import Claims
+from storage.claims import Claims, hold
 from storage.description import Description
 from storage.folders import comparison_name, rates_name
 from storage.study_storage import StorageError, is_there, open_claims, open_storage, read_storage, shown
@@ -81,6 +81,45 @@ class OpenStudy:
         found = copy.copy(self)
         found.name = name
         return found
+
+    def keep(self) -> None:
+        """Let nobody delete the study until this is closed, or its process dies; before it is looked at.
+
+        Raises:
+            StorageError: where another process is deleting it.
+            ClaimLostError: where the storage does not answer.
+        """
+        if not self.claims.try_share(self._at_work):
+            raise StorageError(f"study {self.name!r} is being deleted; try again")
+
+    @contextmanager
+    def alone(self) -> Iterator[None]:
+        """Let no other process work on the study in the block, or begin to.
+
+        Raises:
+            StorageError: where one works on it.
+            ClaimLostError: where the storage does not answer.
+        """
+        with hold(self.claims, self.claim_to_create):
+            if not self.claims.try_claim(self._at_work):
+                raise StorageError(f"study {self.name!r}: a living process works on it; stop it first")
+            try:
+                yield
+            finally:
+                self.claims.release(self._at_work)
+
+    def check_alone(self) -> None:
+        """Raise ``ClaimLostError`` where the block of ``alone`` is not protected any more."""
+        self.claims.check_held(self._at_work)
+
+    @property
+    def claim_to_create(self) -> str:
+        """The claim under which the study is made and described, and deleted."""
+        return f"{self.name}-create"
+
+    @property
+    def _at_work(self) -> str:
+        return f"{self.name}-at-work"
 
     def names(self) -> list[str]:
         """The studies of the storage, those of their final comparisons and learning rates aside."""

@@ -8,6 +8,8 @@ import psycopg
 
 from storage.claims import SECONDS_BETWEEN_TRIES, ClaimLostError, Claims
 
+SHARE = "SELECT pg_try_advisory_lock_shared(%s)"
+
 # What a claim needs of its session, whatever the server, the database or the role is set to. A session is silent for
 # as long as an epoch lasts; one whose machine vanished ends after a minute and a half.
 SESSION = {
@@ -37,6 +39,7 @@ class PostgresClaims(Claims):
         self.address = address
         self._connection: psycopg.Connection | None = None
         self._held: set[str] = set()
+        self._shared: set[str] = set()
         super().__init__()
 
     def try_claim(self, name: str) -> bool:
@@ -45,6 +48,11 @@ class PostgresClaims(Claims):
         elif self._ask("SELECT pg_try_advisory_lock(%s)", name):
             self._held.add(name)
         return name in self._held
+
+    def try_share(self, name: str) -> bool:
+        if name not in self._shared and self._ask(SHARE, name):
+            self._shared.add(name)
+        return name in self._shared
 
     def wait_for(self, name: str) -> None:
         while not self.try_claim(name):
@@ -65,6 +73,10 @@ class PostgresClaims(Claims):
             raise ClaimLostError(name)
 
     def close(self) -> None:
+        self._shared.clear()
+        self._end_session()
+
+    def _end_session(self) -> None:
         connection, self._connection = self._connection, None
         self._held.clear()
         if connection is not None:
@@ -76,6 +88,7 @@ class PostgresClaims(Claims):
             os.close(self._connection.fileno())
             self._connection = None
         self._held.clear()
+        self._shared.clear()
 
     def _ask(self, query: str, name: str) -> bool:
         """Ask the server; every claim is lost where it does not answer."""
@@ -84,7 +97,7 @@ class PostgresClaims(Claims):
                 self._connection = self._connect()
             answer = self._connection.execute(query, (_key(name),)).fetchone()
         except (psycopg.OperationalError, psycopg.InterfaceError) as error:
-            self.close()
+            self._end_session()
             raise ClaimLostError(name) from error
         assert answer is not None
         return bool(answer[0])
@@ -98,6 +111,10 @@ class PostgresClaims(Claims):
         # Not as options of the connection: a server that is too old for one of them would refuse it.
         set_where_known = "SELECT set_config(name, %s, false) FROM pg_settings WHERE name = %s"
         connection.cursor().executemany(set_where_known, [(value, name) for name, value in SESSION.items()])
+        for name in self._shared:
+            if connection.execute(SHARE, (_key(name),)).fetchone() != (True,):
+                connection.close()
+                raise psycopg.OperationalError(f"{name}: another process has it for itself meanwhile")
         return connection
 
 

@@ -79,17 +79,20 @@ def begin(
 ) -> tuple[optuna.Study, optuna.Study]:
     """The studies of search and comparison, described where they are new, with a note of this start.
 
+    Nobody can delete them as long as this process has them open.
+
     Raises:
         ConfigurationError: where the study was begun with another configuration, data set or teacher, or by others.
         ClaimLostError: where another process may be describing it meanwhile.
     """
-    with hold(opened.claims, f"{request.name}-create"):
+    with hold(opened.claims, opened.claim_to_create):
+        opened.keep()
         refuse_foreign(opened)
         known = opened.description
         if known is None:
             # Before it is made, since it takes seconds: whoever stops them leaves no study that nothing is known of.
             known = _describe(request.configuration, materials, work.teacher, device)
-            opened.claims.check_held(f"{request.name}-create")
+            opened.claims.check_held(opened.claim_to_create)
             search, comparison = opened.create()
             search.set_metric_names(SEARCH_METRIC)
             comparison.set_metric_names(COMPARISON_METRIC)
@@ -106,7 +109,7 @@ def begin(
                 taught["latency_seconds"] = known.teacher["latency_seconds"]
                 taught["peak_memory_bytes"] = known.teacher["peak_memory_bytes"]
                 known = dataclasses.replace(known, teacher=taught)
-        opened.claims.check_held(f"{request.name}-create")  # what came before may take seconds
+        opened.claims.check_held(opened.claim_to_create)  # what came before may take seconds
         is_kept = known.settings == request.configuration
         dataclasses.replace(
             known,
@@ -120,7 +123,7 @@ def begin(
 
 def begin_rates(opened: OpenStudy) -> optuna.Study:
     """The study in which the controls try learning rates, of one that was begun."""
-    with hold(opened.claims, f"{opened.name}-create"):
+    with hold(opened.claims, opened.claim_to_create):
         rates = opened.create_rates()
         rates.set_metric_names(SEARCH_METRIC)
     return rates

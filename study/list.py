@@ -7,7 +7,8 @@ python -m study.list --delete NAME      with its artifacts and checkpoints; asks
 import argparse
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import optuna
@@ -23,6 +24,7 @@ from storage.errors import one_line_errors
 from storage.exactly_once import TrialClaims
 from storage.folders import RunsFolder
 from storage.open_study import OpenStudy, open_study, read_study
+from storage.study_storage import StorageError
 from storage.trials import TrialView, views
 from study.comparison import points_of
 
@@ -136,39 +138,51 @@ def delete(opened: OpenStudy, runs: RunsFolder, asks: bool) -> None:
     The search, which says what all are, goes last: cut short, the same command goes on.
 
     Raises:
-        ConfigurationError: where a living process works on it, or the person does not want it.
-        StorageError: where it is not there.
+        ConfigurationError: where a process of an earlier version works on it, or the person does not want it.
+        StorageError: where a living process works on it, it is not there, or the storage keeps it.
     """
-    studies = opened.parts()
-    _refuse_living(opened, studies)
-    trials = sum(len(study.get_trials(deepcopy=False)) for study in studies)
     if asks:
+        with _left(opened) as studies:
+            trials = sum(len(study.get_trials(deepcopy=False)) for study in studies)
         try:
             answer = input(f"delete study {opened.name!r} with {trials} trials for good? Type its name: ")
         except EOFError:  # nobody is there
             answer = ""
         refuse_unless(answer == opened.name, "nothing was deleted")
-        _refuse_living(opened, studies)  # who may have come while nobody answered
-    assert opened.storage is not None
-    for study in studies:
-        for trial in study.get_trials(deepcopy=False):
-            for meta in get_all_artifact_meta(trial, storage=opened.storage):
-                (runs.artifacts / meta.artifact_id).unlink(missing_ok=True)
-        optuna.delete_study(study_name=study.study_name, storage=opened.storage)
-        shutil.rmtree(runs.checkpoints(study.study_name), ignore_errors=True)
+    with _left(opened) as studies:  # somebody may have come while nobody answered
+        for study in studies:
+            _delete(study, opened, runs)
     report = runs.report(opened.name)
     stays = f"; the report in {report} stays" if report.exists() else ""
     print(f"deleted {' and '.join(study.study_name for study in reversed(studies))}{stays}")
 
 
-def _refuse_living(opened: OpenStudy, studies: Sequence[optuna.Study]) -> None:
-    for study in studies:
-        claims = TrialClaims(study, opened.claims)
-        for trial in claims.unfinished():
-            refuse_unless(
-                claims.is_left(trial),
-                f"study {opened.name!r}: a living process works on trial {trial.number}; stop it first",
-            )
+@contextmanager
+def _left(opened: OpenStudy) -> Iterator[list[optuna.Study]]:
+    """The parts of a study on which no living process works, as long as the block lasts."""
+    with opened.alone():
+        studies = opened.parts()
+        # By its trials alone a process of an earlier version is known.
+        for claims in (TrialClaims(study, opened.claims) for study in studies):
+            for trial in claims.unfinished():
+                refuse_unless(
+                    claims.is_left(trial),
+                    f"study {opened.name!r}: a living process works on trial {trial.number}; stop it first",
+                )
+        yield studies
+
+
+def _delete(study: optuna.Study, opened: OpenStudy, runs: RunsFolder) -> None:
+    storage = opened.require_storage()
+    opened.check_alone()
+    for trial in study.get_trials(deepcopy=False):
+        for meta in get_all_artifact_meta(trial, storage=storage):
+            (runs.artifacts / meta.artifact_id).unlink(missing_ok=True)
+    optuna.delete_study(study_name=study.study_name, storage=storage)
+    # Optuna says nothing where the database refuses it.
+    if study.study_name in optuna.get_all_study_names(storage):
+        raise StorageError(f"study {study.study_name!r} in {opened.address}: the storage keeps it; try again")
+    shutil.rmtree(runs.checkpoints(study.study_name), ignore_errors=True)
 
 
 if __name__ == "__main__":

@@ -63,8 +63,9 @@ def rescore(
 
     Raises:
         ConfigurationError: where the images are not those of the study, its teacher is not there, or no weights are.
-        StorageError: where the study is not there.
+        StorageError: where the study is not there, or is being deleted.
     """
+    opened.keep()
     description, search, comparison = opened.begun()
     wanted = [_unscored(study, description.teacher["hash"] is not None) for study in (search, comparison)]
     if not any(wanted):

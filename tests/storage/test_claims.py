@@ -30,6 +30,13 @@ def hold_for_ever(url: str, told: Any) -> None:
     claims.close()
 
 
+def share_for_ever(url: str, told: Any) -> None:
+    claims = open_claims(url)
+    told.send(claims.try_share("a"))
+    time.sleep(60)
+    claims.close()
+
+
 def hold_with_a_forked_child(url: str, told: Any) -> None:
     claims = open_claims(url)
     claims.wait_for("a")
@@ -82,6 +89,23 @@ def test_has_one_holder_and_ends_with_kill_9(url: str) -> None:
     process.join()
     assert wait_until(lambda: claims.try_claim("a"))
     claims.check_held("a")
+
+
+def test_is_shared_by_processes_or_held_by_one(url: str) -> None:
+    claims = open_claims(url)
+    assert claims.try_share("a")
+    assert claims.try_share("a"), "a second time"
+    process, shared = start_holder(share_for_ever, url)
+    assert shared
+    claims.close()
+    assert not claims.try_claim("a")
+    process.kill()
+    process.join()
+    assert wait_until(lambda: claims.try_claim("a"))
+    process, shared = start_holder(share_for_ever, url)
+    assert not shared
+    process.kill()
+    process.join()
 
 
 def test_ends_with_kill_9_though_a_forked_child_lives_on(url: str) -> None:
@@ -264,6 +288,21 @@ def test_a_lost_session_is_noticed_and_every_claim_is_lost_with_it(server: Serve
     claims.check_held("a")
     with pytest.raises(ClaimLostError):
         claims.check_held("b")
+
+
+def test_a_shared_claim_that_was_lost_is_had_again_before_any_other(server: Server) -> None:
+    url = server.new_database()
+    claims, other = open_claims(url), open_claims(url)
+    assert claims.try_share("a")
+    server.execute(CLAIM_SESSIONS)
+    with pytest.raises(ClaimLostError):
+        claims.try_claim("b")
+    assert wait_until(lambda: other.try_claim("a"))
+    with pytest.raises(ClaimLostError):
+        claims.try_claim("b")
+    other.release("a")
+    assert claims.try_claim("b")
+    assert not other.try_claim("a")
 
 
 def test_release_survives_a_lost_session(server: Server) -> None:

@@ -1,7 +1,10 @@
 """The studies of a storage at a glance, and one of them deleted with all that it left."""
 
 import shutil
-from contextlib import ExitStack
+import sqlite3
+import subprocess
+import sys
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +20,16 @@ from storage.description import FORMAT
 from storage.folders import RunsFolder
 from storage.open_study import open_study, read_study
 from storage.study_storage import sqlite_url
-from storage.trials import DIVERGED, views
+from storage.trials import DIVERGED, TrialView, views
 from study.begin import refuse_foreign
 from study.list import main
+from study.rescore import main as rescore_main
+from study.run import main as study_main
 from study.sampler import suggest
+from study.search import Search
+from tests.conftest import SMALL
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -167,3 +176,32 @@ def test_nothing_is_deleted_by_mistake(
         assert "a living process works on trial 4" in refused(capsys, *where, "--delete", "demo")
         assert "a living process works on trial 4" in refused(capsys, *where, "--delete", "demo", "--yes")
     assert "demo" in said(capsys, *where)
+
+
+def test_no_study_is_deleted_under_a_process_that_has_none_of_its_trials(
+    runs: RunsFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    where, lines = ("--runs-dir", str(runs.path)), []
+    command = [sys.executable, "-m", "study.list", *where, "--delete", "demo", "--yes"]
+
+    def delete_meanwhile(*_: object) -> list[TrialView]:
+        lines.append(subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False).stderr)
+        return []
+
+    monkeypatch.setenv("BROWSER_PATH", "/nowhere")
+    monkeypatch.setattr(Search, "run_grid", delete_meanwhile)
+    study_main([*SMALL, *where, "--seeds", "2"])
+    monkeypatch.setattr("study.rescore._unscored", delete_meanwhile)
+    rescore_main(["demo", *where])
+    assert lines == ["error: study 'demo': a living process works on it; stop it first\n"] * 3
+    assert said(capsys, *where, "--delete", "demo", "--yes").splitlines()[-1].startswith("deleted demo")
+
+
+def test_a_study_that_the_storage_keeps_is_not_said_to_be_deleted(
+    runs: RunsFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with closing(sqlite3.connect(runs.database)) as connection:
+        connection.execute("CREATE TRIGGER kept BEFORE DELETE ON studies BEGIN SELECT RAISE(ABORT, 'kept'); END")
+    line = refused(capsys, "--runs-dir", str(runs.path), "--delete", "demo", "--yes")
+    assert line.startswith("error: study 'demo-comparison' in ")
+    assert line.endswith("the storage keeps it; try again")
