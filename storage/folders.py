@@ -4,6 +4,8 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from sqlalchemy.engine import make_url
+
 from storage.configuration import refuse_unless
 from storage.study_storage import sqlite_url
 
@@ -31,6 +33,11 @@ class RunsFolder:
     def url(self) -> str:
         """The address of that storage."""
         return sqlite_url(self.database)
+
+    def holds(self, url: str) -> bool:
+        """Whether the storage at an address is that one."""
+        parsed = make_url(url)
+        return parsed.get_backend_name() == "sqlite" and Path(str(parsed.database)).resolve() == self.database.resolve()
 
     @property
     def cache(self) -> Path:

@@ -2,6 +2,8 @@
 
 python -m study.list                    name, state, trials and runs done of planned, best, what has not ended
 python -m study.list --delete NAME      with its artifacts and checkpoints; asks first
+
+Of another --storage than the runs folder's own, artifacts and checkpoints are deleted where --runs-dir is given.
 """
 
 import argparse
@@ -36,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(
         prog="python -m study.list", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="(default: runs)")
+    parser.add_argument("--runs-dir", type=Path, metavar="DIR", help="(default: runs)")
     parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: sqlite:///RUNS_DIR/study.db)")
     parser.add_argument("--delete", metavar="NAME", help="delete a study, its comparison, artifacts and checkpoints")
     parser.add_argument("--yes", action="store_true", help="delete without asking")
@@ -44,13 +46,15 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with one_line_errors():
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         refuse_unless(not options.yes or options.delete is not None, "--yes: answers what --delete asks, give both")
-        runs = RunsFolder(options.runs_dir)
+        runs = RunsFolder(options.runs_dir or Path("runs"))
         url = options.storage or runs.url
         if options.delete is not None:
             with read_study(url, options.delete) as opened:
                 opened.parts()  # or says what is missing, before anything is opened to be written
             with open_study(url, options.delete) as opened:
-                delete(opened, runs, asks=not options.yes)
+                # A study of that name in another storage may be a copy of the one whose files are in this folder.
+                is_own = options.runs_dir is not None or runs.holds(url)
+                delete(opened, runs if is_own else None, asks=not options.yes)
             return
         with read_study(url) as opened:
             opened.require_storage()
@@ -132,10 +136,13 @@ def _running(named: list[tuple[str, list[TrialView]]]) -> str:
     return "; ".join(names) or "-"
 
 
-def delete(opened: OpenStudy, runs: RunsFolder, asks: bool) -> None:
+def delete(opened: OpenStudy, runs: RunsFolder | None, asks: bool) -> None:
     """Delete a study with its comparison, artifacts and checkpoints; its report stays.
 
     The search, which says what all are, goes last: cut short, the same command goes on.
+
+    Args:
+        runs: where the study ran; None where nobody said so, and then its files stay.
 
     Raises:
         ConfigurationError: where a process of an earlier version works on it, or the person does not want it.
@@ -152,8 +159,11 @@ def delete(opened: OpenStudy, runs: RunsFolder, asks: bool) -> None:
     with _left(opened) as studies:  # somebody may have come while nobody answered
         for study in studies:
             _delete(study, opened, runs)
-    report = runs.report(opened.name)
-    stays = f"; the report in {report} stays" if report.exists() else ""
+    stays = ""
+    if runs is None:
+        stays = "; its artifacts and checkpoints stay, since no --runs-dir says where it ran"
+    elif (report := runs.report(opened.name)).exists():
+        stays = f"; the report in {report} stays"
     print(f"deleted {' and '.join(study.study_name for study in reversed(studies))}{stays}")
 
 
@@ -172,17 +182,19 @@ def _left(opened: OpenStudy) -> Iterator[list[optuna.Study]]:
         yield studies
 
 
-def _delete(study: optuna.Study, opened: OpenStudy, runs: RunsFolder) -> None:
+def _delete(study: optuna.Study, opened: OpenStudy, runs: RunsFolder | None) -> None:
     storage = opened.require_storage()
     opened.check_alone()
-    for trial in study.get_trials(deepcopy=False):
-        for meta in get_all_artifact_meta(trial, storage=storage):
-            (runs.artifacts / meta.artifact_id).unlink(missing_ok=True)
+    if runs is not None:
+        for trial in study.get_trials(deepcopy=False):
+            for meta in get_all_artifact_meta(trial, storage=storage):
+                (runs.artifacts / meta.artifact_id).unlink(missing_ok=True)
     optuna.delete_study(study_name=study.study_name, storage=storage)
     # Optuna says nothing where the database refuses it.
     if study.study_name in optuna.get_all_study_names(storage):
         raise StorageError(f"study {study.study_name!r} in {opened.address}: the storage keeps it; try again")
-    shutil.rmtree(runs.checkpoints(study.study_name), ignore_errors=True)
+    if runs is not None:
+        shutil.rmtree(runs.checkpoints(study.study_name), ignore_errors=True)
 
 
 if __name__ == "__main__":

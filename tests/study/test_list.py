@@ -28,6 +28,7 @@ from study.run import main as study_main
 from study.sampler import suggest
 from study.search import Search
 from tests.conftest import SMALL
+from tests.reports.stored import export
 
 ROOT = Path(__file__).parents[2]
 
@@ -124,6 +125,34 @@ def test_a_deleted_study_leaves_nothing_but_its_report(runs: RunsFolder, capsys:
     assert (runs.report("demo") / "report.md").exists()
     with read_study(sqlite_url(runs.database)) as opened:
         assert opened.names() == []
+
+
+def test_a_deleted_copy_leaves_the_files_of_its_original(
+    runs: RunsFolder, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(runs.path.parent)
+    export(sqlite_url(runs.database), "demo", Path("mine.db"))
+    runs.checkpoints("demo").mkdir(parents=True, exist_ok=True)
+    files = sorted(runs.path.rglob("*"))
+    line = said(capsys, "--storage", "sqlite:///mine.db", "--delete", "demo", "--yes")
+    assert line == (
+        "deleted demo and demo-comparison; its artifacts and checkpoints stay, since no --runs-dir says where it ran\n"
+    )
+    assert sorted(runs.path.rglob("*")) == files
+    assert said(capsys, "--storage", "sqlite:///mine.db") == "no study yet; python -m study.run begins one\n"
+    said(capsys, "--storage", "sqlite:///runs/study.db", "--delete", "demo", "--yes")
+    assert list(runs.artifacts.iterdir()) == [], "the folder's own storage needs no --runs-dir"
+    assert not runs.checkpoints("demo").exists()
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_study_in_a_storage_of_its_own_goes_with_its_files_where_it_is_said_where_it_ran(
+    given: bool, runs: RunsFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(runs.path.parent)
+    url = sqlite_url(runs.database.rename(tmp_path / "mine.db"))
+    main(["--storage", url, *(["--runs-dir", "runs"] if given else []), "--delete", "demo", "--yes"])
+    assert bool(list(runs.artifacts.iterdir())) != given
 
 
 def test_what_is_left_of_a_study_deleted_by_half_is_of_no_new_one_and_can_be_deleted(
