@@ -11,7 +11,7 @@ from typing import Any, Literal, NotRequired, TypedDict, cast
 from reports.calibration import Bins, calibration_error
 from storage.description import CostFacts, DataFacts, Start, TeacherFacts
 from storage.errors import PlainError
-from storage.trials import ExportFacts, MadeBy
+from storage.trials import DIVERGED, ExportFacts, MadeBy
 
 FORMAT = 2
 """Of ``results.json``; stored results that do not name theirs have this one."""
@@ -309,6 +309,15 @@ def read_results(file: Path) -> Results:
         return lifted(json.loads(file.read_bytes()))
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ResultsError(f"{file}: holds no results ({type(error).__name__}: {error})") from None
+
+
+def count_failed(results: Results) -> int:
+    """How many trainings failed; a learning rate at which the loss diverges is an answer."""
+    failed = sum(trial["state"] == "FAIL" for trial in results["grid"] + results["tpe"])
+    failed += len(results.get("failed_finalists", []))
+    rates = [rate["reason"] or "" for rate in results["rates"] if rate["state"] == "FAIL"]
+    failed += sum(not reason.startswith(DIVERGED) for reason in rates)
+    return failed + sum(len(arm["failed"]) for arm in results["arms"].values())
 
 
 def lifted(stored: dict[str, Any]) -> Results:

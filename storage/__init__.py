@@ -1,1 +1,1 @@
-"""What outlives a process: the Optuna storage, claims, teacher logits, checkpoints."""
+"""What a study is and stores, the Optuna storage, who may claim what, files that are whole."""

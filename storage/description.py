@@ -1,6 +1,6 @@
 """What is stored with a study, so that it knows what it is and a report needs nothing else: one type, two ways.
 
-Every key is an attribute of the Optuna study of the search; that of the comparison has none.
+Every key is an attribute of the Optuna study of the search; that of the comparison has none of them.
 """
 
 import json

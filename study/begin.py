@@ -24,7 +24,7 @@ from study.manifest import commit, hardware, versions
 from study.materials import Materials
 from study.networks import check_trainable, known_by, refuse_other_networks
 from study.options import Request
-from study.plan import Work, asked_beyond, images_at_hand
+from study.plan import Plan, asked_beyond, images_at_hand
 from study.progress import say
 from study.recipes import teacher_recipe
 
@@ -50,7 +50,7 @@ def going_on(request: Request, opened: OpenStudy) -> Request:
     return dataclasses.replace(request, configuration=configuration)
 
 
-def refuse_unusable(request: Request, opened: OpenStudy, work: Work) -> None:
+def refuse_unusable(request: Request, opened: OpenStudy, plan: Plan) -> None:
     """Refuse networks of one's own that cannot be studied, and other images than those a study was begun with.
 
     Whoever trains looks at the images anyway. Where nothing is left to train, they need not be there.
@@ -59,23 +59,23 @@ def refuse_unusable(request: Request, opened: OpenStudy, work: Work) -> None:
         NetworkError, ConfigurationError, DataError: in one line that says why.
     """
     folder = request.data_dir if request.configuration.dataset == "folder" else None
-    looks = folder is not None and (folder.is_dir() if work.is_done else request.dry_run)
+    looks = folder is not None and (folder.is_dir() if plan.is_done else request.dry_run)
     if looks and opened.description is not None:
-        work.refuse_other_images(request.name, images_at_hand(request, opened).hash)
-    if work.is_done:
+        plan.refuse_other_images(request.name, images_at_hand(request, opened).hash)
+    if plan.is_done:
         return
-    images, configuration = work.images, request.configuration
+    images, configuration = plan.images, request.configuration
     if configuration.dataset == "cifar100" and request.data_dir is not None:
         refuse_other_folder(request.data_dir)
-    for architecture in (work.student, work.teacher):
+    for architecture in (plan.student, plan.teacher):
         check_network(architecture)
-    check_trainable(work.student, configuration.recipe, [images.train, images.train + images.validation])
-    if work.train_teacher:
-        check_trainable(work.teacher, teacher_recipe(configuration), [images.every])
+    check_trainable(plan.student, configuration.recipe, [images.train, images.train + images.validation])
+    if plan.train_teacher:
+        check_trainable(plan.teacher, teacher_recipe(configuration), [images.every])
 
 
 def begin(
-    opened: OpenStudy, request: Request, work: Work, materials: Materials, device: torch.device
+    opened: OpenStudy, request: Request, plan: Plan, materials: Materials, device: torch.device
 ) -> tuple[optuna.Study, optuna.Study]:
     """The studies of search and comparison, described where they are new, with a note of this start.
 
@@ -91,7 +91,7 @@ def begin(
         known = opened.description
         if known is None:
             # Before it is made, since it takes seconds: whoever stops them leaves no study that nothing is known of.
-            known = _describe(request.configuration, materials, work.teacher, device)
+            known = _describe(request.configuration, materials, plan.teacher, device)
             opened.claims.check_held(opened.claim_to_create)
             search, comparison = opened.create()
             search.set_metric_names(SEARCH_METRIC)

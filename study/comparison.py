@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 import optuna
-from optuna.trial import FrozenTrial, Trial
+from optuna.trial import Trial
 
 from storage.arms import Arms
 from storage.configuration import LARGEST_SEED, Point
@@ -18,11 +18,11 @@ from storage.optuna_internals import as_stored
 from storage.trials import Part, TrialRecord, views
 from study.evaluation import HeldOut
 from study.progress import bar, say
-from study.record import is_worth_trying_again, store_training
+from study.record import store_training
 from study.sampler import suggest
 from study.teacher_logits import SmoothLabels
 from study.training import Training
-from study.work import MakeTraining, Worker, name_of, with_lines, work_together
+from study.worker import MakeTraining, Worker, name_of, with_lines, work_together
 
 LARGEST_LEARNING_RATE = 1000.0  # a bound that Optuna asks for
 
@@ -57,7 +57,7 @@ class Comparison:
         with bar(len(points), self.study.study_name, "run", initial=self._ended(points)) as progress:
             work_together(
                 self.trials,
-                ask=lambda: self.trials.ask_for(points, self._is_worth_trying_again),
+                ask=lambda: self.trials.ask_for(points, self.worker.is_worth_trying_again),
                 suggest=self._suggest,
                 run=self._run,
                 progress=progress,
@@ -66,9 +66,6 @@ class Comparison:
                 # Others may be at runs that this worker is to be asked for later, the controls'.
                 awaited=lambda trial: point_of(trial) in points,
             )
-
-    def _is_worth_trying_again(self, failed: FrozenTrial) -> bool:
-        return is_worth_trying_again(failed, self.worker.made_by)
 
     def _ended(self, points: list[Point]) -> int:
         done = [trial.point for trial in views(self.study) if trial.has_ended]

@@ -7,42 +7,42 @@ import torch
 from models import fold_batch_norm, teachers_of_other_sources
 from study.device import say_if_slow, torch_threads
 from study.options import Request
-from study.plan import Work
+from study.plan import Plan
 from study.probe import PROBE_IMAGES, Probe, teacher_seconds
 from study.processes import threads_each
 from study.progress import duration, say
 from study.recipes import teacher_recipe
 
 
-def print_plan(request: Request, work: Work, device: torch.device) -> None:
+def print_plan(request: Request, plan: Plan, device: torch.device) -> None:
     """Say what is left to run and how long the workers should take for it on this device."""
-    if work.is_done:
+    if plan.is_done:
         say("all is trained" if request.dry_run else "all is trained: the report is made again")
         return
-    images, recipe = work.images, request.configuration.recipe
+    images, recipe = plan.images, request.configuration.recipe
     every = images.train + images.validation
-    if work.train_teacher:
+    if plan.train_teacher:
         teacher = teacher_recipe(request.configuration)
-        done = f", {work.teacher_epochs_done} of them are done" if work.teacher_epochs_done else ""
+        done = f", {plan.teacher_epochs_done} of them are done" if plan.teacher_epochs_done else ""
         say(
             f"teacher: {request.configuration.teacher_network}, none is stored: {teacher.epochs} epochs on "
             f"{images.every:,} images{done}"
         )
-        for other in teachers_of_other_sources(request.runs.cache, images.hash, work.teacher.name):
+        for other in teachers_of_other_sources(request.runs.cache, images.hash, plan.teacher.name):
             say(f"the file of its network has changed since {other.path} was trained: --teacher {other.path} takes it")
-    if work.trials:
+    if plan.trials:
         pruner = request.configuration.pruner
         pruning = "none is pruned" if pruner == "none" else f"pruning ({pruner}) may shorten them"
-        trainings = _count(work.trainings, "training")
+        trainings = _count(plan.trainings, "training")
         say(f"search: {trainings} of {recipe.epochs} epochs on {images.train:,} images, {pruning}")
-    if work.rates:
-        say(f"controls: {_count(work.rates, 'training')} of {recipe.epochs} epochs on {images.train:,} images")
-    say(f"comparison: {_count(work.runs, 'run')} of {recipe.epochs} epochs on {every:,} images")
-    say(f"teacher logits: about {work.logits_to_ask:,} views, {work.logits_to_ask * images.classes * 2 / 1e9:.2f} GB")
+    if plan.rates:
+        say(f"controls: {_count(plan.rates, 'training')} of {recipe.epochs} epochs on {images.train:,} images")
+    say(f"comparison: {_count(plan.runs, 'run')} of {recipe.epochs} epochs on {every:,} images")
+    say(f"teacher logits: about {plan.logits_to_ask:,} views, {plan.logits_to_ask * images.classes * 2 / 1e9:.2f} GB")
     if device.type == "cuda" and request.workers > 1:
         return  # The GPUs are the workers': a process that measures on one keeps memory there.
     say_if_slow(recipe.precision, device)
-    step, seconds = _estimate(request, work, device)
+    step, seconds = _estimate(request, plan, device)
     say(
         f"on {device} a student's step takes {1000 * step:.2f} ms an image: about {duration(seconds)} in all, "
         "if nothing else runs here"
@@ -53,29 +53,29 @@ def _count(number: int, what: str) -> str:
     return f"{number} {what}{'' if number == 1 else 's'}"
 
 
-def _estimate(request: Request, work: Work, device: torch.device) -> tuple[float, float]:
+def _estimate(request: Request, plan: Plan, device: torch.device) -> tuple[float, float]:
     """Seconds of a student's step an image, and of all that is left."""
     configuration, recipe = request.configuration, request.configuration.recipe
-    workers = at_once(request.workers, work, device)
-    probe = Probe(work.student, device, max(PROBE_IMAGES, recipe.batch_size))
+    workers = at_once(request.workers, plan, device)
+    probe = Probe(plan.student, device, max(PROBE_IMAGES, recipe.batch_size))
     with torch_threads(threads_each(request.workers, device)):
-        step = probe.step(work.student.build, recipe)
-        predict_student = probe.prediction(work.student.build, recipe.precision)
-        ask = probe.prediction(lambda: fold_batch_norm(work.teacher.build().eval()), recipe.precision)
+        step = probe.step(plan.student.build, recipe)
+        predict_student = probe.prediction(plan.student.build, recipe.precision)
+        ask = probe.prediction(lambda: fold_batch_norm(plan.teacher.build().eval()), recipe.precision)
     teacher = 0.0
-    if work.train_teacher:  # on all cores
-        every, done = work.images.every, work.teacher_epochs_done
-        teacher = teacher_seconds(work.teacher, teacher_recipe(configuration), device, every, done)
-    train, validation = work.images.train, work.images.validation
-    search = (work.trainings + work.rates) * recipe.epochs * (train * step + validation * predict_student)
-    comparison = work.runs * recipe.epochs * (train + validation) * step
-    return step, teacher + (search + comparison + work.logits_to_ask * ask) / workers
+    if plan.train_teacher:  # on all cores
+        every, done = plan.images.every, plan.teacher_epochs_done
+        teacher = teacher_seconds(plan.teacher, teacher_recipe(configuration), device, every, done)
+    train, validation = plan.images.train, plan.images.validation
+    search = (plan.trainings + plan.rates) * recipe.epochs * (train * step + validation * predict_student)
+    comparison = plan.runs * recipe.epochs * (train + validation) * step
+    return step, teacher + (search + comparison + plan.logits_to_ask * ask) / workers
 
 
-def at_once(workers: int, work: Work, device: torch.device) -> int:
+def at_once(workers: int, plan: Plan, device: torch.device) -> int:
     """How many workers train at the same time: as many as there are trainings, and cores or devices for them."""
     places = {"cuda": torch.cuda.device_count(), "mps": 1}.get(device.type) or _cores()
-    return max(1, min(workers, places, work.trainings + work.rates + work.runs))
+    return max(1, min(workers, places, plan.trainings + plan.rates + plan.runs))
 
 
 def _cores() -> int:

@@ -126,10 +126,10 @@ class HeldOut:
 
     def score(self, network: nn.Module) -> Scores:
         """Score a network that is on the bank's device."""
-        return score(self._logits(network), self.bank.labels[self.indices.to(self.bank.device)], self._said)
+        return score(self._logits(network), self.bank.labels[self.indices.to(self.bank.device)], self._teacher_logits)
 
     @cached_property
-    def _said(self) -> Tensor | None:
+    def _teacher_logits(self) -> Tensor | None:
         return None if self.make_teacher is None else self._logits(self.make_teacher()).cpu()
 
     def _logits(self, network: nn.Module) -> Tensor:

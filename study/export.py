@@ -151,7 +151,7 @@ def export(options: argparse.Namespace) -> list[str]:
         content, _metadata(manifest), output, kind, student, images.test_images, manifest["quantized"]
     )
     noted = _noted(url, opened.name, facts_of(manifest, options.format, len(content), agreement))
-    return [*_said(manifest), f"{output}: {len(content):,} bytes; {agreement}", *noted]
+    return [*_lines(manifest), f"{output}: {len(content):,} bytes; {agreement}", *noted]
 
 
 @contextmanager
@@ -320,7 +320,7 @@ def _noted(url: str, study: str, facts: ExportFacts) -> list[str]:
     return []
 
 
-def _said(manifest: dict[str, Any]) -> list[str]:
+def _lines(manifest: dict[str, Any]) -> list[str]:
     """The run, and what quantization did to it, in lines."""
     point = f"alpha {manifest['alpha']:g}, T {manifest['temperature']:g}"
     run = f"{manifest['arm']} ({point}), seed {manifest['seed']}: {100 * manifest['test_accuracy']:.2f} % on test"

@@ -15,7 +15,7 @@ from storage.description import Description
 from storage.open_study import OpenStudy
 from study.evaluation import HeldOut
 from study.options import Request
-from study.plan import Work
+from study.plan import Plan
 from study.progress import bar
 from study.teacher import choose_teacher
 from study.teacher_logits import TeacherLogits, logits_folder
@@ -40,11 +40,11 @@ class Materials:
     on_test: HeldOut
 
 
-def fetch(request: Request, work: Work, claims: Claims, device: torch.device) -> Materials:
+def fetch(request: Request, plan: Plan, claims: Claims, device: torch.device) -> Materials:
     """Load the images and the teacher, which is trained where none is stored.
 
     Args:
-        work: what is left.
+        plan: what is left.
         claims: of the storage.
 
     Raises:
@@ -53,19 +53,19 @@ def fetch(request: Request, work: Work, claims: Claims, device: torch.device) ->
     """
     configuration, cache = request.configuration, request.runs.cache
     images = load_images(configuration, cache, request.data_dir, claims, bar)
-    work.refuse_other_images(request.name, images.hash)
+    plan.refuse_other_images(request.name, images.hash)
     bank = ImageBank.of_training_images(images, device)
     teacher = logits = None
-    if work.needs_teacher:
-        teacher = choose_teacher(configuration, images, cache, claims, device, work.teacher_file, work.begun_with)
+    if plan.needs_teacher:
+        teacher = choose_teacher(configuration, images, cache, claims, device, plan.teacher_file, plan.begun_with)
         logits = _logits(teacher, images, bank, request, claims)
-        logits.require_room(work.logits_to_ask)
+        logits.require_room(plan.logits_to_ask)
     parts = split(images.train_labels, configuration.train_images, configuration.validation_images)
     on_validation, on_test = held_out(bank, images, parts.validation, teacher, configuration)
     return Materials(
         images=images,
         parts=parts,
-        student=work.student,
+        student=plan.student,
         teacher=teacher,
         bank=bank,
         logits=logits,

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import optuna
 import torch
 from optuna.trial import TrialState
 
@@ -54,7 +55,7 @@ class Images:
 
 
 @dataclass(frozen=True)
-class Work:
+class Plan:
     """What is left of a study.
 
     Attributes:
@@ -107,7 +108,7 @@ class Work:
         )
 
 
-def plan(request: Request, opened: OpenStudy, device: torch.device) -> Work:
+def make_plan(request: Request, opened: OpenStudy, device: torch.device) -> Plan:
     """What is left to run, found without CIFAR-100 at hand.
 
     Raises:
@@ -134,7 +135,7 @@ def plan(request: Request, opened: OpenStudy, device: torch.device) -> Work:
     filled = 0
     if digest is not None:
         filled = count_rows(logits_folder(request.runs.cache, images.hash, digest, device, precision))
-    return Work(
+    return Plan(
         trials=trials,
         trainings=trainings,
         rates=rates,
@@ -245,6 +246,11 @@ def _rates_left(request: Request, opened: OpenStudy, trials_left: int) -> int:
     return sum(point not in ended for point in wanted)
 
 
+def wanted_arms(request: Request, opened: OpenStudy, search: optuna.Study) -> Arms:
+    """The arms of the comparison, as far as the search says by now which they are."""
+    return arms_to_train(search, request.configuration, asked_beyond(request, opened), request.added_arms)
+
+
 def _runs_left(request: Request, opened: OpenStudy, trials_left: int, rates_left: int, here: MadeBy) -> int:
     """Runs of the comparison; a winner or a learning rate that is not known yet is counted as an arm of its own."""
     configuration, search, comparison = request.configuration, opened.search, opened.comparison
@@ -257,7 +263,7 @@ def _runs_left(request: Request, opened: OpenStudy, trials_left: int, rates_left
         arms |= {name: pair for name, pair in known.items() if name in winners}
         unknown = len(seeds) * (len(winners - known.keys()) + (4 if request.controls else 0))
     elif search is not None:
-        arms = arms_to_train(search, configuration, asked_beyond(request, opened), request.added_arms)
+        arms = wanted_arms(request, opened, search)
         if request.controls:
             controls = control_arms(arms, search, opened.rates, configuration)
             unknown = len(seeds) * len(rate_pairs(arms)) if rates_left else 0
@@ -271,8 +277,7 @@ def _needs_teacher(request: Request, opened: OpenStudy) -> bool:
     """Whether anything is distilled: an arm, also of an earlier search, or a run that another start left."""
     arms: Arms = {name_of_pair(pair): pair for pair in request.added_arms}
     if opened.search is not None:
-        asked = asked_beyond(request, opened)
-        arms = arms_to_train(opened.search, request.configuration, asked, request.added_arms)
+        arms = wanted_arms(request, opened, opened.search)
     runs = [] if opened.comparison is None else views(opened.comparison)
     left = [run.point["alpha"] for run in runs if run.point and not run.state.is_finished()]
     searched = request.searches and (request.beyond is not None or any(request.configuration.alphas))

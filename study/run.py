@@ -17,26 +17,24 @@ import optuna
 import torch
 
 from reports.live import kept_current
-from storage.arms import arms_to_train
 from storage.artifacts import artifact_store
 from storage.claims import hold
 from storage.controls import control_arms, rate_points
 from storage.errors import one_line_errors
 from storage.open_study import OpenStudy, open_study, read_study
 from storage.study_storage import command_of
-from storage.trials import DIVERGED
 from study.begin import begin, begin_rates, going_on, refuse_unusable
 from study.comparison import Comparison, points_of
 from study.device import pick_device
 from study.estimate import print_plan
 from study.materials import fetch
 from study.options import WORKER, Request, request_of
-from study.plan import Work, asked_beyond, count_ended, plan
+from study.plan import Plan, count_ended, make_plan, wanted_arms
 from study.processes import end_with_parent, run_workers
 from study.record import made_by
 from study.search import Search
 from study.trainings import Trainings
-from study.work import Worker, patiently
+from study.worker import Worker, patiently
 
 SOME_FAILED = 3
 
@@ -55,32 +53,32 @@ def main(arguments: Sequence[str] | None = None) -> None:
         device = pick_device(request.device)
         with (read_study if request.dry_run else open_study)(request.url, request.name) as opened:
             request = going_on(request, opened)
-            work = plan(request, opened, device)
-            refuse_unusable(request, opened, work)
+            plan = make_plan(request, opened, device)
+            refuse_unusable(request, opened, plan)
             if is_worker:
-                work_on(request, opened, work, device)
+                work_on(request, opened, plan, device)
                 return
-            print_plan(request, work, device)
+            print_plan(request, plan, device)
             if request.dry_run:
                 return
             # A teacher that was given is held against the study's, also where nothing is left for it to do.
-            if not work.is_done or work.teacher_file is not None:
+            if not plan.is_done or plan.teacher_file is not None:
                 with kept_current(request.url, request.name):
                     if request.workers > 1:
-                        start_workers(request, opened, work, device)
+                        start_workers(request, opened, plan, device)
                     else:
-                        work_on(request, opened, work, device)
+                        work_on(request, opened, plan, device)
             report(request, opened)
 
 
-def work_on(request: Request, opened: OpenStudy, work: Work, device: torch.device) -> None:
+def work_on(request: Request, opened: OpenStudy, plan: Plan, device: torch.device) -> None:
     """What one worker does, together with every other process that runs the same command.
 
     The grid, TPE or a Gaussian process from what it found, more seeds of the best, the comparison; where asked for, the
     learning rates of the controls, then the controls.
     """
-    materials = fetch(request, work, opened.claims, device)
-    search_study, comparison_study = patiently(lambda: begin(opened, request, work, materials, device))
+    materials = fetch(request, plan, opened.claims, device)
+    search_study, comparison_study = patiently(lambda: begin(opened, request, plan, materials, device))
     configuration = request.configuration
     trainings = Trainings(configuration, materials, request.runs, request.name)
     here = made_by(device, configuration.recipe.precision)
@@ -92,8 +90,7 @@ def work_on(request: Request, opened: OpenStudy, work: Work, device: torch.devic
         patiently(search.run_grid)
         patiently(lambda: search.run_beyond(request.trials_beyond))
         patiently(search.run_finalists)
-    asked = patiently(lambda: asked_beyond(request, opened))
-    arms = patiently(lambda: arms_to_train(search_study, configuration, asked, request.added_arms))
+    arms = patiently(lambda: wanted_arms(request, opened, search_study))
     seeds = configuration.final_seeds
     patiently(lambda: comparison.run(points_of(arms, seeds)))
     if request.controls:
@@ -104,12 +101,12 @@ def work_on(request: Request, opened: OpenStudy, work: Work, device: torch.devic
         patiently(lambda: comparison.run(points_of(arms, seeds, controls)))
 
 
-def start_workers(request: Request, opened: OpenStudy, work: Work, device: torch.device) -> None:
+def start_workers(request: Request, opened: OpenStudy, plan: Plan, device: torch.device) -> None:
     """Have several processes of this machine do the work; a teacher is trained before, on all cores of a CPU."""
-    if work.train_teacher and device.type == "cpu":
+    if plan.train_teacher and device.type == "cpu":
         # One of the workers would, on its share of them, while the others wait.
-        fetch(request, work, opened.claims, device)
-    total = work.ended + work.trials + work.rates + work.runs
+        fetch(request, plan, opened.claims, device)
+    total = plan.ended + plan.trials + plan.rates + plan.runs
     run_workers(request.workers, request.arguments, device, total, lambda: count_ended(opened))
 
 
@@ -119,19 +116,14 @@ def report(request: Request, opened: OpenStudy) -> None:
     # makes the report.
     from reports.build import write_report
     from reports.collect import collect
+    from reports.results import count_failed
 
     folder = request.runs.report(request.name)
     # Several shells that end together: the last of them to read is the last to write.
     with hold(opened.claims, f"{request.name}-report"):
         results = collect(opened)
         write_report(results, folder)
-    failed = sum(cell["state"] == "FAIL" for cell in results["grid"] + results["tpe"])
-    failed += len(results.get("failed_finalists", []))
-    # A learning rate at which the loss diverges is an answer.
-    rates = [rate["reason"] or "" for rate in results["rates"] if rate["state"] == "FAIL"]
-    failed += sum(not reason.startswith(DIVERGED) for reason in rates)
-    failed += sum(len(arm["failed"]) for arm in results["arms"].values())
-    if failed:
+    if failed := count_failed(results):
         print(f"done, but {failed} of its trainings failed, which the report names: {folder / 'report.md'}")
         sys.exit(SOME_FAILED)
     print(f"all done: {folder / 'report.md'}")

@@ -15,10 +15,10 @@ from storage.pruner import make_pruner
 from storage.trials import Beyond, Sampler, TrialRecord, TrialView, views
 from study.evaluation import HeldOut
 from study.progress import bar, say
-from study.record import is_worth_trying_again, store_training
+from study.record import store_training
 from study.sampler import GridFirst, suggest
 from study.training import Epoch, Training
-from study.work import MakeTraining, Worker, name_of, with_lines, work_together
+from study.worker import MakeTraining, Worker, name_of, with_lines, work_together
 
 ORDER: dict[Sampler, int] = {"grid": 0, "tpe": 1, "gp": 1, "finalist": 2}
 
@@ -60,17 +60,14 @@ class Search:
         """Work until every finalist has every seed, whoever trained it; once the rest of the search has ended."""
         points = finalist_points(self._views(), self.worker.configuration)
         if points:
-            self._work(lambda: self.trials.ask_for(points, self._is_worth_trying_again), len(points), "finalist")
+            self._work(lambda: self.trials.ask_for(points, self.worker.is_worth_trying_again), len(points), "finalist")
 
     def _ask_grid(self) -> Trial | None:
         # GridSampler gives trial number n the n-th point of its shuffled list: asked one at a time, the first 16
         # trials are the 16 points. It counts a failed point as visited, so what has to be tried again is named.
         if len(self.study.get_trials(deepcopy=False)) < len(self.points):
             return self.study.ask()
-        return self.trials.ask_for(self.points, self._is_worth_trying_again)
-
-    def _is_worth_trying_again(self, failed: FrozenTrial) -> bool:
-        return is_worth_trying_again(failed, self.worker.made_by)
+        return self.trials.ask_for(self.points, self.worker.is_worth_trying_again)
 
     def _ask_beyond(self, trials: int) -> Trial | None:
         if sum(trial.sampler == self.beyond for trial in self._views()) >= trials:

@@ -62,7 +62,7 @@ from study.recipes import TEACHER_RECIPES, teacher_recipe
 from study.settings import Settings
 from study.step import TrainingStep
 from study.training import DivergedError, Training, is_out_of_memory
-from study.work import patiently
+from study.worker import patiently
 
 # Teacher logits are stored as float16.
 LARGEST_LOGIT = torch.finfo(torch.float16).max

@@ -41,7 +41,7 @@ def batch_size(device: torch.device) -> int:
     return 50 if device.type == "cpu" else 500
 
 
-class Said(Protocol):
+class SoftTargets(Protocol):
     """What a training is taught of its images."""
 
     @property
@@ -64,12 +64,12 @@ class ShuffledLogits:
         labels: of every image of the bank, int64 of shape (bank,).
     """
 
-    def __init__(self, logits: Said, images: Tensor, labels: Tensor) -> None:
+    def __init__(self, logits: SoftTargets, images: Tensor, labels: Tensor) -> None:
         self._logits, self._partner = logits, partners(images.cpu(), labels.cpu())
         self.identity = f"{logits.identity} shuffled"
 
     def of(self, indices: Tensor, views: Tensor) -> Tensor:
-        """As ``Said``, for a whole epoch at a time."""
+        """As ``SoftTargets``, for a whole epoch at a time."""
         shown = torch.zeros_like(self._partner)
         shown[indices] = views
         others = self._partner[indices]
@@ -113,7 +113,7 @@ class SmoothLabels:
         self.identity = f"smoothing {strength!r}"
 
     def of(self, indices: Tensor, views: Tensor) -> Tensor:
-        """As ``Said``; all views of an image are the same."""
+        """As ``SoftTargets``; all views of an image are the same."""
         return (F.one_hot(self._labels[indices], self._classes) * self._logit).half().to(self._device)
 
 

@@ -22,7 +22,7 @@ from storage.trials import DIVERGED
 from study.evaluation import predict
 from study.progress import bar, say
 from study.step import TrainingStep
-from study.teacher_logits import Said
+from study.teacher_logits import SoftTargets
 
 SECONDS_BETWEEN_CHECKPOINTS = 5.0
 CHECKPOINT_FORMAT = 2
@@ -96,7 +96,7 @@ class Training:
         checkpoint: Path,
         name: str,
         validation: Tensor | None = None,
-        logits: Said | None = None,
+        logits: SoftTargets | None = None,
         alpha: float = 0.0,
         temperature: float = 1.0,
         draws: Draws | None = None,

@@ -12,7 +12,7 @@ from storage.controls import words_of
 from storage.folders import RunsFolder, comparison_name, rates_name
 from study.materials import Materials
 from study.step import TrainingStep
-from study.teacher_logits import Said, ShuffledLogits, SmoothLabels, matching_strength
+from study.teacher_logits import ShuffledLogits, SmoothLabels, SoftTargets, matching_strength
 from study.training import Training
 
 
@@ -69,7 +69,7 @@ class Trainings:
             data_hash=self.materials.images.hash,
         )
 
-    def _taught(self, point: Point, train: Tensor) -> Said | None:
+    def _taught(self, point: Point, train: Tensor) -> SoftTargets | None:
         """What a training is taught beside the labels; nothing of the teacher is part of one without it."""
         logits, labels = self.materials.logits, self.materials.bank.labels
         if not point["alpha"]:

@@ -17,7 +17,7 @@ from PIL import Image
 
 from data import load_own_images
 from storage.claims import FileClaims
-from study import work
+from study import worker
 from study.export import main as export_main
 from study.run import main
 from study.teacher import main as teacher_main
@@ -95,7 +95,7 @@ def test_a_study_of_ones_own_killed_and_resumed_ends_with_the_same_numbers(
     shutil.copy("pictures/train/fruit/0.jpg", "pictures/test/fruit/again.jpg")
     teacher_main(["--config", "mine.toml", *MACHINE])
     shutil.copytree("runs", "again")
-    monkeypatch.setattr(work, "SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(worker, "SECONDS_BETWEEN_LINES", 0.0)
     main(["--config", "mine.toml", *MACHINE])
     lines = capsys.readouterr().out
     told = re.findall(r"^(trial|run) 0 \((.*?)\): epoch 1 of 2, loss \d\.\d+, \d+ s left$", lines, flags=re.MULTILINE)

@@ -27,7 +27,7 @@ from storage.study_storage import STORAGE_ERRORS, StorageError, sqlite_url
 from study.device import torch_threads
 from study.list import main as list_main
 from study.options import request_of
-from study.plan import plan
+from study.plan import make_plan
 from study.recipes import TEACHER_RECIPES
 from study.rescore import main as rescore_main
 from study.run import main as study_main
@@ -330,7 +330,7 @@ def test_controls_killed_among_their_learning_rates_are_trained_once_each(runs_d
     assert "## Is it the teacher?" in (runs_dir / "demo" / "report.md").read_text()
     request = request_of([*SMALL, *ONE_POINT, "--runs-dir", str(runs_dir)], None)
     with read_study(request.url, "demo") as opened:
-        assert plan(request, opened, torch.device("cpu")).is_done
+        assert make_plan(request, opened, torch.device("cpu")).is_done
     url, copy = sqlite_url(runs_dir / "study.db"), runs_dir / "copy.db"
     export(url, "demo", copy)
     assert collect(sqlite_url(copy)) == collect(url)

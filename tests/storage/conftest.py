@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-import study.work
+import study.worker
 from tests.storage.postgres import Server
 from tests.storage.toy import opened
 
@@ -21,7 +21,7 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture(autouse=True)
 def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study.work, "PAUSES", (0.05,) * 200)
+    monkeypatch.setattr(study.worker, "PAUSES", (0.05,) * 200)
 
 
 @pytest.fixture(autouse=True)

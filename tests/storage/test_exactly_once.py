@@ -27,7 +27,7 @@ from study.search import Search
 from study.settings import PRESETS
 from study.step import CompilerError
 from study.training import DivergedError, Epoch, Training
-from study.work import STARTS_WITHOUT_EPOCH
+from study.worker import STARTS_WITHOUT_EPOCH
 from tests.storage.postgres import Server
 from tests.storage.test_claims import CLAIM_SESSIONS, wait_until
 from tests.storage.toy import Toy, ToyTraining, processes

@@ -16,7 +16,7 @@ from optuna.trial import FrozenTrial
 from torch import nn
 
 import study.training
-import study.work
+import study.worker
 from data import ImageBank
 from storage.artifacts import artifact_store
 from storage.claims import Claims, hold
@@ -31,7 +31,7 @@ from study.search import Search
 from study.settings import PRESETS
 from study.step import TrainingStep
 from study.training import DivergedError, Epoch, Training
-from study.work import Worker
+from study.worker import Worker
 
 # Forked from a process that has imported everything but has no thread, connection or claim.
 processes = multiprocessing.get_context("forkserver")
@@ -76,8 +76,8 @@ class Toy:
         """The search in this process."""
         torch.set_num_threads(1)
         study.training.SECONDS_BETWEEN_CHECKPOINTS = 0.0
-        study.work.SECONDS_BETWEEN_LOOKS = 0.02
-        study.work.PAUSES = (0.1,) * 300
+        study.worker.SECONDS_BETWEEN_LOOKS = 0.02
+        study.worker.PAUSES = (0.1,) * 300
         claims = opened.enter_context(open_claims(self.url))
         configuration = dataclasses.replace(
             PRESETS["demo"],

@@ -23,7 +23,7 @@ from storage.trials import DIVERGED
 from study.begin import going_on, refuse_another
 from study.estimate import at_once, print_plan
 from study.options import request_of
-from study.plan import Images, Work, plan
+from study.plan import Images, Plan, make_plan
 from study.probe import teacher_seconds
 from study.recipes import TEACHER_RECIPES
 from study.record import made_by
@@ -35,12 +35,12 @@ CPU = torch.device("cpu")
 SMALL = ["--preset", "demo", "--alphas", "0,0.5", "--temperatures", "1,4"]
 
 
-def work(folder: Path, *options: str, **settings: Any) -> Work:
+def planned(folder: Path, *options: str, **settings: Any) -> Plan:
     """What is left; settings are those of the study that are not given by options, as when it goes on."""
     request = request_of([*options, "--runs-dir", str(folder)], None)
     request = dataclasses.replace(request, configuration=dataclasses.replace(request.configuration, **settings))
     with read_study(request.url, request.name) as opened:
-        return plan(request, opened, CPU)
+        return make_plan(request, opened, CPU)
 
 
 def end(study: optuna.Study, points: Iterable[Point], state: TrialState = TrialState.COMPLETE) -> None:
@@ -70,7 +70,7 @@ def searched(tmp_path: Path) -> Path:
 
 
 def test_a_new_study_has_everything_before_it(tmp_path: Path) -> None:
-    left = work(tmp_path, *SMALL)
+    left = planned(tmp_path, *SMALL)
     assert (left.trials, left.trainings, left.runs) == (4, 3, 10)
     assert left.train_teacher
     assert not left.is_done
@@ -78,41 +78,41 @@ def test_a_new_study_has_everything_before_it(tmp_path: Path) -> None:
 
 
 def test_runs_are_subtracted_by_what_they_are_and_not_by_how_many(searched: Path) -> None:
-    assert work(searched, *SMALL, "--seeds", "2").is_done
-    more_seeds = work(searched, *SMALL, "--seeds", "4")
+    assert planned(searched, *SMALL, "--seeds", "2").is_done
+    more_seeds = planned(searched, *SMALL, "--seeds", "4")
     assert (more_seeds.trials, more_seeds.runs) == (0, 4)
-    assert work(searched, *SMALL, "--seeds", "2", "--arm", "0.25,4").is_done
-    assert work(searched, *SMALL, "--seeds", "2", "--arm", "0.9,4").runs == 2
+    assert planned(searched, *SMALL, "--seeds", "2", "--arm", "0.25,4").is_done
+    assert planned(searched, *SMALL, "--seeds", "2", "--arm", "0.9,4").runs == 2
 
 
 def test_without_a_search_there_are_the_baseline_and_the_arms_alone(tmp_path: Path) -> None:
-    baseline = work(tmp_path, "--preset", "demo", "--sampler", "none")
+    baseline = planned(tmp_path, "--preset", "demo", "--sampler", "none")
     assert (baseline.trials, baseline.runs, baseline.train_teacher, baseline.logits_to_ask) == (0, 5, False, 0)
-    arms = work(tmp_path, "--preset", "demo", "--sampler", "none", "--arm", "0.25,4", "--arm", "0.75,4")
+    arms = planned(tmp_path, "--preset", "demo", "--sampler", "none", "--arm", "0.25,4", "--arm", "0.75,4")
     assert (arms.trials, arms.runs, arms.train_teacher) == (0, 15, True)
 
 
 def test_an_arm_of_an_earlier_search_and_a_run_that_was_left_need_the_teacher(searched: Path, tmp_path: Path) -> None:
     alone = ("--preset", "demo", "--sampler", "none")
-    more_seeds = work(searched, *alone, "--seeds", "3", alphas=(0.0, 0.5), temperatures=(1.0, 4.0))
+    more_seeds = planned(searched, *alone, "--seeds", "3", alphas=(0.0, 0.5), temperatures=(1.0, 4.0))
     assert (more_seeds.runs, more_seeds.needs_teacher) == (2, True)
     with open_study(sqlite_url(tmp_path / "other" / "study.db"), "demo") as opened:
         _, comparison = opened.create()
         end(comparison, points((0, 1), seeds=(1, 2)))
-        assert not work(tmp_path / "other", *alone, "--seeds", "3").needs_teacher
+        assert not planned(tmp_path / "other", *alone, "--seeds", "3").needs_teacher
         comparison.enqueue_trial({"alpha": 0.5, "temperature": 4.0, "seed": 1})
-        assert work(tmp_path / "other", *alone, "--seeds", "3").needs_teacher
+        assert planned(tmp_path / "other", *alone, "--seeds", "3").needs_teacher
 
 
 def test_a_whole_study_asks_the_teacher_for_what_one_run_sees(tmp_path: Path) -> None:
-    one, many = work(tmp_path, *SMALL, "--seeds", "1"), work(tmp_path, *SMALL, "--seeds", "9")
+    one, many = planned(tmp_path, *SMALL, "--seeds", "1"), planned(tmp_path, *SMALL, "--seeds", "9")
     assert one.logits_to_ask == many.logits_to_ask < 5 * 2000
 
 
 def test_of_images_that_are_not_mirrored_there_are_half_as_many_views(tmp_path: Path) -> None:
-    both = work(tmp_path, *SMALL)
+    both = planned(tmp_path, *SMALL)
     recipe = dataclasses.replace(PRESETS["demo"].recipe, flip=False, epochs=2000)
-    upright = work(tmp_path, *SMALL, recipe=recipe)
+    upright = planned(tmp_path, *SMALL, recipe=recipe)
     assert upright.logits_to_ask == 81 * (both.images.train + both.images.validation)
 
 
@@ -121,7 +121,7 @@ def test_a_batch_of_any_size_can_be_timed(tmp_path: Path, capsys: pytest.Capture
     configuration = request.configuration
     recipe = dataclasses.replace(configuration.recipe, batch_size=1024)
     large = dataclasses.replace(request, configuration=dataclasses.replace(configuration, recipe=recipe))
-    print_plan(large, work(tmp_path, "--preset", "demo"), CPU)
+    print_plan(large, planned(tmp_path, "--preset", "demo"), CPU)
     assert "on cpu a student's step takes" in capsys.readouterr().out
 
 
@@ -145,7 +145,7 @@ def test_a_plan_measures_the_precision_that_will_be_trained_in(
 ) -> None:
     options = ("--preset", "demo", "--precision", "bfloat16", "--runs-dir", str(tmp_path))
     request = request_of(options, None)
-    print_plan(request, dataclasses.replace(work(tmp_path, *options[:4]), train_teacher=False), CPU)
+    print_plan(request, dataclasses.replace(planned(tmp_path, *options[:4]), train_teacher=False), CPU)
     assert {dtype for *_, dtype in forward_passes} == {torch.bfloat16}
     assert {name for name, *_ in forward_passes} == {"student", "teacher"}
 
@@ -154,7 +154,7 @@ def test_a_plan_measures_the_teacher_on_images_of_full_size(
     tmp_path: Path, forward_passes: set[tuple[str, int, int, torch.dtype]]
 ) -> None:
     recipe = TEACHER_RECIPES["two-cores"]
-    assert teacher_seconds(work(tmp_path, "--preset", "demo").teacher, recipe, CPU, images=1) > 0
+    assert teacher_seconds(planned(tmp_path, "--preset", "demo").teacher, recipe, CPU, images=1) > 0
     assert {(images, size) for _, images, size, _ in forward_passes} == {(16, 32)}
 
 
@@ -170,7 +170,7 @@ def test_no_more_workers_help_than_there_are_cores_and_trainings(
         monkeypatch.setattr("os.sched_getaffinity", lambda process: {0, 1})
     images = Images(hash="", every=110, train=100, validation=10, classes=4, channels=3, size=32)
     student, teacher = images.architecture("StudentCNN"), images.architecture("resnet8")
-    left = Work(trainings, trainings, 0, 0, 0, 0, images, student, teacher)
+    left = Plan(trainings, trainings, 0, 0, 0, 0, images, student, teacher)
     assert at_once(workers, left, CPU) == expected
 
 
@@ -188,8 +188,8 @@ def test_without_a_search_what_the_search_was_begun_with_is_no_matter(studied: P
 
 def test_of_a_search_that_goes_on_only_the_winner_that_is_not_known_is_counted(searched: Path) -> None:
     after_the_grid = ("--sampler", "tpe", "--n-trials", "3", "--seeds", "2")
-    assert work(searched, *SMALL, *after_the_grid).runs == 2, "the grid's best has its runs"
-    assert work(searched, *SMALL, *after_the_grid, "--finalists", "2").runs == 4, "with more seeds another may win"
+    assert planned(searched, *SMALL, *after_the_grid).runs == 2, "the grid's best has its runs"
+    assert planned(searched, *SMALL, *after_the_grid, "--finalists", "2").runs == 4, "with more seeds another may win"
 
 
 def test_of_a_teacher_that_was_begun_the_rest_is_counted(
@@ -207,24 +207,24 @@ def test_of_a_teacher_that_was_begun_the_rest_is_counted(
     with pytest.raises(StoppedError):
         teacher_command(["--preset", "demo", "--device", "cpu", "--runs-dir", str(tmp_path)])
     request = request_of([*SMALL, "--runs-dir", str(tmp_path)], None)
-    left = work(tmp_path, *SMALL)
+    left = planned(tmp_path, *SMALL)
     assert (left.train_teacher, left.teacher_epochs_done) == (True, 3)
     print_plan(request, left, CPU)
     assert "resnet8, none is stored: 8 epochs on 2,000 images, 3 of them are done" in capsys.readouterr().out
 
 
 def test_a_grid_without_distillation_asks_no_teacher(tmp_path: Path) -> None:
-    alone = work(tmp_path, "--preset", "demo", "--alphas", "0")
+    alone = planned(tmp_path, "--preset", "demo", "--alphas", "0")
     assert (alone.needs_teacher, alone.train_teacher, alone.logits_to_ask) == (False, False, 0)
-    assert work(tmp_path, "--preset", "demo", "--alphas", "0", "--sampler", "tpe").train_teacher
+    assert planned(tmp_path, "--preset", "demo", "--alphas", "0", "--sampler", "tpe").train_teacher
 
 
 def test_a_given_teacher_has_the_logits_that_it_was_asked_for_before(studied: Path) -> None:
     (file,) = (studied / "cache" / "teachers").glob("*/*.pth")
     options = ("--preset", "demo", "--epochs", "2", "--train-images", "320", "--study", "another")
-    found = work(studied, *options)
-    assert found.logits_to_ask < work(studied, *options, "--epochs", "4").logits_to_ask
-    assert work(studied, *options, "--teacher", str(file)).logits_to_ask == found.logits_to_ask
+    found = planned(studied, *options)
+    assert found.logits_to_ask < planned(studied, *options, "--epochs", "4").logits_to_ask
+    assert planned(studied, *options, "--teacher", str(file)).logits_to_ask == found.logits_to_ask
 
 
 def test_a_finished_study_needs_no_teacher_of_its_file(studied: Path, tmp_path: Path) -> None:
@@ -232,16 +232,16 @@ def test_a_finished_study_needs_no_teacher_of_its_file(studied: Path, tmp_path: 
     configuration = request_of([*STUDIED, "--runs-dir", str(studied)], None).configuration
     file = tmp_path / "mine.toml"
     file.write_text(as_toml(Settings(configuration, weights=weights)))
-    finished = work(studied, "--config", str(file))
+    finished = planned(studied, "--config", str(file))
     assert finished.is_done
     assert finished.teacher_file is None
-    assert work(studied, *STUDIED, "--teacher", str(weights)).teacher_file == weights
+    assert planned(studied, *STUDIED, "--teacher", str(weights)).teacher_file == weights
 
 
 def test_a_teacher_of_another_network_is_refused_with_where_a_study_has_its_own(tmp_path: Path) -> None:
     save_checkpoint(build("resnet14", 16), tmp_path / "file.pth", 0.5, 1)
     with pytest.raises(CheckpointError, match=r"not a resnet8: .*; network of \[teacher\] in a file, --config FILE"):
-        work(tmp_path, *SMALL, "--teacher", str(tmp_path / "file.pth"))
+        planned(tmp_path, *SMALL, "--teacher", str(tmp_path / "file.pth"))
 
 
 def test_of_a_network_whose_file_changed_the_plan_names_the_teacher_that_was_trained(
@@ -255,15 +255,15 @@ def test_of_a_network_whose_file_changed_the_plan_names_the_teacher_that_was_tra
     file = tmp_path / "mine.toml"
     file.write_text('name = "mine"\n[data]\ndataset = "synthetic"\n[teacher]\nnetwork = "networks_of_a_plan:net"\n')
     options = ("--config", str(file), "--epochs", "1")
-    of_then = work(tmp_path, *options)
+    of_then = planned(tmp_path, *options)
     folder = tmp_path / "cache" / "teachers" / of_then.images.hash[:12]
     folder.mkdir(parents=True)
     card = {"network": of_then.teacher.name, "hash": "a", "data_hash": of_then.images.hash, "classes": 16}
     card |= {"test_accuracy": 0.5, "origin": "trained", "source": of_then.teacher.source}
     (folder / "networks_of_a_plan-net-a.json").write_text(json.dumps(card))
-    assert not work(tmp_path, *options).train_teacher
+    assert not planned(tmp_path, *options).train_teacher
     networks.write_text(networks.read_text() + "# changed\n")
-    now = work(tmp_path, *options)
+    now = planned(tmp_path, *options)
     assert now.train_teacher
     print_plan(request_of([*options, "--runs-dir", str(tmp_path)], None), now, CPU)
     weights = folder / "networks_of_a_plan-net-a.pth"
@@ -274,11 +274,11 @@ def test_a_teacher_that_a_file_names_may_be_of_no_use_to_a_command(tmp_path: Pat
     file = tmp_path / "mine.toml"
     teacher = '[teacher]\nnetwork = "resnet8"\nweights = "gone.pth"\n'
     file.write_text(f'name = "mine"\n[data]\ndataset = "synthetic"\n{teacher}')
-    assert work(tmp_path, "--config", str(file), "--sampler", "none").teacher_file is None
+    assert planned(tmp_path, "--config", str(file), "--sampler", "none").teacher_file is None
     with pytest.raises(ConfigurationError, match=r"gone\.pth: no such file; give the path of a resnet8 checkpoint"):
-        work(tmp_path, "--config", str(file))
+        planned(tmp_path, "--config", str(file))
     with pytest.raises(ConfigurationError, match="the baseline alone is trained, which has no teacher; leave it out"):
-        work(tmp_path, "--preset", "demo", "--sampler", "none", "--teacher", str(file))
+        planned(tmp_path, "--preset", "demo", "--sampler", "none", "--teacher", str(file))
 
 
 def test_a_plan_settles_what_its_workers_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,8 +301,8 @@ def test_a_plan_settles_what_its_workers_would(tmp_path: Path, monkeypatch: pyte
             )
         )
     options = ("--preset", "demo", "--alphas", "0,0.5", "--temperatures", "1", "--seeds", "1")
-    assert work(tmp_path, *options, "--workers", "2").trials == 0
-    assert work(tmp_path, *options).trials == 1, "with four threads it may end otherwise"
+    assert planned(tmp_path, *options, "--workers", "2").trials == 0
+    assert planned(tmp_path, *options).trials == 1, "with four threads it may end otherwise"
 
 
 def test_a_grid_of_which_a_point_failed_is_one_after_which_there_may_be_a_pruner() -> None:

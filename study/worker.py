@@ -19,6 +19,7 @@ from storage.folders import COMPARISON
 from storage.study_storage import STORAGE_ERRORS, StorageError, reason_of
 from storage.trials import MadeBy, TrialRecord
 from study.progress import draws_bars, duration, say
+from study.record import is_worth_trying_again
 from study.training import DivergedError, Epoch, Training, is_out_of_memory
 
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -50,6 +51,10 @@ class Worker:
     claims: Claims
     artifacts: FileSystemArtifactStore
     made_by: MadeBy
+
+    def is_worth_trying_again(self, failed: FrozenTrial) -> bool:
+        """As ``study.record`` has it, of what is made here and now."""
+        return is_worth_trying_again(failed, self.made_by)
 
 
 def work_together(

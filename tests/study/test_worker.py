@@ -4,9 +4,9 @@ import sys
 
 import pytest
 
-from study import work
+from study import worker
 from study.training import Epoch
-from study.work import with_lines
+from study.worker import with_lines
 
 EPOCHS = [Epoch(loss, None, None, 60.0) for loss in (2.0, 1.0, 0.5)]
 
@@ -15,7 +15,7 @@ EPOCHS = [Epoch(loss, None, None, 60.0) for loss in (2.0, 1.0, 0.5)]
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """No minutes between the lines."""
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
-    monkeypatch.setattr(work, "SECONDS_BETWEEN_LINES", 0.0)
+    monkeypatch.setattr(worker, "SECONDS_BETWEEN_LINES", 0.0)
 
 
 def said(capsys: pytest.CaptureFixture[str]) -> list[str]:
@@ -35,7 +35,7 @@ def test_without_bars_lines_say_how_far_a_training_is(
 
 
 def test_lines_are_minutes_apart(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(work, "SECONDS_BETWEEN_LINES", 300.0)
+    monkeypatch.setattr(worker, "SECONDS_BETWEEN_LINES", 300.0)
     assert said(capsys) == []
     minutes = iter(range(10))
     monkeypatch.setattr("time.monotonic", lambda: 120.0 * next(minutes))
