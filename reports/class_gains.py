@@ -91,7 +91,7 @@ def gains_by_lead(results: Results, arm: str) -> list[Estimate] | None:
 
 
 def changed_beyond_chance(gains: Sequence[Gain]) -> list[Gain] | None:
-    """Those of which the seeds say that they are not zero, where one in twenty is expected to be false.
+    """Those of which the seeds say that they are not zero, where at most one in twenty is expected to be false.
 
     By t tests of the paired differences and the procedure of Benjamini and Hochberg (1995,
     https://doi.org/10.1111/j.2517-6161.1995.tb02031.x). Differences that are all the same count as none.

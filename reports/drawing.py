@@ -50,7 +50,7 @@ def arm_colours(names: Iterable[str]) -> dict[str, str]:
     """One colour an arm: grey without distillation, blue for the best, others for the rest."""
     colours = {"baseline": GREY, "best": BLUE}
     rest = [name for name in names if name not in colours]
-    return colours | {name: (ORANGE, PURPLE, GREEN)[index % 3] for index, name in enumerate(rest)}
+    return colours | {name: (ORANGE, PURPLE)[index % 2] for index, name in enumerate(rest)}
 
 
 def _template(text: str, paper: str, lines: str) -> go.layout.Template:

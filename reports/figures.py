@@ -8,12 +8,12 @@ from reports.sections import calibration, comparison, controls, gains, grid, ima
 OF_SEARCH = (grid.HEATMAP, trials.CURVES, pruning.SAVINGS, tpe.PATH)
 OF_COMPARISON = (
     comparison.RUNS,
-    controls.GAINS,
     losses.WITHOUT_DISTILLATION,
     losses.WITH_DISTILLATION,
     gains.GROUPS,
     gains.CLASSES,
     calibration.DIAGRAM,
+    controls.GAINS,
 )
 FIGURES = (*OF_SEARCH, *OF_COMPARISON, images.SAMPLES)
 

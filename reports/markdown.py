@@ -24,7 +24,7 @@ from reports.sections.trust import trust
 from reports.sections.verdict import verdict
 
 OF_SEARCH = (grid, trials, pruning, effects, tpe, finalists)
-OF_COMPARISON = (comparison, transfer, controls, losses, gains, calibration)
+OF_COMPARISON = (comparison, transfer, losses, gains, calibration, controls)
 
 
 def render(results: Results, figure_names: Collection[str] = ()) -> str:

@@ -11,7 +11,7 @@ from reports.sections.document import Document, plain_arms
 from reports.sections.words import arm_label, mean, table
 
 FEWEST_IMAGES_A_BIN = 30
-SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up")
+SYMBOLS = ("circle", "square", "diamond", "cross", "triangle-up", "x", "star")
 
 
 def calibration(document: Document) -> list[str]:

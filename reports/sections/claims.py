@@ -39,12 +39,15 @@ def _rule(document: Document) -> list[str]:
         single = " For the teacher's accuracy, a single number without spread, *yes* means within 1 point."
         judged = single if original.is_original_teacher(document.results) else ""
         return [f"What students reach under another protocol is not judged.{judged}"]
+    best_point = (
+        " A best point is *yes* where it is ours too, and *cannot tell* where it was not measured to the end or cannot "
+        "be told apart from ours."
+    )
     return [
         "The rule for means: *yes* where the 95 % Welch interval of ours minus the original's lies within 1 point "
         "of zero, *no* where it lies wholly outside, *cannot tell* otherwise. The original's standard deviations "
         "are taken as those of five independent runs; its two arms are not paired. For a single number without "
-        "spread, *yes* means within 1 point. A best point is *yes* where it is ours too, and *cannot tell* "
-        "where it was not measured to the end or cannot be told apart from ours.",
+        f"spread, *yes* means within 1 point.{best_point if document.is_searched else ''}",
         _power(document),
     ]
 
@@ -154,13 +157,13 @@ def _cost_claim(document: Document) -> Sequence[str]:
     # What else ran there is in a latency.
     ratios = [ratio for name, _, ratio in costs(document) if ratio is not None and not name.startswith("Latency")]
     smaller = sum(ratio > 1 for ratio in ratios)
-    here = f"less in {smaller} of the {len(ratios)} measures below that are no times"
+    here = f"smaller in {smaller} of {len(ratios)} measures below; times are not judged"
     verdict = "yes" if smaller == len(ratios) else "no" if smaller == 0 else "in part"
     return "Student is smaller and faster", "yes, without numbers", here, _judged_of_teacher(document, verdict), "-"
 
 
 def _readings(document: Document) -> list[str]:
-    """Which of both points the data support; nothing where neither was trained, nor is to be."""
+    """Which of both points the data support; nothing where the protocol is another and neither was trained."""
     trained = any(arm_at(document.results, *where) is not None for where in original.BEST_POINTS)
     if document.departures and not document.is_searched and not trained:
         return []

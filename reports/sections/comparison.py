@@ -41,7 +41,8 @@ def _names(document: Document) -> str:
     """What arms are that are named by how their point was found."""
     found = {"best": "the grid's best point on validation", "tpe": "TPE's", "gp": "that of the Gaussian process"}
     words = [f"*{name}* is {what}" for name, what in found.items() if name in document.plain]
-    return f" {', '.join(words)}; pairs were named beforehand." if words else ""
+    others = "; other pairs were asked for" if document.plain.keys() - {"baseline", *found} else ""
+    return f" {', '.join(words)}{others}." if words else ""
 
 
 def _models(document: Document) -> str:
@@ -117,14 +118,14 @@ def _differences(document: Document) -> list[str]:
         pairs = document.paired_with_baseline(name) if name != "baseline" else None
         if pairs is None:
             continue
-        known, images = pairs.estimate, document.data["test_images"]
+        known = pairs.estimate
         rows.append(
             (
                 f"{arm_label(name, arm)} - baseline",
                 *difference_cells(pairs),
                 _share_of_gap(document, pairs),
                 "-" if known is None else f"{100 * known.detectable:.2f}",
-                f"{100 * gain_image_error(arm, document.arms['baseline'], pairs.seeds, images):.2f}",
+                _image_error(document, arm, pairs),
             )
         )
     if not rows:
@@ -138,7 +139,7 @@ def _differences(document: Document) -> list[str]:
                 "95 % t interval",
                 "Better in",
                 "Of the way to the teacher",
-                "Smallest found in 80 % of repeats",
+                "Smallest difference found in 80 % of repeats",
                 "Error of the images",
             ],
             rows,
@@ -153,6 +154,13 @@ def _share_of_gap(document: Document, gain: Paired) -> str:
     baseline = by_seed(document.arms["baseline"])
     gap = (teacher or 0.0) - statistics.fmean(baseline[seed] for seed in gain.seeds)
     return f"{100 * gain.mean / gap:.0f} %" if gap > 0 and gain.mean > 0 else "-"
+
+
+def _image_error(document: Document, arm: Arm, pairs: Paired) -> str:
+    """What the test images alone bring to a difference, in points; more than that where hits are not stored."""
+    baseline = document.arms["baseline"]
+    error = 100 * gain_image_error(arm, baseline, pairs.seeds, document.data["test_images"])
+    return f"{error:.2f}" if None not in (*arm["hits"], *baseline["hits"]) else f"at most {error:.2f}"
 
 
 def _what_it_can_show(document: Document) -> list[str]:
@@ -173,7 +181,8 @@ def _what_it_can_show(document: Document) -> list[str]:
         f"{count(runs, 'value')} cannot check. {_no_other_test(gain)}"
         "The interval covers the spread of training seeds for these test images and this teacher, not that of other "
         "teachers, nor of other images: were the test images drawn anew, they alone would bring the standard error in "
-        "the last column."
+        "the last column; *at most*, as if each arm had images of its own, where it is not stored which of them a run "
+        "had right."
     ]
 
 

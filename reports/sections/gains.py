@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import plotly.graph_objects as go
 
-from reports.class_gains import Gain, changed_beyond_chance, gains_by_lead, gains_by_name
+from reports.class_gains import FALSE_DISCOVERIES, Gain, changed_beyond_chance, gains_by_lead, gains_by_name
 from reports.drawing import BLUE, GREY, ORANGE, Figure, blank
 from reports.results import Results
 from reports.sections.document import Document, distilled_arm
@@ -111,8 +111,8 @@ def _beyond_chance(by_class: list[Gain]) -> str:
     up = sum(gain.paired.mean > 0 for gain in changed)
     return (
         f"By paired t tests over the seeds, {up} of the gains and {len(changed) - up} of the losses differ from zero "
-        "on these images, where 5 % of such findings are expected to be false (Benjamini and Hochberg 1995). Whether "
-        "other images of a class would show it, the few that each has here do not say."
+        f"on these images; at most {100 * FALSE_DISCOVERIES:.0f} % of such findings are expected to be false "
+        "(Benjamini and Hochberg 1995). These tests say nothing of other images of a class."
     )
 
 

@@ -17,12 +17,15 @@ def losses(document: Document) -> list[str]:
     for name, arm in document.arms.items():
         last = [curve[-1]["train_loss"] for curve in arm["curves"] if curve]
         rows.append(
-            (arm_label(name, arm), mean(last, "{:.4f}"), mean(arm["test_loss"], "{:.4f}"), _beside(document, name))
+            [arm_label(name, arm), mean(last, "{:.4f}"), mean(arm["test_loss"], "{:.4f}"), _beside(document, name)]
         )
+    header = ["Arm", "Training loss, last epoch", "Test cross-entropy", "Minus the baseline's, 95 % t interval"]
+    if len(rows) == 1:
+        header, rows = header[:3], [row[:3] for row in rows]
     return [
         "### Losses",
-        table(["Arm", "Training loss, last epoch", "Test cross-entropy", "Less the baseline's, 95 % t interval"], rows),
-        "Means over seeds, in nats; the difference is paired by seed. The training loss of a distilled arm is the "
+        table(header, rows),
+        "Means over seeds, in nats, differences paired by seed. The training loss of a distilled arm is the "
         "weighted sum that it trains on and does not compare with the baseline's."
         + (" The original shows its training losses in its figures 2 and 3." if document.original else ""),
         *document.figure(WITHOUT_DISTILLATION),
@@ -34,8 +37,11 @@ def _beside(document: Document, name: str) -> str:
     """An arm's test cross-entropy minus the baseline's, with its interval in nats."""
     if name == "baseline" or "baseline" not in document.arms:
         return "-"
-    known = paired(document.arms[name], document.arms["baseline"], "test_loss").estimate
-    return "-" if known is None else f"{known.mean:+.4f} ({known.interval[0]:+.4f} to {known.interval[1]:+.4f})"
+    pairs = paired(document.arms[name], document.arms["baseline"], "test_loss")
+    known = pairs.estimate
+    if known is None:
+        return f"{pairs.mean:+.4f} (one seed)" if pairs.seeds else "-"
+    return f"{known.mean:+.4f} ({known.interval[0]:+.4f} to {known.interval[1]:+.4f})"
 
 
 def without_distillation(results: Results) -> go.Figure | None:

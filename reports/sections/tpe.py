@@ -9,7 +9,7 @@ from reports.sections.document import Document
 from reports.sections.words import SAMPLERS, count, interval, percent, point, points, proposers, table, trial_label
 from reports.standing import STATE_WORDS, are_apart, count_compared
 
-MOST_NAMED = 8
+MOST_NAMED = 5
 """Trials in the figure, so that their names do not cover each other."""
 
 

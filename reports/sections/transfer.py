@@ -64,8 +64,10 @@ def transfers(document: Document) -> dict[str, Transfer]:
             )
             total = math.hypot(of_search, gain.estimate.standard_error, of_images)
             error = (searched - gain.mean) / total if total else None
+        # Who chooses the best has luck upwards only.
+        bound = luck_constant(_chosen_from(document, name) if (error or 0.0) > 0 else 1)
         is_careful = any(hits_of(one, document.validation_images) is None for one in (trial[0], base[0]))
-        found[name] = Transfer(searched, gain, error, luck_constant(_chosen_from(document, name)), is_careful)
+        found[name] = Transfer(searched, gain, error, bound, is_careful)
     return found
 
 
@@ -115,7 +117,8 @@ def _no_more_than_luck(document: Document, found: dict[str, Transfer]) -> list[s
     """How far search and test lie apart where that may be luck, and whether they agree."""
     known = {arm_label(name, document.arms[name]): one for name, one in found.items() if one.errors is not None}
     distances = (
-        f"{label} {abs(one.errors or 0.0):.1f}, where up to {one.bound:.2f} may be luck" for label, one in known.items()
+        f"{label} {abs(one.errors or 0.0):.2f}, where luck brings up to {one.bound:.2f} in 97.5 % of searches"
+        for label, one in known.items()
     )
     conclusion = (
         "Which images a trial of the search had right is not stored, so these errors are upper bounds, and a small "
@@ -141,9 +144,9 @@ def _apart(label: str, known: Transfer) -> str:
     assert known.errors is not None
     return (
         f"That of {label} is {points(known.searched)} in the search and "
-        f"{points(known.tested.mean)} on test, {abs(known.errors):.1f} standard errors apart, where up to "
-        f"{known.bound:.2f} may be luck: more than the images of both and the spread between the comparison's seeds "
-        "explain."
+        f"{points(known.tested.mean)} on test, {abs(known.errors):.2f} standard errors apart, where luck brings up to "
+        f"{known.bound:.2f} in 97.5 % of searches: more than the images of both and the spread between the "
+        "comparison's seeds explain."
     )
 
 

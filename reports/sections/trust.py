@@ -66,9 +66,10 @@ def _on_copies(document: Document) -> list[str]:
 
 def _on_the_teacher(document: Document) -> list[str]:
     if document.imported_teacher:
+        so_with_validation = "; so it is with validation images and the search" if document.is_searched else ""
         return [
             "What an imported teacher was trained on is not known here. Where test images were among it, all that is "
-            "distilled from it scores too high on them; so it is with validation images and the search."
+            f"distilled from it scores too high on them{so_with_validation}."
         ]
     if not document.is_searched:
         return []
@@ -179,8 +180,8 @@ def _on_machines(document: Document) -> list[str]:
     if from_starts:
         differ = f"may {differ}: of some it is not stored what made them, so these are those of the study's starts"
     return [
-        f"The trainings {differ}. Processors and numbers of threads round differently, and a training amplifies that: "
-        f"a little of a difference between two arms may come from it.{_on_unlike_arms(document)}"
+        f"The trainings {differ}. What is computed otherwise is rounded otherwise, and a training amplifies that; what "
+        f"a commit changed is not judged here.{_on_unlike_arms(document)}"
     ]
 
 
@@ -201,7 +202,7 @@ def _on_unlike_arms(document: Document) -> str:
             unlike.append(f"{name} ({named})")
     if not unlike:
         return ""
-    return f" It is part of every difference between arms that were not made alike: {' and '.join(unlike)}."
+    return f" Both are part of every difference between arms that were not made alike: {' and '.join(unlike)}."
 
 
 def _repeat(document: Document) -> list[str]:
@@ -241,13 +242,14 @@ def _repeat(document: Document) -> list[str]:
 
 def _on_folders(commands: Iterable[str]) -> list[str]:
     """That folders are those of the machine that ran the study, where a command names any."""
-    named = sorted({word.split("=")[0] for line in commands for word in line.split()}.intersection(FOLDERS))
-    if not named:
+    named = [{word.split("=")[0] for word in line.split()}.intersection(FOLDERS) for line in commands]
+    if not any(named):
         return []
-    return [
-        f"What follows {', '.join(f'`{option}`' for option in named)} is where it was on the machine that ran it. "
-        "Give every command the same `--runs-dir`, or none: each goes on with the study of the one before."
-    ]
+    listed = ", ".join(f"`{option}`" for option in sorted(set().union(*named)))
+    same = ""
+    if len(named) > 1 and any(option in set().union(*named) for option in ("--runs-dir", "--storage")):
+        same = " Give every command the same there: each goes on with the study of the one before."
+    return [f"What follows {listed} is where it was on the machine that ran it.{same}"]
 
 
 def _manifest(document: Document) -> list[str]:

@@ -68,7 +68,7 @@ def _verdict_on_gain(document: Document) -> str:
     elif document.undistilled:
         found = "" if others else ", so no gain from distillation was found"
         if not any(is_measured(trial) and trial["alpha"] != 0 for trial in document.results["grid"]):
-            found = " as no point with one ran to its end, so it says nothing of distillation"
+            found = ", but no point with one ran to its end, so it says nothing of distillation"
         sentence = (
             f"the search chose alpha = 0, which is training without the teacher{found}: the baseline reaches "
             f"{mean_and_deviation(document.arms['baseline']['test_accuracy'])} on test.{beside}"
@@ -169,7 +169,7 @@ def _on_the_border(document: Document) -> str | None:
     ]
     if not borders:
         return None
-    where = f"It lies on the border of the grid ({' and '.join(map(str, borders))}), so a better one may lie beyond"
+    where = f"The grid's best lies on its border ({' and '.join(map(str, borders))}), so a better one may lie beyond"
     if not document.results["tpe"]:
         return f"{where}; to look there: `{_command(document, {'--sampler': 'tpe', '--n-trials': '16'})}`."
     options = {"--study": f"{document.results['study']}-wider"}
@@ -282,10 +282,10 @@ def _best_after_the_grid(document: Document) -> str:
         return ""
     value, trial = max(after, key=lambda pair: pair[0])
     apart = are_apart(trial, best, results, count_compared(results["grid"] + results["tpe"]))
-    return (
-        f" The best after the grid is {point(trial['alpha'], trial['temperature'])} with {percent(value)}, which "
-        f"{'can' if apart else 'cannot'} be told apart from it."
-    )
+    is_better = best["value"] is not None and value > best["value"]
+    held = f"is {'better' if is_better else 'worse'}" if apart else "cannot be told apart from it"
+    found = f"{point(trial['alpha'], trial['temperature'])} with {percent(value)}"
+    return f" The best after the grid is {found}, which {held}."
 
 
 def _among_finalists(document: Document, pair: tuple[float, float]) -> str:

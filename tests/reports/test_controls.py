@@ -12,7 +12,7 @@ from tests.reports.made_up import drop_run, made_up_results, odd_cases, with_con
 
 
 def section(text: str) -> str:
-    return text.split("## Is it the teacher?")[1].split("\n### ")[0]
+    return text.split("## Is it the teacher?")[1].split("\n## ")[0]
 
 
 def test_every_control_stands_beside_the_baseline_and_against_the_best() -> None:
@@ -41,7 +41,7 @@ def test_where_the_search_chose_no_teacher_only_the_baseline_s_rate_is_explained
 
 def test_controls_are_not_among_the_arms_of_the_comparison() -> None:
     text = render(odd_cases()["with controls"])
-    comparison = text.split("## The comparison")[1].split("## Is it the teacher?")[0]
+    comparison = text.split("## The comparison")[1].split("### ")[0]
     assert "shuffled" not in comparison
     assert "best-rate" not in comparison
 
