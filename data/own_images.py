@@ -20,11 +20,10 @@ from data.image_set import DataError, ImageSet, in_canonical_order
 from storage.claims import Claims
 
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")  # Pillow's words for how a pixel is stored
-READ_AS = 2
-"""Another number where the same files are read as other pixels."""
+READ_AS = 3
+"""Another number where the same files are read as other pixels, or refused."""
 
 Files = dict[str, list[tuple[Path, int]]]
-
 
 Progress = Callable[[int, str, str], "tqdm[Any]"]
 """Gives a bar for so many of something, with a name and a unit."""

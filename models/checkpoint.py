@@ -92,7 +92,7 @@ def _safetensors(path: Path) -> Any:
 
 def _prefix(names: Iterable[str], shorter: Iterable[str]) -> str:
     """What stands before all of ``shorter`` in ``names``, a part's name and a point; empty where they are others."""
-    prefix = min(map(str, names)).removesuffix(min(map(str, shorter)))
+    prefix = min(map(str, names), default="").removesuffix(min(map(str, shorter), default=""))
     return prefix if prefix.endswith(".") and {f"{prefix}{name}" for name in shorter} == set(names) else ""
 
 

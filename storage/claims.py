@@ -37,7 +37,7 @@ class Claims(ABC):
         """Take the claim together with other processes that share it, unless one has it for itself.
 
         It is kept until this object is closed; whoever lost it with a session has it again before any other claim.
-        Not for a name that this object holds by ``try_claim``, or wants to.
+        For one object of a process, and not for a name that it holds by ``try_claim``, or wants to.
         """
 
     @abstractmethod

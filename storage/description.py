@@ -12,7 +12,8 @@ import optuna
 
 from storage.configuration import Configuration, refuse_unless
 
-FORMAT = 3  # 1 had no number, nor "made_by" of trials, nor shared draws; 2 no even batches
+FORMAT = 4
+"""1 had no number, nor "made_by" of trials, nor shared draws; 2 no even batches; 3 told networks no normalisation."""
 
 
 Sample = TypedDict("Sample", {"class": str, "png": str})

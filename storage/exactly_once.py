@@ -43,20 +43,22 @@ class TrialClaims:
             ask: asks the study for a new trial, or gives None where there is nothing left to ask for. Called by one
                 process at a time.
             suggest: gives a trial its parameters, before any other trial is asked for.
-            ready: whether a trial that a worker left or that was asked for can be worked on now. One that cannot is
-                left to whoever can.
+            ready: whether a trial that has parameters can be worked on now. One that cannot is left to whoever can.
 
         Returns:
             The trial, in state RUNNING, or None where there is nothing to do now.
         """
         with hold(self.claims, f"{self.study.study_name}-ask"):
             for left in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                if ready(left) and self.claims.try_claim(self._claim(left.number)):
+                if left.params and not ready(left):
+                    continue
+                if self.claims.try_claim(self._claim(left.number)):
                     # Its owner may have told it between the listing and the claim.
                     if as_stored(self.study, left).state == TrialState.RUNNING:
                         trial = continued(self.study, left)
                         suggest(trial)
-                        return trial
+                        if ready(as_stored(self.study, trial)):
+                            return trial
                     self.claims.release(self._claim(left.number))
                 elif not left.params:
                     # Its owner died before it had parameters, on a machine that the server still waits for. What

@@ -39,7 +39,7 @@ class Comparison:
         make_training: gives the training of a run.
         held_out: the images that each run is scored on at its end.
         part: what those images are.
-        has_teacher: whether what is distilled can be trained here; a run that a dead worker left waits where not.
+        has_teacher: whether what is distilled can be trained here; a run of it waits for another worker where not.
     """
 
     worker: Worker

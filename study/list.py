@@ -152,7 +152,8 @@ def delete(opened: OpenStudy, runs: RunsFolder | None, asks: bool) -> None:
         with _left(opened) as studies:
             trials = sum(len(study.get_trials(deepcopy=False)) for study in studies)
         try:
-            answer = input(f"delete study {opened.name!r} with {trials} trials for good? Type its name: ")
+            but = "" if runs is not None else " (no --runs-dir says where it ran: what lies there stays)"
+            answer = input(f"delete study {opened.name!r} with {trials} trials for good{but}? Type its name: ")
         except EOFError:  # nobody is there
             answer = ""
         refuse_unless(answer == opened.name, "nothing was deleted")

@@ -75,7 +75,12 @@ def _architecture(network: str, description: Description) -> Architecture:
 
 def _refuse_another_source(architecture: Architecture, stored: CostFacts) -> None:
     refuse_unless(
-        not architecture.is_own or known_by(architecture, architecture.build()).items() <= stored.items(),
+        not architecture.is_own
+        or (
+            # Another source may not take what this one did, so it is built only where it is the same.
+            architecture.source == stored.get("source")
+            and known_by(architecture, architecture.build()).items() <= stored.items()
+        ),
         f"the study was begun with another source of {architecture.name}: bring that back, or give --study NAME to "
         "begin another; python -m reports.build makes the report of what is stored",
     )

@@ -92,9 +92,9 @@ class Search:
     def _ended(self, sampler: Sampler) -> int:
         return sum(trial.has_ended and trial.sampler == sampler for trial in self._views())
 
-    def _ready(self, left: FrozenTrial) -> bool:
+    def _ready(self, trial: FrozenTrial) -> bool:
         """A trial that repeats one which still runs has to wait for it."""
-        source = self._repeated(left)
+        source = self._repeated(trial)
         return source is None or source.state != TrialState.RUNNING
 
     def _repeated(self, trial: FrozenTrial) -> FrozenTrial | None:
@@ -111,7 +111,7 @@ class Search:
         source = self._repeated(self._frozen(trial))
         if source is None:
             self._train(trial)
-        elif source.state != TrialState.RUNNING:
+        else:
             TrialRecord(trial, self.trials).repeated(source.number)
             self._tell_as(trial, source)
 

@@ -21,7 +21,7 @@ import pytest
 import torch
 
 from reports.export import main as export_main
-from storage.claims import hold
+from storage.claims import FileClaims, hold
 from storage.open_study import open_study, read_study
 from storage.study_storage import STORAGE_ERRORS, StorageError, sqlite_url
 from study.device import torch_threads
@@ -376,11 +376,19 @@ def test_a_report_waits_for_another_one_and_then_shows_what_is_stored_by_now(
         with open_study(url, "demo") as opened:
             report(request_of([*SMALL, "--runs-dir", str(runs)], None), opened)
 
+    waits, wait_for = threading.Event(), FileClaims.wait_for
+
+    def waited_for(claims: FileClaims, name: str) -> None:
+        if name == "demo-report":
+            waits.set()
+        wait_for(claims, name)
+
     with open_study(url, "demo") as other:
         with hold(other.claims, "demo-report"):
+            monkeypatch.setattr(FileClaims, "wait_for", waited_for)
             writing = threading.Thread(target=write)
             writing.start()
-            writing.join(5)
+            assert waits.wait(60)
             assert not (runs / "demo").exists()
             other.begun()[1].set_user_attr("tpe_trials", 7)
         writing.join(60)

@@ -45,13 +45,13 @@ WRONG = {
     "no_module": ("def Net(num_classes):\n    return 3", "gives int, not a torch.nn.Module"),
     "fewer_logits": (
         "class Net(Good):\n    def forward(self, x):\n        return super().forward(x)[:, :2]",
-        "not (2, 5)",
+        "not (4, 5)",
     ),
     "not_finite": ("class Net(Good):\n    def forward(self, x):\n        return super().forward(x) / 0", "not finite"),
     "a_tuple": ("class Net(Good):\n    def forward(self, x):\n        return super().forward(x), x", "gives tuple"),
     "another_size": (
         "class Net(Good):\n    def forward(self, x):\n        assert x.shape[2] == 224, 'wants 224'\n        return x",
-        "fails on images of shape (2, 3, 32, 32) (AssertionError: wants 224); where it wants another size of image",
+        "fails on images of shape (4, 3, 32, 32) (AssertionError: wants 224); where it wants another size of image",
     ),
     "shared": (
         "layer = nn.Conv2d(3, 4, 3)\nclass Net(Good):\n    def __init__(self, num_classes):\n"

@@ -250,9 +250,12 @@ def test_a_distilled_run_that_was_left_waits_for_one_who_has_a_teacher(url: str,
     assert "starts" not in trial.user_attrs, "nobody was at it"
 
 
-def test_a_distilled_run_that_waits_is_left_by_one_who_has_no_teacher(url: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("asked", [False, True])
+def test_a_distilled_run_that_waits_is_left_by_one_who_has_no_teacher(asked: bool, url: str, tmp_path: Path) -> None:
     search = Toy(url, tmp_path).search()
-    search.study.enqueue_trial(RUN)  # by a process that was killed before it asked for it
+    search.study.enqueue_trial(RUN)
+    if asked:
+        search.study.ask()  # by a process that was killed before it gave it parameters
     plain = {**RUN, "alpha": 0.0, "temperature": 1.0}
 
     def make_training(point: Point, name: str) -> Training:

@@ -95,8 +95,8 @@ def go_on(opened: OpenStudy, *options: str) -> Description:
     known, search, _ = opened.begun()
     request = going_on(request_of([*SMALL, *options], None), opened)
     materials: Any = SimpleNamespace(images=SimpleNamespace(hash=known.data["hash"]), teacher=None)
-    work: Any = None  # of a study that is described
-    begin(opened, request, work, materials, torch.device("cpu"))
+    plan: Any = None  # of a study that is described
+    begin(opened, request, plan, materials, torch.device("cpu"))
     described = Description.of(search)
     assert described is not None
     return described

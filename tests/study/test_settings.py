@@ -185,7 +185,8 @@ def test_every_format_that_was_ever_stored_is_in_the_tests() -> None:
 
 
 @pytest.mark.parametrize(
-    ("number", "draws", "batches"), [(1, "independent", "remainder"), (2, "shared", "remainder"), (3, "shared", "even")]
+    ("number", "draws", "batches"),
+    [(1, "independent", "remainder"), (2, "shared", "remainder"), (3, "shared", "even"), (4, "shared", "even")],
 )
 def test_a_study_of_every_format_is_read_and_goes_on_by_the_same_command(
     number: int,
@@ -197,7 +198,8 @@ def test_a_study_of_every_format_is_read_and_goes_on_by_the_same_command(
 ) -> None:
     shutil.copy(STORED / f"format-{number}.db", tmp_path / "study.db")
     before = collect(sqlite_url(STORED / f"format-{number}.db"))
-    of_then = replace(PRESETS["demo"], recipe=replace(PRESETS["demo"].recipe, learning_rate=0.03))
+    rate = before["configuration"]["recipe"]["learning_rate"]  # of the preset of then
+    of_then = replace(PRESETS["demo"], recipe=replace(PRESETS["demo"].recipe, learning_rate=rate))
     command = ["--config", str(written(tmp_path, as_toml(Settings(of_then))))]
     command += ["--epochs", "2", "--train-images", "320", "--seeds", "2", "--alphas", "0,0.5"]
     command += ["--temperatures", "1,4", "--sampler", "tpe", "--n-trials", "1", "--device", "cpu"]
