@@ -15,8 +15,8 @@ from models.resnet import build
 from models.student import StudentCNN
 from storage.errors import PlainError, in_one_line
 
-PACKAGES = ("data", "models", "reports", "storage", "study")
-"""Those of kd-study, which hide what has the same name in the working folder."""
+ROOMS = ("data", "models", "reports", "storage", "study")
+"""The packages of kd-study, which hide what has the same name in the working folder."""
 
 
 class NetworkError(PlainError):
@@ -127,7 +127,7 @@ def _imported(name: str) -> Callable[..., Any]:
     if module_name.endswith(".py") or not all(part.isidentifier() for part in module_name.split(".")):
         raise NetworkError(f"network {name!r}: give module:callable as Python imports it, such as mynets:TinyNet")
     package = module_name.partition(".")[0]
-    if package in PACKAGES:
+    if package in ROOMS:
         raise NetworkError(f"network {name!r}: {package} is a package of kd-study: give your file another name")
     folder = str(Path.cwd())
     if folder not in sys.path and "" not in sys.path:

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import torch
 
+from models.architecture import ROOMS
+
 ROOT = Path(__file__).parents[1]
-ROOMS = ("data", "models", "reports", "storage", "study")
 PACKAGES = ("torch", "torchvision", "optuna", "pandas", "plotly", "scipy")
 
 
