@@ -4,7 +4,7 @@ import functools
 import math
 import operator
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, cast
 
@@ -303,12 +303,11 @@ def range_constant(count: int) -> float:
     Dunnett and Hsu promise less: that the truly best is not called worse.
     """
     nodes, density = _normal()
-    low, high = 0.0, 10.0
-    while high - low > 1e-9:
-        middle = (low + high) / 2
-        within = (special.ndtr(nodes) - special.ndtr(nodes - middle)) ** (count - 1)
-        low, high = (middle, high) if count * density @ within < CONFIDENCE else (low, middle)
-    return high / math.sqrt(2)
+
+    def within(width: float) -> float:
+        return float(count * density @ (special.ndtr(nodes) - special.ndtr(nodes - width)) ** (count - 1))
+
+    return _quantile(within, CONFIDENCE) / math.sqrt(2)
 
 
 @functools.cache
@@ -319,11 +318,19 @@ def luck_constant(count: int) -> float:
     errors. The quantile of the largest of ``count`` normal values less another, by the square root of two.
     """
     nodes, density = _normal()
+
+    def below(errors: float) -> float:
+        return float(density @ special.ndtr(nodes + math.sqrt(2) * errors) ** count)
+
+    return _quantile(below, (1 + CONFIDENCE) / 2)
+
+
+def _quantile(distribution: Callable[[float], float], share: float) -> float:
+    """Where a distribution function, of few standard deviations above zero, comes to a share."""
     low, high = 0.0, 10.0
     while high - low > 1e-9:
         middle = (low + high) / 2
-        below = density @ special.ndtr(nodes + math.sqrt(2) * middle) ** count
-        low, high = (middle, high) if below < (1 + CONFIDENCE) / 2 else (low, middle)
+        low, high = (middle, high) if distribution(middle) < share else (low, middle)
     return high
 
 
