@@ -15,7 +15,7 @@ FALSE_DISCOVERIES = 0.05
 
 @dataclass(frozen=True)
 class Gain:
-    """What one class, or one group of classes, gains from the second arm to the first.
+    """What one class, or one group of classes, gains from the baseline to an arm.
 
     Attributes:
         before, after: mean accuracy over the shared seeds.

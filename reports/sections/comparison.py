@@ -157,7 +157,7 @@ def _share_of_gap(document: Document, gain: Paired) -> str:
 
 
 def _image_error(document: Document, arm: Arm, pairs: Paired) -> str:
-    """What the test images alone bring to a difference, in points; more than that where hits are not stored."""
+    """What the test images alone bring to a difference, in points; an upper bound where hits are not stored."""
     baseline = document.arms["baseline"]
     error = 100 * gain_image_error(arm, baseline, pairs.seeds, document.data["test_images"])
     return f"{error:.2f}" if None not in (*arm["hits"], *baseline["hits"]) else f"at most {error:.2f}"

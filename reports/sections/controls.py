@@ -260,11 +260,11 @@ def _likeness(document: Document) -> list[str]:
                 mean([each["4"] for each in divergence], "{:.4f}"),
             )
         )
+    if not rows:
+        return []
     missing = ""
     if len(rows) < len(document.arms):
         missing = " Of the other arms it is not stored; where their weights are, `python -m study.rescore` adds it."
-    if not rows:
-        return []
     return [
         "How like the teacher each arm is on the test images:",
         table(["Arm", "Same class as the teacher", "KL at T = 1", "KL at T = 4"], rows),
