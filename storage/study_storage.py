@@ -4,6 +4,7 @@ import re
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -148,7 +149,12 @@ def _connect(url: URL, skip_table_creation: bool = False) -> RDBStorage:
         engine_kwargs = {"pool_pre_ping": True}
         url = _of_server(url, "postgresql+psycopg")
     address = url.render_as_string(hide_password=False)
-    return RDBStorage(address, engine_kwargs=engine_kwargs, skip_table_creation=skip_table_creation)
+    open_it = partial(RDBStorage, address, engine_kwargs=engine_kwargs, skip_table_creation=skip_table_creation)
+    try:
+        return open_it()
+    except sqlalchemy.exc.IntegrityError:
+        # Optuna stamps a storage with its version, also one that is opened to be read while another process makes it.
+        return open_it()
 
 
 def _of_server(url: URL, drivername: str) -> URL:

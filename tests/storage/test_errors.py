@@ -9,8 +9,12 @@ import time
 from pathlib import Path
 
 import pytest
+from optuna.storages._rdb.storage import _VersionManager
+from sqlalchemy.exc import IntegrityError
 
+from storage.claims import FileClaims
 from storage.errors import in_one_line
+from storage.study_storage import open_storage, sqlite_url
 
 ROOT = Path(__file__).parents[2]
 PROGRAM = """
@@ -175,3 +179,18 @@ def test_a_file_is_never_opened_as_the_closed_output(tmp_path: Path) -> None:
 def test_an_error_that_says_nothing_has_its_type_as_its_line() -> None:
     assert in_one_line(MemoryError()) == "MemoryError"
     assert in_one_line(ValueError("first\nsecond")) == "ValueError: first"
+
+
+def test_a_storage_that_a_reader_stamps_while_it_is_made_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stamp = _VersionManager._set_alembic_revision
+
+    def after_another(manager: _VersionManager, revision: str) -> None:
+        monkeypatch.setattr(_VersionManager, "_set_alembic_revision", stamp)
+        stamp(manager, revision)
+        raise IntegrityError("INSERT", {}, Exception("UNIQUE constraint failed: alembic_version.version_num"))
+
+    monkeypatch.setattr(_VersionManager, "_set_alembic_revision", after_another)
+    url = sqlite_url(tmp_path / "study.db")
+    assert open_storage(url, FileClaims(tmp_path)).get_all_studies() == []
