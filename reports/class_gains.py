@@ -110,8 +110,7 @@ def changed_beyond_chance(gains: Sequence[Gain]) -> list[Gain] | None:
 def _p_of(pairs: Paired) -> float:
     """Of the two-sided t test that the differences have the mean zero; 1 where they are all the same."""
     known = pairs.estimate
-    # Equal differences of accuracies may differ by a rounding.
-    if known is None or max(pairs.differences) - min(pairs.differences) < 1e-9:
+    if known is None or known.standard_error == 0:
         return 1.0
     return 2 * float(special.stdtr(len(pairs.seeds) - 1, -abs(known.mean) / known.standard_error))
 

@@ -18,6 +18,10 @@ from storage.trials import run_pair
 CONFIDENCE = 0.95
 TOLERANCE = 0.01
 REPLICATIONS = 4000
+SAME = 1e-9
+"""Accuracies, shares 0 to 1, that differ by less differ by rounding alone."""
+LEAST_FREE = 4
+"""Degrees of freedom from which on the spread between seeds is known well enough to judge by."""
 Verdict = Literal["yes", "no", "cannot tell"]
 
 
@@ -40,8 +44,12 @@ class Estimate:
 
     @property
     def detectable(self) -> float:
-        """The true difference from zero of which the interval is clear in about 80% of repeats (Lehr 1992)."""
-        return self.half_width + float(special.stdtrit(self.degrees_of_freedom, 0.8)) * self.standard_error
+        """The true difference from zero that the interval would lie above in 80 % of repeats.
+
+        By the noncentral t distribution, the power of the t test (Johnson and Welch 1940).
+        """
+        free = self.degrees_of_freedom
+        return float(special.nctdtrinc(free, 0.2, special.stdtrit(free, (1 + CONFIDENCE) / 2))) * self.standard_error
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -147,8 +155,21 @@ class Paired:
 
     @property
     def estimate(self) -> Estimate | None:
-        """Mean difference with its t interval; None with fewer than two seeds."""
-        return estimate_of(self.differences)
+        """Mean difference with its t interval; None where ``why_no_interval`` says why."""
+        return None if self.why_no_interval else estimate_of(self.differences)
+
+    @property
+    def why_no_interval(self) -> str:
+        """In words why there is none, nothing where there is one.
+
+        Differences that are the same by chance, as on few test images, do not show that seeds do not spread; those that
+        are all zero are of two arms that share their runs.
+        """
+        if len(self.seeds) < 2:
+            return "one seed gives no interval"
+        if any(self.differences) and max(self.differences) - min(self.differences) < SAME:
+            return f"the same difference in all of {len(self.seeds)} seeds gives no interval"
+        return ""
 
     @property
     def wins(self) -> int:
@@ -263,31 +284,33 @@ def gain_image_error(first: Arm, second: Arm, seeds: Sequence[int], images: int)
 
 
 def seed_deviation(results: Results) -> float | None:
-    """The standard deviation between training seeds, pooled over the arms; None before an arm has two runs."""
+    """The standard deviation between training seeds, pooled over the arms; None while the runs are too few to say."""
     # Two arms of one pair share their runs, but for controls, which are other trainings.
     plain = [arm for arm in results["arms"].values() if arm["control"] is None]
     runs = {(arm["alpha"], arm["temperature"]): arm["test_accuracy"] for arm in plain}
     several = [accuracy for accuracy in runs.values() if len(accuracy) > 1]
-    if not several:
+    free = sum(len(accuracy) - 1 for accuracy in several)
+    if free < LEAST_FREE:
         return None
     squares = math.fsum(statistics.variance(accuracy) * (len(accuracy) - 1) for accuracy in several)
-    return math.sqrt(squares / sum(len(accuracy) - 1 for accuracy in several))
+    return math.sqrt(squares / free)
 
 
 def difference_error(first: Trial, second: Trial, images: int, between_seeds: float | None) -> float:
     """The standard error of the difference of two accuracies on the same images.
 
-    Where hits are stored: of the images McNemar's, from those that one trial has right and the other wrong, and of the
-    training seeds what is known. Seeds that differ flip single images too, so part of that is counted twice, which
-    makes up for how few runs it is known from. Where only accuracies are stored: as if each trial had images of its
-    own, which is larger. ``python -m tests.simulations marks`` shows what that does.
+    Where hits are stored and the spread between seeds is known: of the images McNemar's, from those that one trial has
+    right and the other wrong, and of the seeds what is known. Seeds that differ flip single images too, so part of that
+    is counted twice, which makes up for how few runs it is known from. Else as if each trial had images of its own,
+    which is larger and makes up for seeds that are not known. ``python -m tests.simulations marks`` shows what that
+    does.
 
     Args:
         between_seeds: standard deviation of one accuracy; None where it is not known.
     """
     of_seeds = math.sqrt(2) * (between_seeds or 0.0)
     hits = hits_of(first, images), hits_of(second, images)
-    if hits[0] is not None and hits[1] is not None:
+    if hits[0] is not None and hits[1] is not None and between_seeds is not None:
         return math.hypot(math.sqrt(np.count_nonzero(hits[0] != hits[1])) / images, of_seeds)
     values = [trial["value"] for trial in (first, second)]
     of_images = math.hypot(*(accuracy_standard_error(value, images) for value in values if value is not None))

@@ -5,12 +5,14 @@ python -m reports.paired FOLDER FOLDER --arm best
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 from reports.evidence import Paired, by_seed, paired
 from reports.results import Arm, Results, ResultsError, read_results
 from reports.sections.words import interval, mean_and_deviation, percent, points, table
 from storage.errors import one_line_errors
+from storage.trials import MadeBy
 
 
 def compare(first: Results, second: Results, arm: str) -> str:
@@ -36,14 +38,16 @@ def compare(first: Results, second: Results, arm: str) -> str:
 
 def _settings(first: Results, second: Results, arm: str) -> str:
     """In what the two differ beside what is asked about, so that nothing else is taken for it."""
-    ours, theirs = (_facts(results, _arm(results, arm)) for results in (first, second))
+    seeds = set(_arm(first, arm)["seeds"]) & set(_arm(second, arm)["seeds"])
+    ours, theirs = (_facts(results, _arm(results, arm), seeds) for results in (first, second))
     other = [f"{key} {ours[key]} and {theirs[key]}" for key in ours if ours[key] != theirs[key]]
-    return (
-        f"They differ in: {', '.join(other)}." if other else "Their settings, images, networks and commit are the same."
-    )
+    if other:
+        return f"They differ in: {', '.join(other)}."
+    return "Their settings, images, networks, commit, torch, device and threads are the same."
 
 
-def _facts(results: Results, arm: Arm) -> dict[str, str]:
+def _facts(results: Results, arm: Arm, seeds: set[int]) -> dict[str, str]:
+    """What the runs of these seeds were trained with, and by."""
     configuration = results["configuration"]
     images = results["data"]["train_images"] + results["data"]["validation_images"]
     student = results["student"]
@@ -56,10 +60,25 @@ def _facts(results: Results, arm: Arm) -> dict[str, str]:
         "training images": images,
         "draws": configuration["draws"],
         "data": results["data"]["hash"][:12],
-        "commit": "/".join(dict.fromkeys(start["commit"] for start in results["manifest"]["starts"])),
         "teacher": str(results["teacher"]["hash"])[:12] if arm["alpha"] else "none",
+        **_made_by(results, [by for seed, by in zip(arm["seeds"], arm["made_by"], strict=True) if seed in seeds]),
     }
     return {key: str(value) for key, value in facts.items()}
+
+
+def _made_by(results: Results, runs: Sequence[MadeBy | None]) -> dict[str, str]:
+    """Commit and machine of runs; of those before format 2 the commits of the study's starts are all that is known."""
+    known = [run for run in runs if run is not None]
+    commits = [run["commit"] for run in known]
+    if len(known) < len(runs):
+        commits = [start["commit"] for start in results["manifest"]["starts"]]
+    facts = {
+        "commit": commits,
+        "torch": [run["versions"]["torch"] for run in known],
+        "device": [run["device"] for run in known],
+        "threads": [str(run["threads"]) for run in known],
+    }
+    return {key: "/".join(sorted(set(values))) or "not known" for key, values in facts.items()}
 
 
 def _arm(results: Results, name: str) -> Arm:
@@ -71,7 +90,7 @@ def _arm(results: Results, name: str) -> Arm:
 def _words(pairs: Paired) -> str:
     known = pairs.estimate
     if known is None:
-        return "One seed gives no interval."
+        return f"{pairs.why_no_interval[0].upper()}{pairs.why_no_interval[1:]}."
     return (
         f"Second minus first: {points(known.mean)} (95 % t interval {interval(known)}, paired over {len(pairs.seeds)} "
         f"seeds, higher in {pairs.wins})."

@@ -70,6 +70,12 @@ def count_compared(trials: Iterable[Trial]) -> int:
     return sum(is_measured(trial) and trial["repeats"] is None for trial in trials)
 
 
+def count_competed(trials: Iterable[Trial]) -> int:
+    """How many trainings might have been the best: those with a value, and those that were pruned for being worse."""
+    ended = [trial for trial in trials if trial["repeats"] is None]
+    return count_compared(ended) + sum(trial["state"] == "PRUNED" for trial in ended)
+
+
 def are_apart(first: Trial, second: Trial, results: Results, among: int) -> bool:
     """Whether one of two trials can be called better than the other.
 

@@ -1,6 +1,18 @@
 """The pruner of a configuration."""
 
+import optuna
 from optuna.pruners import BasePruner, MedianPruner, NopPruner
+from optuna.trial import FrozenTrial
+
+from storage.optuna_internals import showing
+
+
+class MedianOfPoints(MedianPruner):
+    """Optuna's median over points of the search: the best have more curves than one where they are finalists."""
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Whether the trial is worse at its last epoch than the median of the complete points was there."""
+        return super().prune(showing(study, lambda other: "seed" not in other.params), trial)
 
 
 def make_pruner(name: str, epochs: int) -> BasePruner:
@@ -14,4 +26,4 @@ def make_pruner(name: str, epochs: int) -> BasePruner:
     """
     if name == "none":
         return NopPruner()
-    return MedianPruner(n_startup_trials=4, n_warmup_steps=(epochs + 1) // 2)
+    return MedianOfPoints(n_startup_trials=4, n_warmup_steps=(epochs + 1) // 2)

@@ -40,8 +40,8 @@ def _rule(document: Document) -> list[str]:
         judged = single if original.is_original_teacher(document.results) else ""
         return [f"What students reach under another protocol is not judged.{judged}"]
     best_point = (
-        " A best point is *yes* where it is ours too, and *cannot tell* where it was not measured to the end or cannot "
-        "be told apart from ours."
+        " A best point is *yes* where it is ours and every other can be told apart from it, *no* where it can be told "
+        "apart from ours, else *cannot tell*."
     )
     return [
         "The rule for means: *yes* where the 95 % Welch interval of ours minus the original's lies within 1 point "
@@ -133,8 +133,10 @@ def _point_claim(document: Document, where: tuple[float, float], section: str) -
     if cell is not None:
         here = percent(cell.value) + " on validation" if cell.value is not None else state_words(cell)
         if cell.standing == "best":
-            verdict = "cannot tell" if document.search_is_open else "yes"
-            here += ", the best so far" if document.search_is_open else ""
+            near = sum(other.standing == "near best" and other.repeats is None for other in document.grid)
+            verdict = "cannot tell" if document.search_is_open or near else "yes"
+            here += ", the best so far" if document.search_is_open else ", the best"
+            here += f", but {near} cannot be told apart from it" if near else ""
         elif document.best is not None and cell.value is not None:
             here += f"; best is ({document.best['alpha']:.3g}, {document.best['temperature']:.3g})"
             verdict = "cannot tell" if cell.standing == "near best" else "no"

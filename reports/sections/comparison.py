@@ -172,7 +172,8 @@ def _what_it_can_show(document: Document) -> list[str]:
         return []
     runs, known = len(gain.seeds), gain.estimate
     if known is None:
-        return ["One seed gives no interval: how far the next seed would fall from it is not known."]
+        why = gain.why_no_interval
+        return [f"{why[0].upper()}{why[1:]}: how far the next seed would fall from it is not known."]
     low, high = deviation_limits(runs)
     return [
         f"What {count(runs, 'seed')} can and cannot show: a true difference of the last column but one, in points, "

@@ -1,7 +1,7 @@
 """Is it the teacher? The best pair beside arms from which what the teacher knows is taken away."""
 
 import math
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 import plotly.graph_objects as go
 
@@ -62,7 +62,7 @@ def verdict_on_controls(document: Document) -> str | None:
 def _harmful(document: Document) -> list[str]:
     """Controls that are surely worse than the baseline, in a sentence: against them any gain looks large."""
     names = [
-        f"*{name}*"
+        name
         for name in ("shuffled", "smoothing")
         if (pairs := document.paired_with_baseline(name)) is not None
         and pairs.estimate is not None
@@ -72,32 +72,36 @@ def _harmful(document: Document) -> list[str]:
         return []
     do, what = ("does", "that") if len(names) == 1 else ("do", "those")
     return [
-        f"But {_listed(names)} {do} worse than the baseline, so a difference to {what} overstates what the teacher "
-        f"brings; {_strictest(document)}."
+        f"But {_listed([f'*{name}*' for name in names])} {do} worse than the baseline, so a difference to {what} "
+        f"overstates what the teacher brings{_strictest(document, names)}."
     ]
 
 
-def _strictest(document: Document) -> str:
-    """The smallest difference to what does not do worse than the baseline, in words."""
-    left = {"over the baseline": document.gain}
-    left |= {f"over {words}": pairs for first, _, words, _, pairs in _pairs(document) if first == "best-rate"}
-    known = {words: pairs.mean for words, pairs in left.items() if pairs is not None}
-    words = min(known, key=lambda one: known[one])
+def _strictest(document: Document, harmful: Collection[str]) -> str:
+    """The smallest difference to what does not do worse than the baseline, in words; nothing where none is known."""
+    left = {} if document.gain is None else {"over the baseline": document.gain.mean}
+    left |= {f"over {words}": pairs.mean for _, second, words, _, pairs in _pairs(document) if second not in harmful}
+    if not left:
+        return ""
+    words = min(left, key=lambda one: left[one])
     chosen = ", which one seed chose" if words.endswith("learning rate") else ""
-    return f"the smallest difference is {points(known[words])} {words}{chosen}"
+    return f"; the smallest difference is {points(left[words])} {words}{chosen}"
 
 
 def _conclusion(found: list[tuple[str, Paired]]) -> str:
-    estimates = [(words, pairs.estimate) for words, pairs in found]
-    if any(known is None for _, known in estimates):
-        return "one seed gives no interval"
-    worse = [words for words, known in estimates if known is not None and known.interval[1] < 0]
-    unclear = [words for words, known in estimates if known is not None and known.interval[0] <= 0 <= known.interval[1]]
-    if not worse and not unclear:
+    without = [(words, pairs.why_no_interval) for words, pairs in found if pairs.estimate is None]
+    intervals = {words: pairs.estimate.interval for words, pairs in found if pairs.estimate is not None}
+    worse = [words for words, (_, high) in intervals.items() if high < 0]
+    unclear = [words for words, (low, high) in intervals.items() if low <= 0 <= high]
+    clear = [words for words, (low, _) in intervals.items() if low > 0]
+    if len(clear) == len(found):
         return "each is clear of zero" if len(found) > 1 else "that is clear of zero"
+    if not intervals:
+        return " and ".join(dict.fromkeys(why for _, why in without))
     parts = [f"the best pair does worse than {_listed(worse)}"] if worse else []
     parts += [f"the data do not tell the gain over {_listed(unclear)} from zero"] if unclear else []
-    return " and ".join(parts)
+    parts += [f"that over {_listed(clear)} is clear of zero"] if clear and without else []
+    return " and ".join([*parts, *(f"over {words} {why}" for words, why in without)])
 
 
 def _listed(words: list[str]) -> str:

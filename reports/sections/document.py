@@ -130,7 +130,12 @@ class Document:
     def missing_runs(self) -> str | None:
         """Which arm has how many of the planned seeds, in a sentence; None where all have all, or nothing has begun."""
         planned = set(self.configuration["final_seeds"])
-        names = dict.fromkeys(["baseline", *(["best"] if self.best is not None else []), *self.arms])
+        waits = (
+            self.best is not None
+            and not self.search_is_open
+            and arm_at(self.results, self.best["alpha"], self.best["temperature"]) is None
+        )
+        names = dict.fromkeys(["baseline", *(["best"] if waits else []), *self.arms])
         done = {name: planned & set(self.arms[name]["seeds"]) if name in self.arms else set[int]() for name in names}
         if not self.arms or all(seeds == planned for seeds in done.values()):
             return None

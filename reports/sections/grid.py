@@ -72,8 +72,8 @@ def _rule(document: Document) -> str:
         )
     elif spread is None:
         notes += (
-            f"The error is that of the {images:,} validation images, image by image (McNemar's); the spread between "
-            "training seeds is not known before the comparison, so some points more may belong to those marked."
+            "The spread between training seeds is not known well before the comparison has more runs. To make up for "
+            f"it, the error is computed as if each point had {images:,} images of its own, though all share them."
         )
     else:
         notes += (

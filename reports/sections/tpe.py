@@ -37,7 +37,7 @@ def tpe(document: Document) -> list[str]:
 
 
 def _on_validation(document: Document, value: float, top: Trial) -> str:
-    words = f" Its best is {point(top['alpha'], top['temperature'])} with {percent(value)} on validation"
+    words = f" {_whose(document)} best is {point(top['alpha'], top['temperature'])} with {percent(value)} on validation"
     results = document.results
     best = results["best"]
     grid_best = next((trial for trial in results["grid"] if best and trial["number"] == best["number"]), None)
@@ -51,6 +51,10 @@ def _on_validation(document: Document, value: float, top: Trial) -> str:
         f"{range_constant(max(2, among)):.2f} standard errors to the best of {among}. The best of more trials is "
         "higher by luck alone."
     )
+
+
+def _whose(document: Document) -> str:
+    return "Its" if len({trial["sampler"] for trial in document.results["tpe"]}) == 1 else "Their"
 
 
 def _on_test(document: Document) -> str:

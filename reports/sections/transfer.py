@@ -15,7 +15,7 @@ from reports.evidence import (
 from reports.results import Arm, Trial
 from reports.sections.document import Document, distilled_arm
 from reports.sections.words import SAMPLERS, arm_label, difference_cells, mean_and_deviation, percent, points, table
-from reports.standing import count_compared
+from reports.standing import count_competed
 
 CAREFUL = 2
 """By so much the error of images may be too large where hits are not stored: two trials near 50 % that differ in 12 %
@@ -29,21 +29,32 @@ class Transfer:
     Attributes:
         searched: in the search, a share 0 to 1.
         tested: on test, paired by seed.
-        errors: how many standard errors the two lie apart, with a sign; None where the test has one seed.
-        bound: how many luck may bring: more for the best of many than for a pair that was named before.
+        errors: how many standard errors the two lie apart, with a sign; None where the test gives no interval.
+        chosen_from: the best of how many it is; 1 for a pair that was named before, which may have luck both ways.
         is_careful: whether that error is larger than it is, as where the search's hits are not stored.
     """
 
     searched: float
     tested: Paired
     errors: float | None
-    bound: float
+    chosen_from: int
     is_careful: bool
+
+    @property
+    def bound(self) -> float:
+        """How many standard errors luck may bring: more to the best of many, and upwards alone."""
+        return luck_constant(self.chosen_from)
 
     @property
     def is_apart(self) -> bool:
         """Whether they differ by more than the images of both and the spread of the comparison's seeds explain."""
         return self.errors is not None and abs(self.errors) > self.bound
+
+    @property
+    def luck(self) -> str:
+        """What luck may bring, in words."""
+        share = 95 if self.chosen_from == 1 else 97.5
+        return f"luck brings up to {self.bound:.2f} in {share:g} % of searches"
 
 
 def transfers(document: Document) -> dict[str, Transfer]:
@@ -65,9 +76,9 @@ def transfers(document: Document) -> dict[str, Transfer]:
             total = math.hypot(of_search, gain.estimate.standard_error, of_images)
             error = (searched - gain.mean) / total if total else None
         # Who chooses the best has luck upwards only.
-        bound = luck_constant(_chosen_from(document, name) if (error or 0.0) > 0 else 1)
+        chosen_from = _chosen_from(document, name) if (error or 0.0) > 0 else 1
         is_careful = any(hits_of(one, document.validation_images) is None for one in (trial[0], base[0]))
-        found[name] = Transfer(searched, gain, error, bound, is_careful)
+        found[name] = Transfer(searched, gain, error, chosen_from, is_careful)
     return found
 
 
@@ -79,7 +90,7 @@ def _chosen_from(document: Document, name: str) -> int:
     if name != "best" and not found_beyond:
         return 1
     trials = results["grid"] + (results["tpe"] if found_beyond else [])
-    return count_compared(trial for trial in trials if trial["alpha"] != 0)
+    return count_competed(trial for trial in trials if trial["alpha"] != 0)
 
 
 def transfer(document: Document) -> list[str]:
@@ -101,7 +112,7 @@ def transfer(document: Document) -> list[str]:
 def _do_they_agree(document: Document, found: dict[str, Transfer]) -> str:
     """Whether search and test agree on each gain, and why they may not."""
     if all(known.errors is None for known in found.values()):
-        return "One seed on test does not tell whether both agree."
+        return "Without an interval on test it cannot be said whether both agree."
     apart = [_apart(arm_label(name, document.arms[name]), known) for name, known in found.items() if known.is_apart]
     words = apart or _no_more_than_luck(document, found)
     if apart:
@@ -116,10 +127,7 @@ def _do_they_agree(document: Document, found: dict[str, Transfer]) -> str:
 def _no_more_than_luck(document: Document, found: dict[str, Transfer]) -> list[str]:
     """How far search and test lie apart where that may be luck, and whether they agree."""
     known = {arm_label(name, document.arms[name]): one for name, one in found.items() if one.errors is not None}
-    distances = (
-        f"{label} {abs(one.errors or 0.0):.2f}, where luck brings up to {one.bound:.2f} in 97.5 % of searches"
-        for label, one in known.items()
-    )
+    distances = (f"{label} {abs(one.errors or 0.0):.2f}, where {one.luck}" for label, one in known.items())
     conclusion = (
         "Which images a trial of the search had right is not stored, so these errors are upper bounds, and a small "
         "distance does not show that both agree."
@@ -135,8 +143,9 @@ def verdict_on_search(document: Document) -> str | None:
     if name is None or name not in found or not found[name].is_apart:
         return None
     gain = points(found[name].searched)
+    which = "that gain" if name == "best" else f"the gain of {arm_label(name, document.arms[name])}"
     return (
-        f"In the search, with the seed that all points share, that gain was {gain}: gains are to be read from the test."
+        f"In the search, with the seed that all points share, {which} was {gain}: gains are to be read from the test."
     )
 
 
@@ -144,9 +153,8 @@ def _apart(label: str, known: Transfer) -> str:
     assert known.errors is not None
     return (
         f"That of {label} is {points(known.searched)} in the search and "
-        f"{points(known.tested.mean)} on test, {abs(known.errors):.2f} standard errors apart, where luck brings up to "
-        f"{known.bound:.2f} in 97.5 % of searches: more than the images of both and the spread between the "
-        "comparison's seeds explain."
+        f"{points(known.tested.mean)} on test, {abs(known.errors):.2f} standard errors apart, where "
+        f"{known.luck}: more than the images of both and the spread between the comparison's seeds explain."
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from reports import original
 from reports.sections.document import Document
 from reports.sections.words import arm_label, count, mean_and_deviation, percent, plain, table
-from reports.standing import count_compared
+from reports.standing import count_compared, count_competed
 from storage.description import Start
 from storage.trials import MadeBy
 
@@ -80,10 +80,12 @@ def _on_the_teacher(document: Document) -> list[str]:
 
 
 def _on_the_winner(document: Document) -> list[str]:
-    among = count_compared(document.results["grid"])
+    among, complete = count_competed(document.results["grid"]), count_compared(document.results["grid"])
     if document.best is None or among < 2:
         return []
     accuracy, chosen = document.best["value"], f"the best of {among}"
+    if among > complete:
+        chosen += f", of which {among - complete} {'was' if among - complete == 1 else 'were'} pruned"
     for finalist in document.results["finalists"]:
         if (finalist["alpha"], finalist["temperature"]) == (document.best["alpha"], document.best["temperature"]):
             accuracy = statistics.fmean(finalist["values"])

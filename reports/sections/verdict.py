@@ -64,6 +64,8 @@ def _verdict_on_gain(document: Document) -> str:
     elif document.gain is None:
         missing = "of the search's best " if others else ""
         sentence = f"the final comparison {missing}has not finished one seed in both arms, so there is no verdict yet"
+        if document.search_is_open:
+            sentence = "the search is not done, so its best is not compared yet and there is no verdict"
         sentence += f" on it.{beside}" if others else "."
     elif document.undistilled:
         found = "" if others else ", so no gain from distillation was found"
@@ -79,8 +81,8 @@ def _verdict_on_gain(document: Document) -> str:
         known = document.gain.estimate
         if known is None:
             sentence = (
-                f"test accuracy goes {change}, but in one seed only, which gives no interval: whether distillation "
-                "helps this student cannot be said."
+                f"test accuracy goes {change}, but {document.gain.why_no_interval}: whether distillation helps this "
+                "student cannot be said."
             )
         else:
             low, high = known.interval
@@ -129,7 +131,7 @@ def _gains_of_others(document: Document) -> list[str]:
         pairs = document.gain_of(name) if name != "best" else None
         if pairs is not None:
             known = pairs.estimate
-            spread = "one seed" if known is None else f"95 % interval {interval(known)}, {len(pairs.seeds)} seeds"
+            spread = f"95 % interval {interval(known)}, {len(pairs.seeds)} seeds" if known else pairs.why_no_interval
             gains.append(f"{point(arm['alpha'], arm['temperature'])} is {points(pairs.mean)} ({spread})")
     return gains
 

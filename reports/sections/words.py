@@ -40,7 +40,9 @@ def difference_cells(pairs: Paired) -> tuple[str, str, str]:
     known = pairs.estimate
     return (
         f"{100 * pairs.mean:+.2f}",
-        "none from one seed" if known is None else interval(known),
+        ("none from one seed" if len(pairs.seeds) == 1 else "none, all are the same")
+        if known is None
+        else interval(known),
         f"{pairs.wins} of {len(pairs.seeds)}" + (f", {pairs.ties} equal" if pairs.ties else ""),
     )
 

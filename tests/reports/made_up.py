@@ -303,10 +303,11 @@ def with_controls(results: Results, gain: float = 0.02) -> Results:
     arms, epochs = results["arms"], results["configuration"]["epochs"]
     seeds, best = tuple(arms["baseline"]["seeds"]), arms["best"]
     pair, level = (best["alpha"], best["temperature"]), 0.54
-    arms["shuffled"] = made_up_arm(*pair, seeds, level + 0.8 * gain, epochs)
-    arms["shuffled"]["control"] = "shuffled"
-    arms["smoothing"] = made_up_arm(*pair, seeds, level + 0.6 * gain, epochs)
-    arms["smoothing"].update({"control": "smoothing", "smoothing": 0.31})
+    for number, (control, share) in enumerate({"shuffled": 0.8, "smoothing": 0.6}.items(), start=1):
+        # Another alpha has other luck.
+        arms[control] = made_up_arm(pair[0] + number / 100, pair[1], seeds, level + share * gain, epochs)
+        arms[control].update({"control": control, "alpha": pair[0]})
+    arms["smoothing"]["smoothing"] = 0.31
     arms["rate"] = made_up_arm(0.0, 1.0, seeds, level + 0.1 * gain, epochs)
     arms["rate"].update({"control": "rate", "learning_rate": 0.2})
     arms["best-rate"] = best

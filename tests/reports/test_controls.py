@@ -76,6 +76,18 @@ def test_the_verdict_says_what_is_left_of_the_gain() -> None:
     assert "the teacher's logits shuffled within each class" in little.split(";")[1]
 
 
+def test_a_control_of_one_seed_does_not_silence_the_others() -> None:
+    results = with_controls(made_up_results("full"))
+    shuffled, best = results["arms"]["shuffled"], results["arms"]["best"]
+    shuffled["test_accuracy"] = [accuracy + 0.04 for accuracy in best["test_accuracy"][::-1]]
+    arm = results["arms"]["smoothing"]
+    for _ in range(4):
+        drop_run(arm, 0)
+    text = verdict_on_controls(Document(results, ())) or ""
+    assert "the best pair does worse than the teacher's logits shuffled within each class" in text
+    assert "over a virtual teacher as sure as the softened teacher one seed gives no interval" in text
+
+
 def test_a_gain_over_a_control_that_is_a_loss_is_said_to_be_one() -> None:
     text = verdict(-0.1)
     assert "the best pair does worse than " in text.split(";")[1]
@@ -94,16 +106,27 @@ def test_a_control_that_is_worse_than_the_baseline_is_said_to_overstate() -> Non
     assert "overstates" not in render(odd_cases()["with controls"])
     results = with_controls(made_up_results("full"))
     shuffled, baseline = results["arms"]["shuffled"], results["arms"]["baseline"]
-    shuffled["test_accuracy"] = [accuracy - 0.04 for accuracy in baseline["test_accuracy"]]
+    shuffled["test_accuracy"] = [accuracy - 0.04 for accuracy in baseline["test_accuracy"][::-1]]
     words = "But *shuffled* does worse than the baseline, so a difference to that overstates"
     assert words in (verdict_on_controls(Document(results, ())) or "")
     assert words in section(render(results))
-    smallest = (
-        "the smallest difference is +1.57 points over the baseline, each at its best learning rate, which one seed"
-    )
-    assert smallest in section(render(results))
+    over = r"the smallest difference is \+[0-9.]+ points over "
+    assert re.search(rf"{over}a virtual teacher as sure as the softened teacher\.", section(render(results)))
+    results["arms"]["smoothing"]["test_accuracy"] = shuffled["test_accuracy"]
+    assert "But *shuffled* and *smoothing* do worse than the baseline" in section(render(results))
+    rates = r"the baseline, each at its best learning rate, which one seed chose\."
+    assert re.search(rf"{over}{rates}", section(render(results)))
     results["arms"]["rate"]["test_accuracy"] = [accuracy - 0.01 for accuracy in baseline["test_accuracy"]]
-    assert re.search(r"the smallest difference is \+[0-9.]+ points over the baseline\.", section(render(results)))
+    assert re.search(rf"{over}the baseline\.", section(render(results)))
+    for name in ("rate", "best-rate"):
+        del results["arms"][name]
+    for name, seeds in (("baseline", 2), ("best", 3)):
+        for _ in range(5 - seeds):
+            drop_run(results["arms"][name], seeds if name == "baseline" else 0)
+    for name in ("shuffled", "smoothing"):
+        results["arms"][name]["test_accuracy"] = [0.1] * 5
+    text = section(render(results))
+    assert "overstates what the teacher brings." in text, "nothing is left to compare"
 
 
 def test_a_rate_that_is_worse_than_those_around_it_is_said_to_be_rough() -> None:

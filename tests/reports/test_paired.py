@@ -32,7 +32,9 @@ def test_the_difference_is_paired_by_seed(folders: list[str], capsys: pytest.Cap
 
 def test_what_else_the_two_differ_in_is_said(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     main(folders)
-    assert "Their settings, images, networks and commit are the same." in capsys.readouterr().out
+    assert (
+        "Their settings, images, networks, commit, torch, device and threads are the same." in capsys.readouterr().out
+    )
     file = Path(folders[1]) / "results.json"
     results = json.loads(file.read_text())
     results["configuration"]["recipe"] |= {"momentum": 0.9, "precision": "bfloat16"}
@@ -42,6 +44,24 @@ def test_what_else_the_two_differ_in_is_said(folders: list[str], capsys: pytest.
     assert "They differ in: momentum 0.0 and 0.9, precision float32 and bfloat16." in capsys.readouterr().out
     main([*folders, "--arm", "best"])
     assert "and bfloat16, teacher " in capsys.readouterr().out
+
+
+def test_who_made_the_runs_is_asked_of_those_that_are_compared(
+    folders: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = Path(folders[1]) / "results.json"
+    results = json.loads(file.read_text())
+    results["manifest"]["starts"].append({**results["manifest"]["starts"][0], "commit": "of another arm"})
+    for run in results["arms"]["baseline"]["made_by"]:
+        run |= {"threads": 2, "device": "cuda"}
+    file.write_text(json.dumps(results))
+    main(folders)
+    assert "They differ in: device cpu and cuda, threads 1 and 2." in capsys.readouterr().out
+    results["arms"]["baseline"]["made_by"][0] = None
+    file.write_text(json.dumps(results))
+    main(folders)
+    said = capsys.readouterr().out
+    assert "commit 0123456789ab and 0123456789ab/of another arm" in said, "of one run no more is known"
 
 
 def test_another_student_and_no_teacher_are_differences(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:

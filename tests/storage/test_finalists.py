@@ -14,6 +14,7 @@ from optuna.trial import TrialState, create_trial
 
 from storage.arms import arms_to_train, finalist_points, finalists, values_by_seed, winner
 from storage.configuration import ConfigurationError
+from storage.pruner import make_pruner
 from storage.trials import TrialView, views
 from study.options import request_of
 from study.settings import PRESETS
@@ -96,6 +97,34 @@ def test_the_mean_of_a_finalist_overrules_one_better_score() -> None:
     study.add_trial(create_trial(params={**lucky, "seed": 10004}, distributions=seeded, value=0.44))
     assert winner(views(study, 3), "grid") == trials[1], "the mean counts, not how many seeds it is of"
     assert values_by_seed((0.5, 4.0), trials) == {None: 0.48, 10002: 0.47, 10003: 0.48}
+
+
+def test_more_curves_of_a_finalist_do_not_raise_the_median_that_a_trial_is_held_against() -> None:
+    study = optuna.create_study(direction="maximize", pruner=make_pruner("median", 4))
+    reached: dict[tuple[float, int | None], float] = {
+        (0.25, None): 0.1,
+        (0.5, None): 0.2,
+        (0.6, None): 0.4,
+        (0.75, None): 0.5,
+    }
+    reached |= {(0.75, seed): 0.5 for seed in (10_001, 10_002)}
+    for (alpha, seed), accuracy in reached.items():
+        study.enqueue_trial({"alpha": alpha} | ({} if seed is None else {"seed": seed}))
+        trial = study.ask()
+        trial.suggest_float("alpha", 0, 1)
+        if seed is not None:
+            trial.suggest_int("seed", 0, 20_000)
+        for epoch in range(1, 5):
+            trial.report(accuracy, epoch)
+        study.tell(trial, accuracy)
+    trial = study.ask()
+    trial.report(0.35, 2)
+    assert not trial.should_prune(), "above 0.3, the median of four points"
+    trial.report(0.25, 3)
+    assert not trial.should_prune(), "its best counts"
+    other = study.ask()
+    other.report(0.29, 2)
+    assert other.should_prune()
 
 
 def test_finalists_without_a_search_are_refused() -> None:
