@@ -1,5 +1,6 @@
 """Which network: a name that the product knows, or a callable of one's own, imported as ``module:callable``."""
 
+import functools
 import hashlib
 import importlib
 import inspect
@@ -7,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 from torch import nn
@@ -64,6 +66,8 @@ class Architecture:
     def source(self) -> str:
         """Of one's own: sha256 of the file in which the callable stands, in hexadecimal; empty for the product's.
 
+        The file as it was when this process imported it, since it is that code which is trained.
+
         Raises:
             NetworkError: where there is no such file.
         """
@@ -113,12 +117,25 @@ def source_of(name: str) -> str:
     """``Architecture.source`` of that name."""
     if not is_own(name):
         return ""
+    source = _source(_imported(name))
+    if source is None:
+        raise NetworkError(f"network {name!r}: no Python file defines it; give a class or a function of one")
+    return source
+
+
+def _source(found: Callable[..., Any]) -> str | None:
+    """``Architecture.source`` of a callable; None where no file defines it."""
+    found = inspect.unwrap(found)
     try:
-        file = inspect.getsourcefile(inspect.unwrap(_imported(name)))
+        file = inspect.getsourcefile(found)
     except TypeError:
         file = None
-    if file is None:
-        raise NetworkError(f"network {name!r}: no Python file defines it; give a class or a function of one")
+    return None if file is None else _hash(file, inspect.getmodule(found))
+
+
+@functools.cache
+def _hash(file: str, module: ModuleType | None) -> str:
+    """Of a file as it was when its module was imported."""
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
@@ -147,4 +164,5 @@ def _imported(name: str) -> Callable[..., Any]:
         found = getattr(found, part, None)
     if not callable(found):
         raise NetworkError(f"network {name!r}: {where} has no class or function {attribute!r}")
+    _source(found)  # which is remembered, before somebody edits the file
     return found  # type: ignore[no-any-return]

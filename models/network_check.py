@@ -135,7 +135,9 @@ def _logits(architecture: Architecture, network: nn.Module, images: Tensor) -> T
         logits = network(images)
     except Exception as error:  # whatever the network does
         advice = "where it wants another size of image, give image_size"
-        if architecture.channels == 1:
+        if len(images) == 1 and network.training:
+            advice = "where it wants more than one image in a batch, give another batch_size"
+        elif architecture.channels == 1:
             advice = "grey images have one channel: give it a parameter in_channels"
         raise _error(architecture, f"fails on images of shape {shape} ({in_one_line(error)}); {advice}") from None
     _refuse(

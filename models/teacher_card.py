@@ -24,12 +24,16 @@ class BeforeRounding(TypedDict):
 
 
 class Origin(TypedDict):
-    """Where weights come from; all but ``origin`` is there where they were trained here."""
+    """Where weights come from; ``origin`` is always there, ``flip`` where no recipe says whether images were mirrored.
+
+    The others are there where they were trained here.
+    """
 
     origin: str
     weights: NotRequired[str]
     before_rounding: NotRequired[BeforeRounding]
     recipe: NotRequired[dict[str, Any]]
+    flip: NotRequired[bool]
     seed: NotRequired[int]
     epochs: NotRequired[int]
     training_seconds: NotRequired[float]
@@ -94,6 +98,13 @@ class Teacher:
         return Architecture(self.network, card["classes"], card.get("channels", 3), size, normalisation)
 
     @property
+    def flip(self) -> bool | None:
+        """Whether it was trained on mirrored images too; None where that is not known."""
+        if "recipe" in self.card:
+            return bool(self.card["recipe"].get("flip", True))
+        return self.card.get("flip")
+
+    @property
     def origin(self) -> str:
         """Where it comes from, in words."""
         epochs = self.card.get("epochs")
@@ -108,7 +119,10 @@ class Teacher:
         network = self.architecture.build()
         if not self.path.exists():
             raise CheckpointError(f"{self.path}: not there, only its card is; bring it back or {self._how_to_mend}")
-        load_checkpoint(network, self.path, self.network)
+        try:
+            load_checkpoint(network, self.path, self.network)
+        except CheckpointError as error:
+            raise CheckpointError(f"{error}; {self._how_to_mend}") from None
         if weights_hash(network) != self.hash:
             raise CheckpointError(f"{self.path}: not the weights that its card describes; {self._how_to_mend}")
         return network.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
@@ -161,11 +175,7 @@ def find_teachers(cache: Path, data_hash: str, network: str, flip: bool) -> list
     Raises:
         CheckpointError: where a card is damaged.
     """
-    stored = [
-        teacher
-        for teacher in stored_teachers(cache, data_hash, network)
-        if "recipe" not in teacher.card or teacher.card["recipe"].get("flip", True) == flip
-    ]
+    stored = [teacher for teacher in stored_teachers(cache, data_hash, network) if teacher.flip in (None, flip)]
     cached = [teacher for teacher in stored if teacher.path.parent != SHIPPED]
     return cached or stored
 
@@ -204,4 +214,7 @@ def how_to_mend(card: Path) -> str:
     """What to do where a card or its weights are not what they should be."""
     if card.parent == SHIPPED:
         return "bring both back from the repository"
-    return f"delete {card.name} and {card.with_suffix('.pth').name} and start again: the teacher is made anew"
+    return (
+        f"delete {card.name} and {card.with_suffix('.pth').name}, then give the teacher again with --teacher, or train "
+        "it again with python -m study.teacher"
+    )

@@ -30,6 +30,8 @@ def print_plan(request: Request, plan: Plan, device: torch.device) -> None:
         )
         for other in teachers_of_other_sources(request.runs.cache, images.hash, plan.teacher.name):
             say(f"the file of its network has changed since {other.path} was trained: --teacher {other.path} takes it")
+    if plan.stored_teacher is not None:
+        say(f"teacher: {plan.stored_teacher.path}, {plan.stored_teacher.origin}")
     if plan.trials:
         pruner = request.configuration.pruner
         pruning = "none is pruned" if pruner == "none" else f"pruning ({pruner}) may shorten them"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from data import ImageBank, ImageSet, Split, load_images, split
-from models import Architecture, Teacher, fold_batch_norm
+from models import Architecture, Teacher, find_teacher, fold_batch_norm
 from storage.claims import Claims
 from storage.configuration import Configuration, refuse_unless
 from storage.description import Description
@@ -56,10 +56,14 @@ def fetch(request: Request, plan: Plan, claims: Claims, device: torch.device) ->
     plan.refuse_other_images(request.name, images.hash)
     bank = ImageBank.of_training_images(images, device)
     teacher = logits = None
-    if plan.needs_teacher:
+    # One that was given is held against the study's, also where it has nothing to do.
+    if plan.needs_teacher or plan.teacher_file is not None:
         teacher = choose_teacher(configuration, images, cache, claims, device, plan.teacher_file, plan.begun_with)
         logits = _logits(teacher, images, bank, request, claims)
         logits.require_room(plan.logits_to_ask)
+    elif plan.begun_with is not None:
+        # Where the baseline alone is left, it is scored beside the teacher if that is still there.
+        teacher = find_teacher(cache, images.hash, configuration.teacher_network, plan.begun_with)
     parts = split(images.train_labels, configuration.train_images, configuration.validation_images)
     on_validation, on_test = held_out(bank, images, parts.validation, teacher, configuration)
     return Materials(
@@ -119,8 +123,9 @@ def _folded(teacher: Teacher, device: torch.device) -> nn.Module:
 
 def _logits(teacher: Teacher, images: ImageSet, bank: ImageBank, request: Request, claims: Claims) -> TeacherLogits:
     precision = request.configuration.recipe.precision
+    source = teacher.architecture.source
     return TeacherLogits(
-        logits_folder(request.runs.cache, images.hash, teacher.hash, bank.device, precision),
+        logits_folder(request.runs.cache, images.hash, teacher.hash, source, bank.device, precision),
         bank,
         make_teacher=partial(_folded, teacher, bank.device),
         classes=len(images.classes),

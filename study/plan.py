@@ -10,7 +10,7 @@ from optuna.trial import TrialState
 
 from data import CROPS, VIEWS, ImageSet, load_images, split
 from data.cifar100 import CIFAR100_DEVIATION, CIFAR100_HASH, CIFAR100_MEAN
-from models import Architecture, Normalisation, OtherNetworkError, load_checkpoint, weights_hash
+from models import Architecture, Normalisation, OtherNetworkError, Teacher, load_checkpoint, weights_hash
 from storage.arms import Arms, arms_to_train, choose_arms, finalist_points, name_of_pair
 from storage.configuration import Point, refuse_unless
 from storage.controls import RATE_FACTORS, control_arms, rate_pairs, rate_points
@@ -70,6 +70,7 @@ class Plan:
         needs_teacher: whether anything of the study is distilled: the baseline alone can be trained before there is a
             teacher.
         train_teacher: whether the teacher has to be trained before.
+        stored_teacher: what is taken instead, where none was given.
         teacher_epochs_done: how many of its epochs an earlier start has trained.
         teacher_file: the checkpoint that was given for it; also where it is only held against the study's.
         begun_with: hash of the teacher with which the study was begun; None where it was not begun.
@@ -86,6 +87,7 @@ class Plan:
     teacher: Architecture
     needs_teacher: bool = True
     train_teacher: bool = False
+    stored_teacher: Teacher | None = None
     teacher_epochs_done: int = 0
     teacher_file: Path | None = None
     begun_with: str | None = None
@@ -123,9 +125,9 @@ def make_plan(request: Request, opened: OpenStudy, device: torch.device) -> Plan
     trials, trainings = _trials_left(request, opened, here)
     rates = _rates_left(request, opened, trials)
     runs = _runs_left(request, opened, trials, rates, here)
-    needs_teacher = _needs_teacher(request, opened)
-    asks, digest = needs_teacher and trials + rates + runs > 0, begun_with
-    teacher_file = _teacher_file(request, needs_teacher, asks)
+    needs_teacher = _needs_teacher(request, opened, trials)
+    asks, digest, found = needs_teacher and trials + rates + runs > 0, begun_with, None
+    teacher_file = _teacher_file(request, needs_teacher or begun_with is not None, asks)
     if asks and teacher_file is not None:
         digest = _hash_of(teacher_file, images.architecture(configuration.teacher_network))
     elif asks:
@@ -134,7 +136,8 @@ def make_plan(request: Request, opened: OpenStudy, device: torch.device) -> Plan
     train_teacher = asks and digest is None
     filled = 0
     if digest is not None:
-        filled = count_rows(logits_folder(request.runs.cache, images.hash, digest, device, precision))
+        source = images.architecture(configuration.teacher_network).source if asks else ""
+        filled = count_rows(logits_folder(request.runs.cache, images.hash, digest, source, device, precision))
     return Plan(
         trials=trials,
         trainings=trainings,
@@ -147,6 +150,7 @@ def make_plan(request: Request, opened: OpenStudy, device: torch.device) -> Plan
         teacher=images.architecture(configuration.teacher_network),
         needs_teacher=needs_teacher,
         train_teacher=train_teacher,
+        stored_teacher=found,
         teacher_epochs_done=_teacher_epochs_done(request, images) if train_teacher else 0,
         teacher_file=teacher_file,
         begun_with=begun_with,
@@ -273,23 +277,24 @@ def _runs_left(request: Request, opened: OpenStudy, trials_left: int, rates_left
     return sum(point not in done for point in points_of(arms, seeds, controls)) + unknown
 
 
-def _needs_teacher(request: Request, opened: OpenStudy) -> bool:
+def _needs_teacher(request: Request, opened: OpenStudy, trials_left: int) -> bool:
     """Whether anything is distilled: an arm, also of an earlier search, or a run that another start left."""
     arms: Arms = {name_of_pair(pair): pair for pair in request.added_arms}
     if opened.search is not None:
         arms = wanted_arms(request, opened, opened.search)
     runs = [] if opened.comparison is None else views(opened.comparison)
     left = [run.point["alpha"] for run in runs if run.point and not run.state.is_finished()]
-    searched = request.searches and (request.beyond is not None or any(request.configuration.alphas))
-    return searched or any(alpha != 0 for alpha in [*left, *(alpha for alpha, _ in arms.values())])
+    if trials_left and (request.beyond is not None or any(request.configuration.alphas)):
+        return True
+    return any(alpha != 0 for alpha in [*left, *(alpha for alpha, _ in arms.values())])
 
 
-def _teacher_file(request: Request, needs_teacher: bool, asks: bool) -> Path | None:
+def _teacher_file(request: Request, has_teacher: bool, asks: bool) -> Path | None:
     """The checkpoint that was given, which has to be of use; what a file of settings names may be of none now."""
     file = request.teacher
     if file is None or (request.teacher_is_setting and not asks):
         return None
-    refuse_unless(needs_teacher, f"--teacher {file}: the baseline alone is trained, which has no teacher; leave it out")
+    refuse_unless(has_teacher, f"--teacher {file}: the baseline alone is trained, which has no teacher; leave it out")
     refuse_unless(
         file.is_file(), f"{file}: no such file; give the path of a {request.configuration.teacher_network} checkpoint"
     )

@@ -30,7 +30,7 @@ from study.command_line import add_machine_options
 from study.device import pick_device
 from study.evaluation import HeldOut
 from study.materials import held_out, images_of
-from study.networks import student_of
+from study.networks import refuse_other_networks, student_of
 from study.progress import say
 from study.teacher import choose_teacher
 
@@ -62,11 +62,13 @@ def rescore(
     """Score the stored weights of every training of a study that has not said of single images what it got right.
 
     Raises:
-        ConfigurationError: where the images are not those of the study, its teacher is not there, or no weights are.
+        ConfigurationError: where images or networks are not those of the study, its teacher is not there, or no
+            weights are.
         StorageError: where the study is not there, or is being deleted.
     """
     opened.keep()
     description, search, comparison = opened.begun()
+    refuse_other_networks(description)
     wanted = [_unscored(study, description.teacher["hash"] is not None) for study in (search, comparison)]
     if not any(wanted):
         say(f"{opened.name}: every training has its scores")

@@ -50,7 +50,7 @@ from storage.configuration import PRECISIONS, Configuration, ConfigurationError,
 from storage.errors import in_one_line, one_line_errors
 from storage.files import write_whole
 from storage.folders import RunsFolder
-from storage.study_storage import command_of, open_claims
+from storage.study_storage import command_of, is_there, open_claims
 from study.command_line import add_machine_options, add_settings_options, settings_of
 from study.device import pick_device, say_if_slow
 from study.evaluation import Scores, predict, score
@@ -66,6 +66,7 @@ from study.worker import patiently
 
 # Teacher logits are stored as float16.
 LARGEST_LOGIT = torch.finfo(torch.float16).max
+ANOTHER_TEACHER = "give another recipe (--recipe of python -m study.teacher, recipe of [teacher] in a file)"
 HOW_TO_TRAIN = ("recipe", "epochs", "precision", "seed")
 
 
@@ -211,7 +212,7 @@ def _train(training: Training, claims: Claims, claim: str) -> None:
                 f"{epoch.seconds:.0f} s, {duration(left)} left"
             )
     except DivergedError as error:
-        raise CheckpointError(f"the teacher {name} cannot be trained: {error}; give another --recipe") from None
+        raise CheckpointError(f"the teacher {name} cannot be trained: {error}; {ANOTHER_TEACHER}") from None
     except (MemoryError, RuntimeError) as error:
         if not is_out_of_memory(error):
             raise
@@ -295,7 +296,7 @@ def teacher_at_hand(
         if teacher is None:
             raise ConfigurationError(
                 f"the study was begun with {network} {begun_with[:12]}, which is not stored here: "
-                "give it with --teacher"
+                "give it with --teacher, or, where it was trained here, train it again with python -m study.teacher"
             )
         return teacher
     found = find_teachers(cache, data_hash, network, configuration.recipe.flip)
@@ -318,7 +319,7 @@ def _store(
             f"{who} has {100 * scores.accuracy:.2f} % on the {image_set.name} test images, "
             f"{100 * scores.balanced_accuracy:.2f} % in the mean over classes, and is no teacher: "
             + (
-                "give more --epochs, another --recipe or more images"
+                f"{ANOTHER_TEACHER}, more of its epochs or more images"
                 if "recipe" in origin
                 else "other class order, other normalisation or other data?"
             )
@@ -433,7 +434,9 @@ def make_teacher(options: argparse.Namespace) -> str:
     )
     device = pick_device(options.device)
     runs = RunsFolder(options.runs_dir)
-    with open_claims(options.storage or runs.url) as claims:
+    url = options.storage or runs.url
+    with open_claims(url) as claims:
+        is_there(url)  # or says that the server cannot be reached
         image_set = load_images(configuration, runs.cache, options.data_dir or settings.folder, claims, bar)
         check_network(architecture(network, image_set))
         if file is not None:

@@ -29,10 +29,17 @@ class TeacherLogitsError(PlainError):
     """What the teacher says cannot be taught; the message is one line."""
 
 
-def logits_folder(cache: Path, data_hash: str, teacher_hash: str, device: torch.device, precision: str) -> Path:
-    """Where the logits of one teacher on one data set are kept, by how they are computed: CUDA convolves in TF32."""
+def logits_folder(
+    cache: Path, data_hash: str, teacher_hash: str, source: str, device: torch.device, precision: str
+) -> Path:
+    """Where the logits of one teacher on one data set are kept, by how they are computed: CUDA convolves in TF32.
+
+    Args:
+        source: of the teacher's network, as ``Architecture`` has it: the same weights in other code say other things.
+    """
     arithmetic = device.type if precision == "float32" else f"{device.type}-{precision}"
-    return cache / "logits" / f"{data_hash[:12]}-{teacher_hash[:12]}-{arithmetic}"
+    parts = [data_hash[:12], teacher_hash[:12], source[:12], arithmetic]
+    return cache / "logits" / "-".join(filter(None, parts))
 
 
 def batch_size(device: torch.device) -> int:

@@ -119,7 +119,8 @@ def patiently(act: Callable[[], Result]) -> Result:
         try:
             return act()
         except ClaimLostError as error:
-            say(f"the claim on {error} was lost: nothing of it is written; taking work anew in {pause} s")
+            why = f" ({reason_of(error)})" if error.__cause__ is not None else ""
+            say(f"the claim on {error} was lost{why}: nothing of it is written; taking work anew in {pause} s")
         except UpdateFinishedTrialError as error:
             # The claim was lost between asking for it and writing: a server that restarts takes long enough for that.
             say(f"another worker has ended it: nothing of it is written ({error}); taking work anew in {pause} s")

@@ -19,6 +19,7 @@ from data import load_own_images
 from storage.claims import FileClaims
 from study import worker
 from study.export import main as export_main
+from study.rescore import main as rescore_main
 from study.run import main
 from study.teacher import main as teacher_main
 from tests.test_run import count, environment, interrupt, results, without_times
@@ -136,9 +137,11 @@ def refuse_what_is_another_study(folder: Path, capsys: pytest.CaptureFixture[str
     more = [*done, "--seeds", "3"]
     with (folder / "own_study_networks.py").open("a") as file:
         file.write("# changed\n")
+    del sys.modules["own_study_networks"]
     for command in (more, done):
         assert "begun with another source of own_study_networks:TinyNet: bring that back" in refusal(capsys, *command)
     (folder / "own_study_networks.py").write_text(NETWORKS)
+    del sys.modules["own_study_networks"]
     shutil.copy("pictures/train/fruit/0.jpg", "pictures/train/water/more.jpg")
     for command in (more, [*more, "--dry-run"], done, [*done, "--dry-run"]):
         assert "was begun with data" in refusal(capsys, *command)
@@ -184,6 +187,11 @@ def test_a_wrapper_as_the_readme_has_it_is_told_how_images_are_normalised_wherev
     options = ["--study", "pictures", "--data-dir", "pictures", "--format", "safetensors"]
     export_main([*options, "--output", "student.safetensors"])
     assert "same prediction for 40 of 40 test images" in capsys.readouterr().out
+    (folder / "own_study_networks.py").write_text(networks.replace("0.2", "0.3"))
+    del sys.modules["own_study_networks"]
+    with pytest.raises(SystemExit):
+        rescore_main(["pictures", "--data-dir", "pictures", *MACHINE])
+    assert "begun with another source of own_study_networks:Pretrained" in capsys.readouterr().err
 
 
 def test_on_a_terminal_a_bar_shows_that_images_are_read(

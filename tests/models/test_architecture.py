@@ -53,6 +53,12 @@ WRONG = {
         "class Net(Good):\n    def forward(self, x):\n        assert x.shape[2] == 224, 'wants 224'\n        return x",
         "fails on images of shape (4, 3, 32, 32) (AssertionError: wants 224); where it wants another size of image",
     ),
+    "a_batch_of_one": (
+        "class Net(Good):\n    def __init__(self, num_classes):\n        super().__init__(num_classes)\n"
+        "        self.last = nn.BatchNorm1d(num_classes)\n"
+        "    def forward(self, x):\n        return self.last(super().forward(x))",
+        "where it wants more than one image in a batch, give another batch_size",
+    ),
     "shared": (
         "layer = nn.Conv2d(3, 4, 3)\nclass Net(Good):\n    def __init__(self, num_classes):\n"
         "        super().__init__(num_classes)\n        self.conv = layer",
@@ -258,5 +264,7 @@ def test_another_source_is_another_network(folder: Path) -> None:
     assert len(before) == 64
     with (folder / "own_networks.py").open("a") as file:
         file.write("# changed\n")
+    assert architecture.source == before, "what this process trains is what it imported"
+    del sys.modules["own_networks"]
     assert architecture.source != before
     assert Architecture("resnet8", 5).source == ""

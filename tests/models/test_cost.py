@@ -54,6 +54,28 @@ def test_the_student_is_measured_on_the_cpu_and_nothing_is_printed(capfd: pytest
     assert printed.out + printed.err == ""
 
 
+class Attending(nn.Module):
+    """Two layers of a transformer over 16 patches of 8 x 8 pixels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.patches = nn.Conv2d(3, 32, 8, stride=8)
+        layer = nn.TransformerEncoderLayer(32, 4, dim_feedforward=64, batch_first=True)
+        self.layers = nn.TransformerEncoder(layer, 2)
+
+    def forward(self, images: Tensor) -> Tensor:
+        encoded: Tensor = self.layers(self.patches(images).flatten(2).transpose(1, 2))
+        return encoded.mean(1)
+
+
+def test_matrix_products_of_attention_are_counted() -> None:
+    tokens, width = 16, 32
+    layer = 4 * tokens * width * width + 2 * tokens * tokens * width + 2 * tokens * width * 64
+    fast = torch.backends.mha.get_fastpath_enabled()
+    assert measure_cost(Attending(), torch.device("cpu")).multiply_adds == 3 * 8 * 8 * width * tokens + 2 * layer
+    assert torch.backends.mha.get_fastpath_enabled() == fast
+
+
 @pytest.mark.parametrize(("channels", "size"), [(3, 32), (1, 48)])
 def test_the_cost_is_that_of_the_images_of_the_study(channels: int, size: int) -> None:
     network = nn.Sequential(

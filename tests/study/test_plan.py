@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -102,6 +103,17 @@ def test_an_arm_of_an_earlier_search_and_a_run_that_was_left_need_the_teacher(se
         assert not planned(tmp_path / "other", *alone, "--seeds", "3").needs_teacher
         comparison.enqueue_trial({"alpha": 0.5, "temperature": 4.0, "seed": 1})
         assert planned(tmp_path / "other", *alone, "--seeds", "3").needs_teacher
+
+
+def test_where_the_search_chose_no_teacher_what_is_left_needs_none(tmp_path: Path) -> None:
+    small = [*SMALL, "--alphas", "0,0.5", "--temperatures", "1"]
+    with open_study(sqlite_url(tmp_path / "study.db"), "demo") as opened:
+        search, _ = opened.create()
+        end(search, points((0.5, 1), (0, 1)))  # the last is the best
+    left = planned(tmp_path, *small)
+    assert (left.trials, left.runs, left.needs_teacher, left.logits_to_ask) == (0, 5, False, 0)
+    assert planned(tmp_path, *small, "--sampler", "tpe").needs_teacher
+    assert planned(tmp_path, *small, "--arm", "0.5,1").needs_teacher
 
 
 def test_a_whole_study_asks_the_teacher_for_what_one_run_sees(tmp_path: Path) -> None:
@@ -263,6 +275,7 @@ def test_of_a_network_whose_file_changed_the_plan_names_the_teacher_that_was_tra
     (folder / "networks_of_a_plan-net-a.json").write_text(json.dumps(card))
     assert not planned(tmp_path, *options).train_teacher
     networks.write_text(networks.read_text() + "# changed\n")
+    del sys.modules["networks_of_a_plan"]
     now = planned(tmp_path, *options)
     assert now.train_teacher
     print_plan(request_of([*options, "--runs-dir", str(tmp_path)], None), now, CPU)

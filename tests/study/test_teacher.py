@@ -212,6 +212,13 @@ def test_a_teacher_that_saw_mirrored_images_is_none_for_a_study_that_has_none(
     del content["recipe"]
     card.write_text(json.dumps(content))
     assert (found(mirrored), found(upright)) == (True, True), "of one that was imported nobody knows"
+    card.write_text(json.dumps({**content, "flip": True}))
+    assert (found(mirrored), found(upright)) == (True, False), "its card says it though no recipe does"
+
+
+@pytest.mark.parametrize("card", sorted(SHIPPED.rglob("*.json")), ids=lambda card: card.stem)
+def test_of_each_teacher_of_the_repository_it_is_known_whether_it_saw_mirrored_images(card: Path) -> None:
+    assert Teacher(card.with_suffix(".pth"), read_card(card)).flip is True
 
 
 def test_a_study_finds_its_teacher_in_the_repository_whatever_the_cache_has(
@@ -234,11 +241,13 @@ def test_a_damaged_card_is_one_line_that_says_what_to_do(
         choose(tmp_path, tiny_images)
     message = str(error.value)
     assert message.startswith(f"{card}: ")
-    assert f"delete {card.name} and {trained.path.name} and start again" in message
+    assert (
+        f"delete {card.name} and {trained.path.name}, then give the teacher again with --teacher, or train" in message
+    )
     assert "\n" not in message
 
 
-@pytest.mark.parametrize("damage", ["flipped bit", "other weights", "missing"])
+@pytest.mark.parametrize("damage", ["flipped bit", "cut", "other weights", "missing"])
 def test_weights_that_are_not_those_of_the_card_are_refused(
     damage: str, trained: Teacher, tiny_images: ImageSet, tmp_path: Path
 ) -> None:
@@ -246,7 +255,7 @@ def test_weights_that_are_not_those_of_the_card_are_refused(
     weights = card.with_suffix(".pth")
     content = bytearray(weights.read_bytes())
     content[len(content) // 2] ^= 1
-    weights.write_bytes(content)
+    weights.write_bytes(content[: len(content) // 2] if damage == "cut" else content)
     if damage == "other weights":
         variant(trained, weights)
     if damage == "missing":
@@ -254,7 +263,15 @@ def test_weights_that_are_not_those_of_the_card_are_refused(
     with pytest.raises(CheckpointError) as error:
         choose(tmp_path, tiny_images)
     assert str(error.value).startswith(f"{weights}: ")
+    assert "train it again with python -m study.teacher" in str(error.value)
     assert "\n" not in str(error.value)
+
+
+def test_a_server_that_cannot_be_reached_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    storage = "postgresql+psycopg://x@localhost:1/kd"
+    with pytest.raises(SystemExit):
+        teacher_main(["--preset", "demo", "--runs-dir", str(tmp_path), "--storage", storage])
+    assert "localhost:1/kd: cannot be opened (connection failed" in capsys.readouterr().err
 
 
 def test_three_hosts_that_start_at_once_train_one_teacher(

@@ -310,11 +310,12 @@ def test_a_disk_that_fills_keeps_what_was_filled(tmp_path: Path, monkeypatch: py
 
 def test_each_arithmetic_has_a_folder_of_its_own() -> None:
     folders = {
-        logits_folder(Path("cache"), "data", "teacher", torch.device(device), precision)
+        logits_folder(Path("cache"), "data", "teacher", source, torch.device(device), precision)
+        for source in ("", "own")
         for device in ("cpu", "cuda")
         for precision in ("float32", "bfloat16")
     }
-    assert len(folders) == 4
+    assert len(folders) == 8, "and so has each source of a network of one's own"
     assert Path("cache/logits/data-teacher-cpu") in folders  # as studies begun with an earlier version have it
 
 
