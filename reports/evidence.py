@@ -143,10 +143,12 @@ class Paired:
     Attributes:
         seeds: those that both arms finished.
         differences: first minus second, one a seed.
+        are_shared: whether both are the same runs, so that there is no difference.
     """
 
     seeds: list[int]
     differences: list[float]
+    are_shared: bool = False
 
     @property
     def mean(self) -> float:
@@ -162,12 +164,12 @@ class Paired:
     def why_no_interval(self) -> str:
         """In words why there is none, nothing where there is one.
 
-        Differences that are the same by chance, as on few test images, do not show that seeds do not spread; those that
-        are all zero are of two arms that share their runs.
+        Differences that are the same by chance, as on few test images, do not show that seeds do not spread.
         """
         if len(self.seeds) < 2:
             return "one seed gives no interval"
-        if any(self.differences) and max(self.differences) - min(self.differences) < SAME:
+        has_spread = max(self.differences) - min(self.differences) >= SAME
+        if not has_spread and not (self.are_shared and not any(self.differences)):
             return f"the same difference in all of {len(self.seeds)} seeds gives no interval"
         return ""
 
@@ -196,7 +198,10 @@ def paired(first: Arm, second: Arm, of: Literal["test_accuracy", "test_loss"] = 
     """What one arm has on test minus what another has, over the seeds that both have."""
     ours, theirs = (by_seed(arm, of) for arm in (first, second))
     seeds = sorted(ours.keys() & theirs.keys())
-    return Paired(seeds, [ours[seed] - theirs[seed] for seed in seeds])
+    same = all(first[key] == second[key] for key in ("learning_rate", "control")) and (
+        run_pair(first["alpha"], first["temperature"]) == run_pair(second["alpha"], second["temperature"])
+    )
+    return Paired(seeds, [ours[seed] - theirs[seed] for seed in seeds], are_shared=same)
 
 
 def arm_at(results: Results, alpha: float, temperature: float) -> str | None:

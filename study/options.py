@@ -12,7 +12,7 @@ from storage.folders import RunsFolder, check_study_name
 from storage.study_storage import command_of
 from storage.trials import Beyond
 from study.command_line import add_machine_options, add_settings_options, settings_of
-from study.settings import as_toml
+from study.settings import as_toml, with_epochs
 
 SAMPLERS = ("grid", "tpe", "gp", "none")
 TRIALS_BEYOND = 32
@@ -128,7 +128,7 @@ def _study_name(options: argparse.Namespace, configuration: Configuration) -> st
 def _configuration(configuration: Configuration, options: argparse.Namespace) -> Configuration:
     """The configuration with the single settings given on the command line."""
     if options.epochs is not None:
-        recipe = configuration.recipe.with_epochs(options.epochs)
+        recipe = with_epochs(configuration.recipe, options.epochs)
         configuration = dataclasses.replace(configuration, recipe=recipe)
     if options.precision is not None:
         recipe = dataclasses.replace(configuration.recipe, precision=options.precision)

@@ -228,15 +228,25 @@ def _recipe(given: dict[str, Any], protocol: dict[str, Any]) -> Recipe:
     return Recipe(**{**training, "epochs": protocol["epochs"]}).with_epochs(training["epochs"])
 
 
+def with_epochs(recipe: Recipe, epochs: int) -> Recipe:
+    """``Recipe.with_epochs``; steps at the protocol's shares of the epochs stay there and are not rounded twice."""
+    moved = recipe.with_epochs(epochs)
+    if not _has_steps_of_the_protocol(recipe):
+        return moved
+    return dataclasses.replace(moved, step_epochs=PRESETS["full"].recipe.with_epochs(epochs).step_epochs)
+
+
+def _has_steps_of_the_protocol(recipe: Recipe) -> bool:
+    return recipe.step_epochs == PRESETS["full"].recipe.with_epochs(recipe.epochs).step_epochs
+
+
 def as_toml(settings: Settings) -> str:
     """The settings as a file that ``read_settings`` reads back, each with what it means."""
     configuration = settings.configuration
     recipe = dataclasses.asdict(configuration.recipe)
     if recipe["schedule"] != "steps":
         recipe |= {"step_epochs": None, "step_factor": None}
-    elif (
-        configuration.recipe.step_epochs == PRESETS["full"].recipe.with_epochs(configuration.recipe.epochs).step_epochs
-    ):
+    elif _has_steps_of_the_protocol(configuration.recipe):
         recipe["step_epochs"] = None  # whoever changes the epochs of the file need not move them
     own = configuration.dataset == "folder"
     values: Tables = {

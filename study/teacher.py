@@ -14,6 +14,7 @@ import argparse
 import dataclasses
 import hashlib
 import json
+import math
 import sys
 import time
 from collections.abc import Iterator
@@ -324,6 +325,8 @@ def _store(
                 else "other class order, other normalisation or other data?"
             )
         )
+    if not is_told_from_chance(scores):
+        say(f"{who} cannot be told from chance by so few test images: {100 * scores.balanced_accuracy:.2f} %")
     digest = weights_hash(network)
     card: TeacherCard = {
         "network": name,
@@ -356,6 +359,14 @@ def _hardly_better_than_chance(classes: int) -> float:
     """Of the mean over classes: twice what a constant answer gets, or a tenth of the way from there to 1 if less."""
     chance = 1 / classes
     return chance + min(chance, (1 - chance) / 10)
+
+
+def is_told_from_chance(scores: Scores) -> bool:
+    """Whether the mean over classes is two standard errors above that of guesses, on so many images of each class."""
+    images = [number for number in scores.images_by_class if number]
+    chance = 1 / len(scores.images_by_class)
+    error = math.sqrt(chance * (1 - chance) * sum(1 / number for number in images)) / len(images)
+    return scores.balanced_accuracy >= chance + 2 * error
 
 
 def _score(network: nn.Module, who: str, image_set: ImageSet, device: torch.device) -> Scores:

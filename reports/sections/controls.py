@@ -101,7 +101,7 @@ def _conclusion(found: list[tuple[str, Paired]]) -> str:
     parts = [f"the best pair does worse than {_listed(worse)}"] if worse else []
     parts += [f"the data do not tell the gain over {_listed(unclear)} from zero"] if unclear else []
     parts += [f"that over {_listed(clear)} is clear of zero"] if clear and without else []
-    return " and ".join([*parts, *(f"over {words} {why}" for words, why in without)])
+    return "; ".join([" and ".join(parts), *(f"over {words} {why}" for words, why in without)])
 
 
 def _listed(words: list[str]) -> str:

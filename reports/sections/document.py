@@ -143,4 +143,6 @@ class Document:
         for name, seeds in done.items():
             failed = {run["seed"] for run in self.arms[name]["failed"]} & planned if name in self.arms else set()
             words.append(f"{name} has {len(seeds)} of {len(planned)}" + (f" ({len(failed)} failed)" if failed else ""))
-        return f"Not all of the planned seeds are done: {', '.join(words)}."
+        lacking = [name for name, seeds in done.items() if seeds != planned]
+        how = "; `--controls` with the same command trains them" if set(lacking) <= set(CONTROLS) else ""
+        return f"Not all of the planned seeds are done: {', '.join(words)}{how}."

@@ -258,6 +258,12 @@ def test_a_name_that_is_no_network_is_refused_in_one_line(name: str, said: str, 
     assert "\n" not in str(refused.value)
 
 
+def test_what_a_file_draws_when_it_is_imported_is_not_its_networks(folder: Path) -> None:
+    with (folder / "own_networks.py").open("a") as file:
+        file.write("print(sum(weight.numel() for weight in Good(10).parameters()))\n")
+    checked(Architecture("own_networks:Good", 5))
+
+
 def test_another_source_is_another_network(folder: Path) -> None:
     architecture = Architecture("own_networks:Good", 5)
     before = architecture.source

@@ -39,7 +39,8 @@ from tests.reports.made_up import made_up_results
 
 
 def arm(seeds: list[int], accuracy: list[float]) -> Any:
-    return {"seeds": seeds, "test_accuracy": accuracy, "control": None}
+    arm = {"alpha": 0.0, "temperature": 1.0, "learning_rate": 0.1, "control": None}
+    return {**arm, "seeds": seeds, "test_accuracy": accuracy}
 
 
 def test_paired_interval_is_that_of_scipy() -> None:
@@ -172,10 +173,10 @@ def test_the_spread_between_seeds_widens_the_error() -> None:
     assert difference_error(cell(0.5, same), cell(0.5, same), 5000, 0.003) == pytest.approx(0.003 * math.sqrt(2))
     results: Any = made_up_results()
     results["arms"] = {
-        "baseline": {"alpha": 0.0, "temperature": 1.0, **arm([1, 2, 3], [0.50, 0.51, 0.52])},
-        "best": {"alpha": 0.5, "temperature": 4.0, **arm([1, 2, 3], [0.54, 0.56, 0.55])},
-        "tpe": {"alpha": 0.5, "temperature": 4.0, **arm([1, 2, 3], [0.54, 0.56, 0.55])},
-        "0.25,4": {"alpha": 0.25, "temperature": 4.0, **arm([1], [0.3])},
+        "baseline": arm([1, 2, 3], [0.50, 0.51, 0.52]) | {"alpha": 0.0, "temperature": 1.0},
+        "best": arm([1, 2, 3], [0.54, 0.56, 0.55]) | {"alpha": 0.5, "temperature": 4.0},
+        "tpe": arm([1, 2, 3], [0.54, 0.56, 0.55]) | {"alpha": 0.5, "temperature": 4.0},
+        "0.25,4": arm([1], [0.3]) | {"alpha": 0.25, "temperature": 4.0},
     }
     # Variances 0.0001 with 2 degrees of freedom each, each pair counted once.
     assert seed_deviation(results) == pytest.approx(0.01)
@@ -226,7 +227,12 @@ def test_the_smallest_difference_found_in_80_percent_of_repeats_is_found_in_so_m
 
 def test_differences_that_are_the_same_by_chance_give_no_interval() -> None:
     assert Paired([1, 2], [0.01, 0.01 + 1e-12]).estimate is None
-    assert Paired([1, 2], [0.0, 0.0]).estimate is not None, "two arms that share their runs"
+    assert Paired([1, 2], [0.0, 0.0]).estimate is None
+    assert Paired([1, 2], [0.0, 0.0], are_shared=True).estimate is not None
+    runs: Any = arm([1, 2], [0.3, 0.4])
+    assert paired(runs, runs).are_shared
+    assert not paired(runs, runs | {"alpha": 0.25}).are_shared
+    assert not paired(runs, runs | {"control": "shuffled"}).are_shared
     assert Paired([1, 2], [0.01, 0.0101]).estimate is not None
     assert Paired([1], [0.01]).estimate is None
 

@@ -20,7 +20,7 @@ from reports.sections.words import plain
 from storage.trials import MadeBy
 from study.options import request_of
 from tests.reports.conftest import DrawnCases
-from tests.reports.made_up import drop_run, made_up_arm, made_up_results, odd_cases, own, stop
+from tests.reports.made_up import drop_run, made_up_arm, made_up_results, odd_cases, own, stop, with_controls
 
 CASES = odd_cases()
 
@@ -723,6 +723,16 @@ def test_a_gain_of_the_search_is_named_by_its_point_where_no_best_is_known_yet()
     assert "best has 0 of 5" not in verdict(results)
     del results["arms"]["0.75,4"]
     assert "Not all of the planned seeds are done: baseline has 5 of 5, best has 0 of 5" in verdict(results)
+
+
+def test_how_to_train_what_controls_lack_is_said() -> None:
+    results = with_controls(made_up_results("full"))
+    drop_run(results["arms"]["shuffled"], 4)
+    results["arms"]["shuffled"]["failed"] = []
+    assert "shuffled has 4 of 5" in verdict(results)
+    assert "; `--controls` with the same command trains them." in verdict(results)
+    drop_run(results["arms"]["baseline"], 4)
+    assert "`--controls` with the same command" not in verdict(results)
 
 
 def test_differences_that_are_all_the_same_give_no_interval() -> None:

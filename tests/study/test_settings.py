@@ -121,6 +121,17 @@ def test_epochs_of_a_printed_file_can_be_changed_and_its_steps_move(
     assert (recipe.epochs, recipe.step_epochs) == (60, (18, 36, 54))
 
 
+@pytest.mark.parametrize("epochs", [1, 4, 7, 30])
+def test_epochs_beside_a_file_move_its_steps_as_epochs_in_the_file_do(epochs: int, tmp_path: Path) -> None:
+    def steps(content: str, *options: str) -> tuple[int, ...]:
+        return asked("--config", str(written(tmp_path, content)), *options).configuration.recipe.step_epochs
+
+    file = 'name = "a"\n[training]\nepochs = {}\n'
+    assert steps(file.format(epochs), "--epochs", "40") == steps(file.format(40)) == (12, 24, 36)
+    own = file.format(10) + "step_epochs = [5]\n"
+    assert steps(own, "--epochs", "40") == (20,)
+
+
 @pytest.mark.parametrize(
     ("content", "said"),
     [

@@ -25,9 +25,9 @@ from reports.build import PUBLISHED
 from storage.claims import FileClaims
 from storage.configuration import Configuration, ConfigurationError, Recipe
 from storage.postgres_claims import PostgresClaims
-from study.evaluation import predict, score
+from study.evaluation import Scores, predict, score
 from study.settings import PRESETS
-from study.teacher import choose_teacher, import_teacher, teacher_at_hand, train_teacher
+from study.teacher import choose_teacher, import_teacher, is_told_from_chance, teacher_at_hand, train_teacher
 from study.teacher import main as teacher_main
 from tests.storage.postgres import Server
 
@@ -144,6 +144,16 @@ def test_a_network_that_is_hardly_better_than_chance_is_no_teacher(tiny_images: 
     with pytest.raises(CheckpointError, match=said):
         choose(tmp_path / "cache", tiny_images, tmp_path / "file.pth")
     assert files(tmp_path / "cache") == []
+
+
+@pytest.mark.parametrize(
+    ("each", "correct", "told"), [(10, 5, False), (10, 6, True), (1000, 350, False), (1000, 400, True)]
+)
+def test_whether_a_teacher_knows_more_than_chance_depends_on_how_many_test_images_there_are(
+    each: int, correct: int, told: bool
+) -> None:
+    # Of three classes: two standard errors are 17.2 points with 10 images of each, 1.7 with 1,000.
+    assert is_told_from_chance(Scores(correct / each, 1.0, [correct] * 3, [each] * 3, [], "")) == told
 
 
 def unbalanced(image_set: ImageSet) -> ImageSet:
