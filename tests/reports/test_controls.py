@@ -6,6 +6,7 @@ import re
 import pytest
 
 from reports.markdown import render
+from reports.results import count_failed
 from reports.sections.controls import controls, verdict_on_controls
 from reports.sections.document import Document
 from tests.reports.made_up import drop_run, made_up_results, odd_cases, with_controls
@@ -180,3 +181,11 @@ def test_a_best_rate_that_is_the_last_one_tried_is_said_to_be_one() -> None:
     largest = next(rate for rate in results["rates"] if rate["control"] == "rate" and rate["learning_rate"] == 0.4)
     largest.update({"state": "COMPLETE", "value": 0.9, "reason": None})
     assert "The best rate of baseline, 0.4, is the last one tried" in section(render(results))
+
+
+def test_a_rate_at_which_the_loss_diverges_is_an_answer_and_no_failure() -> None:
+    results = with_controls(made_up_results("full", failed=()))
+    assert count_failed(results) == 0
+    failed = next(rate for rate in results["rates"] if rate["state"] == "FAIL")
+    failed["reason"] = "out of memory 3 times"
+    assert count_failed(results) == 1

@@ -112,6 +112,7 @@ def test_the_t_interval_of_five_covers_95_percent_and_the_percentile_bootstrap_d
         (0.003, 0.002, "yes"),
         (0.0, 0.01, "cannot tell"),
         (0.012, 0.004, "cannot tell"),
+        (-0.012, 0.004, "cannot tell"),
         (0.03, 0.002, "no"),
         (-0.03, 0.002, "no"),
     ],

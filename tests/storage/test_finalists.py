@@ -79,6 +79,25 @@ def test_a_winner_that_may_still_change_is_not_trained() -> None:
     assert arms(1) == ["baseline", "best", "tpe", "0.25,4"]
 
 
+def test_a_pruned_trial_never_wins_however_high_it_was() -> None:
+    study = optuna.create_study(direction="maximize")
+    space: dict[str, BaseDistribution] = {"alpha": FloatDistribution(0, 1), "temperature": FloatDistribution(1, 16)}
+    study.add_trial(create_trial(params={"alpha": 0.25, "temperature": 4.0}, distributions=space, value=0.4))
+    study.add_trial(
+        create_trial(
+            state=TrialState.PRUNED,
+            params={"alpha": 0.5, "temperature": 4.0},
+            distributions=space,
+            value=0.9,
+            intermediate_values={1: 0.9},
+        )
+    )
+    complete, pruned = views(study, 2)
+    assert pruned.trial.value == 0.9, "Optuna gives it what it reported last"
+    assert pruned.value is None
+    assert winner([complete, pruned], "grid") is complete
+
+
 def test_the_mean_of_a_finalist_overrules_one_better_score() -> None:
     study = optuna.create_study(direction="maximize")
     space: dict[str, BaseDistribution] = {"alpha": FloatDistribution(0, 1), "temperature": FloatDistribution(1, 16)}
