@@ -7,6 +7,7 @@ import signal
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +16,12 @@ import pytest
 import sqlalchemy
 from optuna.trial import Trial, TrialState
 
-from storage.claims import ClaimLostError, hold
+from storage.claims import ClaimLostError, FileClaims, hold
 from storage.configuration import Point
 from storage.errors import one_line_errors
 from storage.exactly_once import TrialClaims, point_of
 from storage.study_storage import open_claims
-from storage.trials import TrialView
+from storage.trials import TrialRecord, TrialView
 from study.comparison import Comparison
 from study.sampler import suggest
 from study.search import Search
@@ -28,6 +29,7 @@ from study.settings import PRESETS
 from study.step import CompilerError
 from study.training import DivergedError, Epoch, Training
 from study.worker import STARTS_WITHOUT_EPOCH
+from tests.reports.made_up import MADE_BY
 from tests.storage.postgres import Server
 from tests.storage.test_claims import CLAIM_SESSIONS, wait_until
 from tests.storage.toy import Toy, ToyTraining, processes
@@ -396,6 +398,32 @@ def test_tpe_proposals_follow_from_seed_and_number(url: str, tmp_path: Path) -> 
             worker.start()
             worker.join(120)
     assert toy.table() == undisturbed(toy.tpe_trials)
+
+
+def test_every_write_asks_for_the_claim(tmp_path: Path) -> None:
+    study = optuna.create_study(direction="maximize")
+    trials = TrialClaims(study, FileClaims(tmp_path))
+    trial = trials.claim_next(study.ask, lambda trial: None, lambda trial: True)
+    assert trial is not None
+    record = TrialRecord(trial, trials)
+    record.reached(0.1, 1)
+    trials.give_back(trial)
+    before = study.trials
+    writes: list[Callable[[], object]] = [
+        lambda: record.began({}, MADE_BY),
+        lambda: record.reached(0.2, 2),
+        lambda: record.trained([], 1.0),
+        lambda: record.repeated(0),
+        lambda: record.scored("validation", {}),
+        lambda: record.started(1, 0),
+        record.ran_out_of_memory,
+        lambda: record.failed("it did"),
+        lambda: trials.tell(trial, 0.2),
+    ]
+    for write in writes:
+        with pytest.raises(ClaimLostError):
+            write()
+    assert study.trials == before
 
 
 def test_nothing_is_written_once_the_claim_is_lost(
