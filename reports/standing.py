@@ -72,8 +72,8 @@ def count_compared(trials: Iterable[Trial]) -> int:
 
 def count_competed(trials: Iterable[Trial]) -> int:
     """How many trainings might have been the best: those with a value, and those that were pruned for being worse."""
-    ended = [trial for trial in trials if trial["repeats"] is None]
-    return count_compared(ended) + sum(trial["state"] == "PRUNED" for trial in ended)
+    trained = [trial for trial in trials if trial["repeats"] is None]
+    return count_compared(trained) + sum(trial["state"] == "PRUNED" for trial in trained)
 
 
 def are_apart(first: Trial, second: Trial, results: Results, among: int) -> bool:
