@@ -23,6 +23,9 @@ from study.run import report
 from tests.reports.made_up import made_up_results, with_controls
 from tests.reports.stored import collect, export
 
+OF_ITS_TRAINER = ".teacher.hurried"
+"""What only the card of a teacher says that no recipe trained; a study keeps what its teacher's card says."""
+
 FREE = ("versions", "arms")
 """Where keys are names that are not fixed: of packages, of arms."""
 
@@ -49,7 +52,7 @@ def test_published_results_are_read_with_the_keys_of_today(published: Path) -> N
     results = read_results(published / "results.json")
     made_up = made_up_results(tpe_trials=len(results["tpe"]))
     known, today = set(keys_of(results)), set(keys_of(with_controls(made_up) if results["rates"] else made_up))
-    assert known <= today
+    assert {key for key in known if not key.startswith(OF_ITS_TRAINER)} <= today
     if results["best"] is None:
         return  # without a search and a teacher much has no key
     assert {key for key in today - known if not any(part in key for part in UNKNOWN_THEN)} == set()
