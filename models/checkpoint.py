@@ -18,6 +18,7 @@ from storage.files import save_whole
 
 DATA_PARALLEL = "module."
 UNDER = ("model", "state_dict")
+NORMALISATION = {"mean", "deviation"}  # what study.export keeps beside a network
 
 
 class CheckpointError(PlainError):
@@ -29,11 +30,12 @@ class OtherNetworkError(CheckpointError):
 
 
 def load_checkpoint(network: nn.Module, path: Path, name: str) -> None:
-    """Load the weights of a SimKD checkpoint, a state dict, bare or under that name, or a ``.safetensors`` file.
+    """Load the weights of a SimKD checkpoint, a state dict, bare or within another, or a ``.safetensors`` file.
 
     Nothing in the file is executed: it is read with ``weights_only=True``. All names may have one prefix more than the
     network's, as ``module.`` of ``nn.DataParallel`` and ``_orig_mod.`` of ``torch.compile``, or one less, as those of a
-    network that another keeps in ``self.model``.
+    network that another keeps in ``self.model``. What ``study.export`` wrote as safetensors is one without its
+    normalisation.
 
     Args:
         network: takes the weights; unchanged where an error is raised.
@@ -52,21 +54,20 @@ def load_checkpoint(network: nn.Module, path: Path, name: str) -> None:
     except CheckpointError:
         raise
     except pickle.UnpicklingError:
-        raise CheckpointError(f"{path}: refused, it holds more than plain weights or is no checkpoint at all") from None
+        raise CheckpointError(
+            f"{path}: refused, it holds more than plain weights or is no checkpoint at all; "
+            "torch.save(network.state_dict(), ...) writes one"
+        ) from None
     except Exception as error:  # what torch raises depends on which bytes are wrong
         raise CheckpointError(f"{path}: cannot be read as a checkpoint ({in_one_line(error)})") from None
-    weights = content
-    if isinstance(content, dict):
-        weights = next((content[key] for key in UNDER if isinstance(content.get(key), dict)), content)
-    if not isinstance(weights, dict) or not weights or not all(isinstance(v, Tensor) for v in weights.values()):
-        raise CheckpointError(
-            f"{path}: no checkpoint: expected {{'model': weights by parameter name}}, or 'state_dict'"
-        )
+    weights = _weights_of(content)
+    if weights is None:
+        raise CheckpointError(f"{path}: no checkpoint: expected weights by parameter name, bare or under 'model'")
     expected = {key: tensor.cpu() for key, tensor in network.state_dict().items()}
     # A network may have a part of that name itself.
     if weights.keys() != expected.keys() and all(str(key).startswith(DATA_PARALLEL) for key in weights):
         weights = {key.removeprefix(DATA_PARALLEL): tensor for key, tensor in weights.items()}
-    if prefix := _prefix(weights, expected):
+    if prefix := _prefix(weights, expected) or _prefix(weights.keys() - NORMALISATION, expected):
         weights = {key: weights[prefix + key] for key in expected}
     elif prefix := _prefix(expected, weights):
         weights = {prefix + key: tensor for key, tensor in weights.items()}
@@ -74,6 +75,20 @@ def load_checkpoint(network: nn.Module, path: Path, name: str) -> None:
     if misfit is not None:
         raise (OtherNetworkError if misfit.startswith("not ") else CheckpointError)(f"{path}: {misfit}")
     network.load_state_dict(weights)
+
+
+def _weights_of(content: Any) -> dict[str, Tensor] | None:
+    """The weights of a file: all it holds, what has one of the usual names, or what alone is weights; None without."""
+    if _are_weights(content):
+        return dict(content)
+    parts = {key: part for key, part in content.items() if _are_weights(part)} if isinstance(content, dict) else {}
+    usual = [parts[key] for key in UNDER if key in parts]
+    found = usual or [*parts.values()]
+    return found[0] if usual or len(found) == 1 else None
+
+
+def _are_weights(content: Any) -> bool:
+    return isinstance(content, dict) and bool(content) and all(isinstance(part, Tensor) for part in content.values())
 
 
 def _pickled(path: Path) -> Any:

@@ -37,6 +37,11 @@ def print_plan(request: Request, plan: Plan, device: torch.device) -> None:
         pruning = "none is pruned" if pruner == "none" else f"pruning ({pruner}) may shorten them"
         trainings = _count(plan.trainings, "training")
         say(f"search: {trainings} of {recipe.epochs} epochs on {images.train:,} images, {pruning}")
+        if images.not_validated:
+            say(
+                f"{images.not_validated} of {images.classes} classes have none of its {images.validation:,} "
+                "validation images"
+            )
     if plan.rates:
         say(f"controls: {_count(plan.rates, 'training')} of {recipe.epochs} epochs on {images.train:,} images")
     say(f"comparison: {_count(plan.runs, 'run')} of {recipe.epochs} epochs on {every:,} images")

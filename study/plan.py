@@ -38,6 +38,7 @@ class Images:
         classes: how many there are.
         size: height and width in pixels.
         normalisation: None of a study that was begun before networks were told.
+        not_validated: classes of which no image is for validation; not counted again in a study that was begun.
     """
 
     hash: str
@@ -48,6 +49,7 @@ class Images:
     channels: int
     size: int
     normalisation: Normalisation | None = None
+    not_validated: int = 0
 
     def architecture(self, network: str) -> Architecture:
         """The network of that name, for these images."""
@@ -205,6 +207,7 @@ def _images(request: Request, opened: OpenStudy) -> Images:
         channels=channels,
         size=configuration.image_size,
         normalisation=normalisation,
+        not_validated=len(labels.unique()) - len(labels[parts.validation].unique()),
     )
 
 

@@ -72,7 +72,7 @@ def _models(document: Document) -> str:
 
 def _over_classes(document: Document) -> list[str]:
     """Where classes are of unlike sizes, what each arm has right of a class on average: accuracy hides the small."""
-    sizes = next((arm["images_by_class"] for arm in document.plain.values() if arm["images_by_class"]), [])
+    sizes = document.test_images_by_class
     present = [size for size in sizes if size]
     if len(set(present)) < 2:
         return []

@@ -90,6 +90,11 @@ class Document:
         rests = self.configuration["train_images"] % recipe["batch_size"], together % recipe["batch_size"]
         return rests if recipe["batches"] == "remainder" and any(rests) else None
 
+    @property
+    def test_images_by_class(self) -> list[int]:
+        """How many test images each class has; empty where no run has ended."""
+        return next((arm["images_by_class"] for arm in self.plain.values() if arm["images_by_class"]), [])
+
     def figure(self, figure: Figure) -> list[str]:
         """A figure with its caption; nothing where it is not there."""
         if figure.name not in self.figure_names:

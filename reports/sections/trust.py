@@ -224,6 +224,11 @@ def _repeat(document: Document) -> list[str]:
             f"The study went on over several commits ({', '.join(commits)}); each command stands at the first that "
             "ran it."
         )
+    if (digest := document.teacher["hash"]) is not None:
+        blocks.append(
+            f"With the same teacher only, weights `{digest[:12]}`: where it is neither in `models/teachers` nor in the "
+            "cache of the runs folder, `--teacher FILE` gives it."
+        )
     if document.configuration["draws"] == "independent":
         blocks.append(
             "Its runs draw their views apart from each other. Versions that have shared draws go on with it so, but "

@@ -8,7 +8,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reports import original
-from reports.evidence import TOLERANCE, Estimate, by_seed, estimate_of, is_measured, paired, reproduced, scored
+from reports.evidence import (
+    TOLERANCE,
+    Estimate,
+    accuracy_standard_error,
+    by_seed,
+    estimate_of,
+    paired,
+    reproduced,
+    scored,
+)
 from reports.results import Arm, Trial
 from reports.sections.controls import verdict_on_controls
 from reports.sections.document import Document, distilled_arm
@@ -30,6 +39,7 @@ def verdict(document: Document) -> list[str]:
         verdict_on_search(document),
         _on_other_arms(document),
         _between_arms(document),
+        _on_the_largest_class(document),
         _on_images(document),
         _verdict_on_point(document),
         _on_the_border(document),
@@ -68,12 +78,14 @@ def _verdict_on_gain(document: Document) -> str:
             sentence = "the search is not done, so its best is not compared yet and there is no verdict"
         sentence += f" on it.{beside}" if others else "."
     elif document.undistilled:
+        ended = scored(trial for trial in document.results["grid"] if trial["alpha"] != 0)
         found = "" if others else ", so no gain from distillation was found"
-        if not any(is_measured(trial) and trial["alpha"] != 0 for trial in document.results["grid"]):
+        if not ended:
             found = ", but no point with one ran to its end, so it says nothing of distillation"
         sentence = (
             f"the search chose alpha = 0, which is training without the teacher{found}: the baseline reaches "
-            f"{mean_and_deviation(document.arms['baseline']['test_accuracy'])} on test.{beside}"
+            f"{mean_and_deviation(document.arms['baseline']['test_accuracy'])} on test."
+            f"{beside or _how_to_compare(document, ended)}"
         )
     else:
         before, after = (_mean_over(document.gain.seeds, document.arms[name]) for name in ("baseline", "best"))
@@ -98,6 +110,17 @@ def _verdict_on_gain(document: Document) -> str:
                 f"{len(document.gain.seeds)} seeds, better in {document.gain.wins} of {len(document.gain.seeds)})."
             )
     return where + sentence if where else sentence[0].upper() + sentence[1:]
+
+
+def _how_to_compare(document: Document, ended: Sequence[tuple[float, Trial]]) -> str:
+    """The command that compares the best point with a teacher all the same; nothing where none ended."""
+    if not ended:
+        return ""
+    _, second = max(ended, key=lambda pair: pair[0])
+    pair = {"--arm": f"{second['alpha']:g},{second['temperature']:g}"}
+    return (
+        f" The best point with a teacher is compared with it over all seeds, on test, by `{_command(document, pair)}`."
+    )
 
 
 def _on_other_arms(document: Document) -> str | None:
@@ -142,6 +165,26 @@ def _given_arms(document: Document, gains: Sequence[str]) -> str:
         return f"against the baseline, on test, {'; '.join(gains)}."
     values = document.arms["baseline"]["test_accuracy"] if "baseline" in document.arms else []
     return f"the baseline alone was trained: {mean_and_deviation(values)} on test." if values else "no run has ended."
+
+
+def _on_the_largest_class(document: Document) -> str | None:
+    """Which arms are right no more often than who always names the largest class; None where all are."""
+    sizes = document.test_images_by_class
+    if not sizes:
+        return None
+    share, images = max(sizes) / sum(sizes), sum(sizes)
+    limit = share + 2 * accuracy_standard_error(share, images)
+    weak = [
+        f"{arm_label(name, arm)} {percent(statistics.fmean(arm['test_accuracy']))}"
+        for name, arm in document.plain.items()
+        if arm["test_accuracy"] and statistics.fmean(arm["test_accuracy"]) < limit
+    ]
+    if not weak:
+        return None
+    return (
+        f"Who always names the largest class of the test images is right in {percent(share)}, and no more can be said "
+        f"of {', '.join(weak)}."
+    )
 
 
 def _on_images(document: Document) -> str | None:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from data import ImageBank, ImageSet
 from models import CheckpointError, build, load_checkpoint, round_to_half, save_checkpoint, weights_hash
 from study.evaluation import predict, score
+from study.formats import FromPixels
 
 Weights = dict[str, Tensor]
 
@@ -56,6 +57,10 @@ def test_a_safetensors_file_is_a_checkpoint_where_the_package_is_there(tmp_path:
     safetensors.save_file(saved.state_dict(), tmp_path / "file.safetensors")
     load_checkpoint(loaded, tmp_path / "file.safetensors", "resnet8")
     assert weights_hash(loaded) == weights_hash(saved)
+    student = FromPixels(build("resnet8"), torch.zeros(3), torch.ones(3))
+    safetensors.save_file(student.state_dict(), tmp_path / "exported.safetensors")
+    load_checkpoint(loaded, tmp_path / "exported.safetensors", "resnet8")
+    assert weights_hash(loaded) == weights_hash(student.network), "a student may be the next one's teacher"
     (tmp_path / "file.safetensors").write_bytes(b"damaged")
     with pytest.raises(CheckpointError, match="cannot be read as a checkpoint"):
         load_checkpoint(loaded, tmp_path / "file.safetensors", "resnet8")
@@ -71,6 +76,21 @@ def test_a_safetensors_file_without_the_package_is_refused(tmp_path: Path, monke
 def test_a_bare_state_dict_is_a_checkpoint_too(tmp_path: Path) -> None:
     saved, loaded = build("resnet8"), build("resnet8")
     torch.save(saved.state_dict(), tmp_path / "file.pth")
+    load_checkpoint(loaded, tmp_path / "file.pth", "resnet8")
+    assert weights_hash(loaded) == weights_hash(saved)
+
+
+@pytest.mark.parametrize("key", ["net", "model_state_dict"])
+def test_what_alone_is_weights_in_a_file_is_taken_under_any_name(key: str, tmp_path: Path) -> None:
+    saved, loaded, other = build("resnet8"), build("resnet8"), build("resnet8")
+    optimizer = torch.optim.SGD(saved.parameters(), lr=0.1, momentum=0.9).state_dict()
+    torch.save({key: saved.state_dict(), "acc": 93.1, "optimizer": optimizer}, tmp_path / "file.pth")
+    load_checkpoint(loaded, tmp_path / "file.pth", "resnet8")
+    assert weights_hash(loaded) == weights_hash(saved)
+    torch.save({"teacher": saved.state_dict(), "student": other.state_dict()}, tmp_path / "both.pth")
+    with pytest.raises(CheckpointError, match="no checkpoint: expected weights by parameter name"):
+        load_checkpoint(loaded, tmp_path / "both.pth", "resnet8")
+    torch.save({"ema": other.state_dict(), "model": saved.state_dict()}, tmp_path / "file.pth")
     load_checkpoint(loaded, tmp_path / "file.pth", "resnet8")
     assert weights_hash(loaded) == weights_hash(saved)
 

@@ -504,14 +504,40 @@ def test_pruning_is_named_for_missing_values_only_where_it_is_the_reason() -> No
 def test_a_search_that_chose_no_distillation_does_not_speak_for_arms_that_were_asked_for() -> None:
     results = copy.deepcopy(CASES["alpha 0 best"])
     assert "no gain from distillation was found" in verdict(results)
+    ended = [cell for cell in results["grid"] if cell["alpha"] and cell["state"] == "COMPLETE"]
+    second = max(ended, key=lambda cell: cell["value"] or 0.0)
+    asks = f"--arm {second['alpha']:g},{second['temperature']:g}`"
+    assert asks in verdict(results), "of what was not compared nothing is known"
     assert re.search(r"\| Student, best \(no teacher\) +\| - +\|", render(results)), "the original's is distilled"
     results["arms"]["0.5,2"] = made_up_arm(0.5, 2.0, (1, 2, 3, 4, 5), 0.57, 100)
     text = verdict(results)
     assert "no gain from distillation was found" not in text
+    assert asks not in text, "there is a comparison"
     assert "Against the baseline, on test, alpha = 0.5, T = 2 is +" in text
     assert "cannot be judged, as the search chose alpha = 0 and none of the points that it names was compared" in text
     results["arms"]["0.75,4"] = made_up_arm(0.75, 4.0, (1, 2, 3, 4, 5), 0.57, 100)
     assert "at (0.75, 4): ours is" in verdict(results)
+
+
+def test_an_arm_that_is_right_no_more_often_than_who_names_the_largest_class_is_named() -> None:
+    results = made_up_results()
+    assert "Who always names the largest class" not in verdict(results)
+    for name, arm in results["arms"].items():
+        arm["images_by_class"] = [6_000, *[4_000 // 99] * 99]
+        accuracy = 0.6 if name == "baseline" else 0.7
+        arm["test_accuracy"] = [accuracy + 0.001 * seed for seed in arm["seeds"]]
+    text = verdict(results)
+    named = re.search(r"largest class of the test images is right in 60\.24 %, and no more .* of (.*)\.", text)
+    assert named is not None
+    assert named[1].startswith("baseline")
+    assert "best" not in named[1]
+
+
+def test_what_repeats_a_study_names_its_teacher() -> None:
+    results = made_up_results()
+    assert f"the same teacher only, weights `{str(results['teacher']['hash'])[:12]}`" in render(results)
+    results["teacher"]["hash"] = None
+    assert "the same teacher only" not in render(results)
 
 
 def test_without_a_search_other_points_say_nothing_of_the_original() -> None:
@@ -940,7 +966,7 @@ def test_one_arm_has_nothing_to_be_drawn_beside() -> None:
 
 def test_classes_of_unlike_sizes_have_a_mean_over_classes() -> None:
     results = own(made_up_results(), 2)
-    assert "always names the largest" not in render(results)
+    assert "The test set has from" not in render(results)
     for arm in results["arms"].values():
         arm["images_by_class"] = [90, 10]
         arm["correct_by_class"] = [[90, 0]] * 5

@@ -137,6 +137,16 @@ def test_a_batch_of_any_size_can_be_timed(tmp_path: Path, capsys: pytest.Capture
     assert "on cpu a student's step takes" in capsys.readouterr().out
 
 
+def test_a_search_that_no_image_of_a_class_validates_is_said_to_be_one(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    request = request_of([*SMALL, "--runs-dir", str(tmp_path)], None)
+    print_plan(request, planned(tmp_path, *SMALL), CPU)
+    assert "classes have none of its" not in capsys.readouterr().out
+    print_plan(request, planned(tmp_path, *SMALL, validation_images=3), CPU)
+    assert "13 of 16 classes have none of its 3 validation images" in capsys.readouterr().out
+
+
 @pytest.fixture
 def forward_passes() -> Iterator[set[tuple[str, int, int, torch.dtype]]]:
     """Of every forward pass of a whole network: whose, how many images it got, their size, the type it gave."""
