@@ -8,6 +8,7 @@ the arithmetic is elementwise +, -, *, /, square root and floor, which IEEE 754 
 exponential and sums over an axis are left out, since those differ in their last bit from one CPU to another.
 """
 
+import functools
 from collections.abc import Callable
 
 import numpy as np
@@ -78,6 +79,7 @@ CLASSES = tuple(f"{number} {pattern.__name__}" for pattern, numbers in PATTERNS.
 GROUPS = tuple(pattern.__name__ for pattern, numbers in PATTERNS.items() for _ in numbers)
 
 
+@functools.cache
 def load_synthetic() -> ImageSet:
     """Draw the embedded data set: the same images every time, 125 a class to train on and 60 a class to test on."""
     generator = Generator(PCG64(DRAWING_SEED))

@@ -28,6 +28,15 @@ SMALL = ["--preset", "demo", "--epochs", "2", "--train-images", "320", "--seeds"
 SMALL += ["--alphas", "0,0.5", "--temperatures", "1,4"]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def short_measurements() -> Iterator[None]:
+    """Seconds that are measured for a plan or a report are those of one step or a few: no test asks how many."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("models.cost.LATENCY_SECONDS", 0.0)
+        patch.setattr("study.probe.PROBE_STEPS", 1)
+        yield
+
+
 @pytest.fixture(scope="session")
 def cifar100_folder() -> Path:
     """Real CIFAR-100 as class folders, unpacked once and kept between test sessions."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import io
 import json
 import os
 import re
@@ -51,9 +52,20 @@ def environment() -> dict[str, str]:
 
 
 def run(runs_dir: Path, *options: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(
-        command(runs_dir, *options), cwd=ROOT, env=environment(), capture_output=True, text=True, check=False
-    )
+    return run_as_typed(*SMALL, "--runs-dir", str(runs_dir), *options)
+
+
+def run_as_typed(*typed: str) -> "subprocess.CompletedProcess[str]":
+    """As in a process of its own, which would load torch first."""
+    said, complaint, code = io.StringIO(), io.StringIO(), 0
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BROWSER_PATH", "/nowhere")
+        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(complaint):
+            try:
+                study_main(typed)
+            except SystemExit as ended:
+                code = int(ended.code or 0)
+    return subprocess.CompletedProcess(typed, code, said.getvalue(), complaint.getvalue())
 
 
 def results(runs_dir: Path, study: str = "demo") -> dict[str, Any]:
@@ -168,17 +180,16 @@ def count(runs_dir: Path, study: str, *states: optuna.trial.TrialState) -> int:
         return 0
 
 
-@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
-def test_a_study_stopped_in_search_and_in_comparison_ends_with_the_same_numbers(
-    how: int, runs_dir: Path, undisturbed: Path
+def test_a_study_stopped_in_search_and_killed_in_comparison_ends_with_the_same_numbers(
+    runs_dir: Path, undisturbed: Path
 ) -> None:
     complete = optuna.trial.TrialState.COMPLETE
-    moments: list[Callable[[], bool]] = [
-        lambda: count(runs_dir, "demo", complete) >= 1,
-        lambda: count(runs_dir, "demo-comparison", complete) >= 1,
+    moments: list[tuple[Callable[[], bool], int]] = [
+        (lambda: count(runs_dir, "demo", complete) >= 1, signal.SIGINT),
+        (lambda: count(runs_dir, "demo-comparison", complete) >= 1, signal.SIGKILL),
     ]
     interrupted = 0
-    for ready in moments:
+    for ready, how in moments:
         process = subprocess.Popen(
             command(runs_dir), cwd=ROOT, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
@@ -227,13 +238,7 @@ def test_arms_without_a_search_are_those_of_a_search_that_comes_later(runs_dir: 
     alone = [option for option in SMALL if option not in ("--alphas", "0,0.5", "--temperatures", "1,4")]
     options, costs = [*alone, "--runs-dir", str(runs_dir), "--sampler", "none"], []
     for more in ([], ["--arm", "0.5,4"]):
-        process = subprocess.run(
-            [sys.executable, "-m", "study.run", *options, *more],
-            cwd=ROOT,
-            env=environment(),
-            capture_output=True,
-            text=True,
-        )
+        process = run_as_typed(*options, *more)
         assert process.returncode == 0, process.stderr
         assert (runs_dir / "demo" / "report.md").exists()
         costs.append(results(runs_dir)["teacher"]["latency_seconds"])
@@ -245,10 +250,7 @@ def test_arms_without_a_search_are_those_of_a_search_that_comes_later(runs_dir: 
         _, comparison = opened.create()
         comparison.enqueue_trial({"alpha": 0.5, "temperature": 4.0, "seed": 3})
         comparison.ask()
-    process = subprocess.run(
-        [sys.executable, "-m", "study.run", *options, "--seeds", "3"],
-        cwd=ROOT, env=environment(), capture_output=True, text=True,
-    )  # fmt: skip
+    process = run_as_typed(*options, "--seeds", "3")
     assert process.returncode == 0, process.stderr
     assert len(results(runs_dir)["arms"]["0.5,4"]["seeds"]) == len(results(runs_dir)["arms"]["baseline"]["seeds"]) == 3
     assert {cell["state"] for cell in results(runs_dir)["grid"]} == {"MISSING"}
