@@ -8,11 +8,12 @@ from collections.abc import Callable
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F
+from torch import Tensor, nn
 from tqdm import tqdm
 
 from data import Draws, ImageBank, stream
@@ -20,6 +21,7 @@ from models import StudentCNN, weights_hash
 from storage.claims import FileClaims
 from storage.configuration import Recipe
 from study import training as training_module
+from study.evaluation import HeldOut, predict
 from study.loss import distillation_loss
 from study.step import TrainingStep
 from study.teacher_logits import SmoothLabels, TeacherLogits
@@ -163,6 +165,48 @@ def test_a_control_does_not_go_on_from_the_checkpoint_of_a_plain_training(
     arguments: dict[str, Any] = {"rate_factor": 2.0} if control == "rate" else {"logits": smooth, "alpha": 0.5}
     list(islice(make(alpha=arguments.get("alpha", 0.0)).epochs(), 1))
     assert make(**arguments).curve == []
+
+
+class Drawing(nn.Module):
+    """Keeps what it drew in each step of a training."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head, self.drawn = nn.Linear(3, 8), list[float]()
+
+    def forward(self, images: Tensor) -> Tensor:
+        if self.training:
+            self.drawn.append(torch.rand(()).item())
+        logits: Tensor = self.head(images.mean(dim=(2, 3)))
+        return logits
+
+
+def test_what_a_network_draws_is_other_in_each_epoch_and_for_each_seed(make: MakeTraining) -> None:
+    drawn = []
+    for seed in (0, 0, 1):
+        training = make(build=Drawing, seed=seed)
+        list(training.epochs())
+        training.forget()
+        drawn.append(cast(Drawing, training.network).drawn)
+    first, again, other = drawn
+    assert first == again
+    assert len(set(first + other)) == len(first) + len(other) == 2 * STEPS.epochs * 5
+
+
+def test_in_bfloat16_a_student_is_validated_as_it_is_trained(make: MakeTraining) -> None:
+    training = make(recipe=replace(STEPS, precision="bfloat16", epochs=1, step_epochs=()))
+    (epoch,) = training.epochs()
+    bank = training.step.bank
+    losses = {
+        precision: F.cross_entropy(
+            predict(training.network, bank, VALIDATION, precision), bank.labels[VALIDATION]
+        ).item()
+        for precision in ("bfloat16", "float32")
+    }
+    assert epoch.validation_loss == losses["bfloat16"] != losses["float32"]
+    scores = HeldOut(bank, VALIDATION, "bfloat16", make_teacher=None).score(training.network)
+    assert scores.loss == pytest.approx(losses["bfloat16"], rel=1e-6)
+    assert abs(scores.loss - losses["float32"]) > 10 * abs(scores.loss - losses["bfloat16"])
 
 
 def test_it_learns(make: MakeTraining) -> None:

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from data import CROPS, ImageBank, split
+from data import CROPS, VIEWS, ImageBank, split
 from models import Architecture
 from storage.configuration import Point
 from storage.folders import RunsFolder
@@ -22,17 +22,25 @@ from study.trainings import Trainings
 PAIR: Point = {"alpha": 0.5, "temperature": 4.0, "seed": 3}
 
 
+UNIT = 64
+"""Of a word: numbers of images and views are told in parts of it, which float16 holds without rounding."""
+
+
 class Word:
-    """A teacher's word without a teacher."""
+    """A teacher's word without a teacher: of an image in a view its number and that of the view."""
 
     identity, classes = "word", 8
 
     def __init__(self) -> None:
+        self.images: list[Tensor] = []
         self.views: list[Tensor] = []
 
     def of(self, indices: Tensor, views: Tensor) -> Tensor:
+        self.images.append(indices)
         self.views.append(views)
-        return torch.ones(len(indices), 8, dtype=torch.float16)
+        said = torch.zeros(len(indices), 8, dtype=torch.float16)
+        said[:, 0], said[:, 1] = indices / UNIT, views / UNIT
+        return said
 
 
 @pytest.fixture
@@ -107,6 +115,39 @@ def test_the_teacher_is_listened_to_where_alpha_is_not_0_and_in_the_controls_it_
     assert trainings.of_run({**PAIR, "alpha": 0.0}, "").logits is None
     assert trainings.of_run(PAIR, "").logits is trainings.materials.logits
     assert isinstance(trainings.of_run({**PAIR, "shuffled": 1}, "").logits, ShuffledLogits)
-    smooth = trainings.of_run({**PAIR, "smoothing": 1}, "").logits
-    assert isinstance(smooth, SmoothLabels)
-    assert smooth.strength == 1  # as sure of its label as a teacher that says the same of all
+    assert isinstance(trainings.of_run({**PAIR, "smoothing": 1}, "").logits, SmoothLabels)
+
+
+def test_shuffled_logits_are_of_images_that_are_trained_on_in_the_view_of_their_own(
+    trainings: Trainings, tiny_bank: ImageBank
+) -> None:
+    for make in (trainings.of_trial, trainings.of_run):
+        training = make({**PAIR, "shuffled": 1}, "")
+        images = training.train
+        assert training.logits is not None
+        views = torch.arange(len(images)) % VIEWS
+        said = (training.logits.of(images, views)[:, :2] * UNIT).long()
+        assert torch.equal(said[:, 0].sort().values, images), "each image's once"
+        assert not (said[:, 0] == images).any()
+        assert torch.equal(tiny_bank.labels[said[:, 0]], tiny_bank.labels[images])
+        shown = dict(zip(images.tolist(), views.tolist(), strict=True))
+        assert said[:, 1].tolist() == [shown[image] for image in said[:, 0].tolist()]
+
+
+@pytest.mark.parametrize("temperature", [1.0, 4.0])
+def test_the_virtual_teacher_is_as_sure_as_the_teacher_is_at_the_temperature_of_the_point(
+    temperature: float, trainings: Trainings, tiny_bank: ImageBank
+) -> None:
+    point = {**PAIR, "temperature": temperature, "smoothing": 1}
+    run, other = trainings.of_run(point, ""), trainings.of_run({**point, "seed": 4}, "")
+    word = cast(Word, trainings.materials.logits)
+    assert torch.equal(word.images[0].sort().values, run.train)
+    assert word.views[0].unique().numel() > 20, "as they are trained on"
+    assert torch.equal(word.views[0], word.views[1]), "the teacher is asked for the same views for every seed"
+    sure = (word.of(word.images[0], word.views[0]).float() / temperature).softmax(1).amax(1).mean().item()
+    assert isinstance(run.logits, SmoothLabels)
+    assert isinstance(other.logits, SmoothLabels)
+    own = (run.logits.of(run.train, torch.zeros_like(run.train)).float() / temperature).softmax(1)
+    on_label = own.gather(1, tiny_bank.labels[run.train, None]).flatten()
+    assert on_label.tolist() == pytest.approx([sure] * len(run.train), abs=1e-3)
+    assert other.logits.strength == run.logits.strength

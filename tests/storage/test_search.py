@@ -1,0 +1,131 @@
+"""What a trial of the search may end as: when its pruner is asked, whom it repeats, and who has to wait."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import optuna
+import pytest
+from optuna.pruners import BasePruner
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from storage.arms import finalists, values_by_seed
+from storage.exactly_once import TrialClaims, point_of
+from storage.study_storage import open_claims
+from storage.trials import TrialView
+from study.sampler import suggest
+from study.settings import PRESETS
+from tests.storage.toy import Toy, opened
+
+
+class PruneAt(BasePruner):
+    """Prunes what has reported a certain epoch last, if anything; may be interrupted in its first decision."""
+
+    def __init__(self, epoch: int, is_interrupted: bool = False) -> None:
+        self.epoch, self.is_interrupted = epoch, is_interrupted
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        if trial.last_step != self.epoch:
+            return False
+        if self.is_interrupted:
+            raise KeyboardInterrupt
+        return True
+
+
+def one_point(tmp_path: Path) -> Toy:
+    return Toy(f"sqlite:///{tmp_path / 'study.db'}", tmp_path, alphas=(0.5,), temperatures=(2.0,))
+
+
+def test_what_was_trained_to_its_end_is_not_pruned(tmp_path: Path) -> None:
+    toy = one_point(tmp_path)
+    search = toy.search()
+    search.study.pruner = PruneAt(toy.epochs)
+    search.run_grid()
+    assert [trial.state for trial in toy.study().get_trials()] == [TrialState.COMPLETE]
+
+
+def test_who_dies_between_report_and_decision_leaves_the_decision_to_the_next(tmp_path: Path) -> None:
+    toy = one_point(tmp_path)
+    for is_interrupted in (True, False):
+        search = toy.search()
+        search.study.pruner = PruneAt(3, is_interrupted)
+        if is_interrupted:
+            with pytest.raises(KeyboardInterrupt):
+                search.run_grid()
+            opened.close()
+    search.run_grid()
+    (trial,) = toy.study().get_trials()
+    assert trial.state == TrialState.PRUNED
+    assert trial.last_step == len(TrialView(trial).curve) == 3
+
+
+def test_more_seeds_of_a_finalist_are_not_pruned(tmp_path: Path) -> None:
+    toy = dataclasses.replace(one_point(tmp_path), finalists=1)
+    search = toy.search()
+    search.run_grid()
+    search.study.pruner = PruneAt(1)
+    search.run_finalists()
+    assert [trial.state for trial in toy.study().get_trials()] == [TrialState.COMPLETE] * 3
+
+
+def without_teacher(toy: Toy) -> list[FrozenTrial]:
+    return [trial for trial in toy.study().get_trials() if trial.params["alpha"] == 0]
+
+
+def test_what_failed_is_not_repeated_but_trained(tmp_path: Path) -> None:
+    folders = [tmp_path / name for name in ("well", "failing")]
+    for folder in folders:
+        folder.mkdir()
+    toy = Toy("", folders[0], alphas=(0.0, 0.5), temperatures=(1.0, 2.0, 4.0), pruner="none")
+    well, failing = (dataclasses.replace(toy, url=f"sqlite:///{each / 'study.db'}", folder=each) for each in folders)
+    well.run()
+    first, *copies = without_teacher(well)
+    assert [TrialView(copy).repeats for copy in copies] == [first.number] * 2
+    failing = dataclasses.replace(failing, diverges=(0.0, first.params["temperature"]))
+    failing.run()
+    failed, trained, copy = without_teacher(failing)
+    assert [trial.state for trial in (failed, trained, copy)] == [TrialState.FAIL, *[TrialState.COMPLETE] * 2]
+    assert (TrialView(trained).repeats, TrialView(copy).repeats) == (None, trained.number)
+    assert trained.value == copy.value
+
+
+def test_copies_of_alpha_0_are_one_finalist_and_one_training(tmp_path: Path) -> None:
+    toy = Toy(f"sqlite:///{tmp_path / 'study.db'}", tmp_path, alphas=(0.0, 0.5), temperatures=(1.0, 4.0), pruner="none")
+    toy.run()
+    trials = [TrialView(trial, 4) for trial in toy.study().get_trials()]
+    chosen = finalists(trials, dataclasses.replace(PRESETS["demo"], finalists=4))
+    assert Counter(chosen) == Counter({(0.0, 1.0): 1, (0.5, 1.0): 1, (0.5, 4.0): 1})
+    assert len(values_by_seed((0.0, 1.0), trials)) == 1
+
+
+def test_a_trial_that_cannot_be_worked_on_now_is_left_to_whoever_can(url: str, tmp_path: Path) -> None:
+    study = Toy(url, tmp_path).study()
+    with open_claims(url) as own, open_claims(url) as other:
+        trials = TrialClaims(study, own)
+        asks: list[Callable[[], Trial | None]] = [study.ask, lambda: None]
+        assert trials.claim_next(lambda: asks.pop(0)(), suggest, ready=lambda trial: False) is None
+        (asked,) = study.get_trials()
+        assert point_of(asked).keys() == {"alpha", "temperature"}
+        assert other.try_claim("toy-0"), "it was asked for"
+        study.ask()  # whose owner died before it had parameters
+        assert trials.claim_next(lambda: None, suggest, ready=lambda trial: False) is None
+        assert other.try_claim("toy-1"), "it was left"
+
+
+def test_a_trial_that_its_owner_tells_while_others_look_for_work_is_no_work(url: str, tmp_path: Path) -> None:
+    study = Toy(url, tmp_path).study()
+    suggest(study.ask())
+
+    def tell_then_claim(name: str) -> bool:
+        if name == "toy-0":
+            study.tell(0, 0.5)
+        return try_claim(name)
+
+    with open_claims(url) as claims:
+        trials, try_claim = TrialClaims(study, claims), claims.try_claim
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(claims, "try_claim", tell_then_claim)
+            assert trials.claim_next(lambda: None, suggest) is None
+        with open_claims(url) as other:
+            assert other.try_claim("toy-0")
