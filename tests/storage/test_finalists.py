@@ -79,6 +79,18 @@ def test_a_winner_that_may_still_change_is_not_trained() -> None:
     assert arms(1) == ["baseline", "best", "tpe", "0.25,4"]
 
 
+def test_of_equal_points_the_first_wins() -> None:
+    study = optuna.create_study(direction="maximize")
+    space: dict[str, BaseDistribution] = {"alpha": FloatDistribution(0, 1), "temperature": FloatDistribution(1, 16)}
+    for alpha in (0.25, 0.5, 0.75):
+        point = {"alpha": alpha, "temperature": 4.0}
+        study.add_trial(create_trial(params=point, distributions=space, value=0.4))
+    trials = views(study, 3)
+    assert winner(trials, "grid") is trials[0]
+    assert winner(trials[::-1], "grid") is trials[0]
+    assert finalists(trials[::-1], dataclasses.replace(PRESETS["demo"], finalists=2)) == [(0.25, 4.0), (0.5, 4.0)]
+
+
 def test_a_pruned_trial_never_wins_however_high_it_was() -> None:
     study = optuna.create_study(direction="maximize")
     space: dict[str, BaseDistribution] = {"alpha": FloatDistribution(0, 1), "temperature": FloatDistribution(1, 16)}

@@ -1,6 +1,8 @@
 """What a trial of the search may end as: when its pruner is asked, whom it repeats, and who has to wait."""
 
+import contextlib
 import dataclasses
+import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -111,6 +113,17 @@ def test_a_trial_that_cannot_be_worked_on_now_is_left_to_whoever_can(url: str, t
         study.ask()  # whose owner died before it had parameters
         assert trials.claim_next(lambda: None, suggest, ready=lambda trial: False) is None
         assert other.try_claim("toy-1"), "it was left"
+
+
+def test_who_reads_a_study_does_not_hold_up_who_writes_it(tmp_path: Path) -> None:
+    toy = one_point(tmp_path)
+    study = toy.study()
+    with contextlib.closing(sqlite3.connect(tmp_path / "study.db", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        assert reader.execute("SELECT count(*) FROM trials").fetchone() == (0,)
+        study.ask()
+        assert reader.execute("SELECT count(*) FROM trials").fetchone() == (0,)
+    assert len(study.trials) == 1
 
 
 def test_a_trial_that_its_owner_tells_while_others_look_for_work_is_no_work(url: str, tmp_path: Path) -> None:

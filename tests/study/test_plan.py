@@ -220,19 +220,19 @@ def test_of_a_teacher_that_was_begun_the_rest_is_counted(
     class StoppedError(Exception):
         pass
 
-    def stop_after_three(line: str) -> None:
-        if "epoch 3/8" in line:
+    def stop_after_one(line: str) -> None:
+        if "epoch 1/8" in line:
             raise StoppedError
 
-    monkeypatch.setattr("study.teacher.say", stop_after_three)
+    monkeypatch.setattr("study.teacher.say", stop_after_one)
     monkeypatch.setattr("study.training.SECONDS_BETWEEN_CHECKPOINTS", 0)
     with pytest.raises(StoppedError):
         teacher_command(["--preset", "demo", "--device", "cpu", "--runs-dir", str(tmp_path)])
     request = request_of([*SMALL, "--runs-dir", str(tmp_path)], None)
     left = planned(tmp_path, *SMALL)
-    assert (left.train_teacher, left.teacher_epochs_done) == (True, 3)
+    assert (left.train_teacher, left.teacher_epochs_done) == (True, 1)
     print_plan(request, left, CPU)
-    assert "resnet8, none is stored: 8 epochs on 2,000 images, 3 of them are done" in capsys.readouterr().out
+    assert "resnet8, none is stored: 8 epochs on 2,000 images, 1 of them are done" in capsys.readouterr().out
 
 
 def test_a_grid_without_distillation_asks_no_teacher(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from storage.trials import TrialView, views
 from study.processes import visible_devices
 from tests.test_run import ROOT, command, environment
 
-LONG = ("--epochs", "40")  # so that it still trains when a test looks
+LONG = ("--train-images", "64", "--epochs", "60")  # so that it still trains when a test looks
 SECONDS = 180  # which only a failure needs, or a machine that does much else
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/cmdline").exists(), reason="no /proc to look for orphans in")
