@@ -109,6 +109,8 @@ def departures(results: Results) -> list[str]:
         found.append(f"{together:,} images in the comparison instead of {data['official_train_images']:,}")
     if not recipe.get("flip", True):
         found.append("no mirrored images")
+    if recipe.get("optimizer", "sgd") != "sgd":
+        found.append("AdamW instead of stochastic gradient descent")
     for key, original in RECIPE.items():
         ours = recipe[key]
         if key == "step_epochs" and (recipe["schedule"] != "steps" or recipe["epochs"] != RECIPE["epochs"]):

@@ -14,6 +14,9 @@ from reports.sections.words import interval, mean_and_deviation, percent, points
 from storage.errors import one_line_errors
 from storage.trials import MadeBy
 
+NOT_STORED: dict[str, object] = {"flip": True, "optimizer": "sgd"}
+"""Settings of a recipe that are stored only where they are others."""
+
 
 def compare(first: Results, second: Results, arm: str) -> str:
     """Markdown: every seed of both, their means, and the paired difference with its 95 % t interval.
@@ -53,7 +56,7 @@ def _facts(results: Results, arm: Arm, seeds: set[int]) -> dict[str, str]:
     student = results["student"]
     facts = {
         "student": f"{student['name']} {student.get('source', '')[:12]}".strip(),
-        **{key.replace("_", " "): value for key, value in configuration["recipe"].items()},
+        **{key.replace("_", " "): value for key, value in {**NOT_STORED, **configuration["recipe"]}.items()},
         "learning rate": arm["learning_rate"],
         "alpha": arm["alpha"],
         "T": arm["temperature"],

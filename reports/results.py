@@ -195,6 +195,7 @@ class Recipe(TypedDict):
     precision: str
     batches: str
     flip: NotRequired[bool]
+    optimizer: NotRequired[str]
 
 
 class Configuration(TypedDict):

@@ -30,7 +30,7 @@ def refuse_unless(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How one network is trained: stochastic gradient descent on images that are cropped, and mirrored, at random.
+    """How one network is trained: gradient descent by batches of images that are cropped, and mirrored, at random.
 
     Attributes:
         epochs: passes over the training images.
@@ -44,6 +44,8 @@ class Recipe:
         batches: ``even`` where the sizes of an epoch's batches differ by one image at most; ``remainder`` where its
             last takes what is left over, as in studies begun before there were even ones.
         flip: whether every second view is mirrored, left for right.
+        optimizer: ``sgd``, or ``adamw`` (Loshchilov and Hutter 2019, https://arxiv.org/abs/1711.05101) with torch's
+            defaults: means of gradients over about 10 steps, of their squares over about 1000.
     """
 
     epochs: int
@@ -59,12 +61,17 @@ class Recipe:
     image_sizes: tuple[tuple[int, int], ...] = ()
     batches: Literal["even", "remainder"] = "even"
     flip: bool = True
+    optimizer: Literal["sgd", "adamw"] = "sgd"
 
     def __post_init__(self) -> None:
         refuse_unless(self.epochs >= 1, f"--epochs {self.epochs}: give 1 or more")
         refuse_unless(self.batch_size >= 1, f"batch size {self.batch_size}: give 1 or more")
         refuse_unless(self.learning_rate > 0, f"learning rate {self.learning_rate}: give more than 0")
         refuse_unless(0 <= self.momentum < 1, f"momentum {self.momentum}: give 0 or more, less than 1")
+        refuse_unless(
+            self.momentum == 0 or self.optimizer == "sgd",
+            f"momentum {self.momentum}: is of sgd, {self.optimizer} has none",
+        )
         refuse_unless(self.momentum > 0 or not self.nesterov, "nesterov: has no effect without momentum, give false")
         refuse_unless(self.weight_decay >= 0, f"weight decay {self.weight_decay}: give 0 or more")
         refuse_unless(self.step_factor > 0, f"step factor {self.step_factor}: give more than 0")
@@ -132,6 +139,8 @@ class Recipe:
             del settings["batches"]
         if self.flip:
             del settings["flip"]
+        if self.optimizer == "sgd":
+            del settings["optimizer"]
         return settings
 
 

@@ -97,8 +97,9 @@ SECTIONS: dict[str, dict[str, Key]] = {
     "training": {
         "epochs": _whole("passes over the training images"),
         "batch_size": _whole("images a step"),
+        "optimizer": _one_of("sgd or adamw, which wants a learning rate and a weight decay of its own", "sgd", "adamw"),
         "learning_rate": _number("at the start (steps) or at the top (one-cycle)"),
-        "momentum": _number("of stochastic gradient descent"),
+        "momentum": _number("of sgd"),
         "nesterov": _switch("momentum as Nesterov has it"),
         "weight_decay": _number("of all weights"),
         "schedule": _one_of("steps or one-cycle", "steps", "one-cycle"),
@@ -212,6 +213,13 @@ def _recipe(given: dict[str, Any], protocol: dict[str, Any]) -> Recipe:
     training = {**protocol, **given}
     for key in ("learning_rate", "momentum", "weight_decay", "step_factor"):
         training[key] = float(training[key])
+    if training.get("optimizer") == "adamw":
+        for key in ("momentum", "nesterov"):
+            refuse_unless(key not in given, f'[training] {key}: has no effect with optimizer = "adamw", leave it out')
+        for key in ("learning_rate", "weight_decay"):
+            refuse_unless(
+                key in given, f'[training] optimizer = "adamw": give {key} too, that of the protocol is of sgd'
+            )
     if training["schedule"] == "one-cycle":
         for key in ("step_epochs", "step_factor"):
             refuse_unless(
@@ -248,6 +256,8 @@ def as_toml(settings: Settings) -> str:
         recipe |= {"step_epochs": None, "step_factor": None}
     elif _has_steps_of_the_protocol(configuration.recipe):
         recipe["step_epochs"] = None  # whoever changes the epochs of the file need not move them
+    if recipe["optimizer"] == "adamw":
+        recipe |= {"momentum": None, "nesterov": None}
     own = configuration.dataset == "folder"
     values: Tables = {
         "data": {

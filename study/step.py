@@ -1,4 +1,4 @@
-"""The step of stochastic gradient descent, as tensor code that never waits for the device."""
+"""The step of gradient descent, as tensor code that never waits for the device."""
 
 import gc
 import math
@@ -12,6 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.optim.adamw import adamw
 from torch.optim.sgd import sgd
 from tqdm import tqdm
 
@@ -52,7 +53,7 @@ class TrainingStep:
         self.network: nn.Module = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._learning_rate = torch.zeros(1, device=device)
         self._weights = list(self.network.parameters())
-        self._momenta = [torch.zeros_like(weight) for weight in self._weights if recipe.momentum != 0]
+        self._momenta = self._no_momenta()
 
         self._indices = torch.zeros(len(bank), dtype=torch.int64, device=device)
         self._views = torch.zeros_like(self._indices)
@@ -74,7 +75,7 @@ class TrainingStep:
         self._graphs: dict[tuple[int, int | None], torch.cuda.CUDAGraph] = {}
 
     def reset(self, seed: int) -> None:
-        """Give the network the first weights of a seed, and no momentum."""
+        """Give the network the first weights of a seed, and forget the steps of another training."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             self.network.load_state_dict(self._build().state_dict())
@@ -161,25 +162,43 @@ class TrainingStep:
         self._number += 1
         self._first += size
 
+    def _no_momenta(self) -> list[Tensor]:
+        """What the optimizer keeps of former steps before the first: of each weight one after the other.
+
+        AdamW's are the means of all gradients, then those of their squares, then the numbers of steps.
+        """
+        zeros = [torch.zeros_like(weight) for weight in self._weights]
+        if self.recipe.optimizer == "adamw":
+            squares = [torch.zeros_like(weight) for weight in self._weights]
+            return [*zeros, *squares, *(torch.zeros((), device=weight.device) for weight in self._weights)]
+        return zeros if self.recipe.momentum != 0 else []
+
     @torch.no_grad()
     def _descend(self) -> None:
-        # The function behind torch.optim.SGD: momenta and learning rate have their place here already, and the class
-        # imports the whole of torch's compiler, which a start without it would wait for.
-        # A layer that this step left out by chance has no gradient, and stays as it is: as torch.optim.SGD has it.
+        # The functions behind torch.optim: momenta and learning rate have their place here already, and the classes
+        # import the whole of torch's compiler, which a start without it would wait for.
+        # A layer that this step left out by chance has no gradient, and stays as it is: as torch.optim has it.
         taken = [index for index, weight in enumerate(self._weights) if weight.grad is not None]
-        sgd(
-            [self._weights[index] for index in taken],
-            [self._weights[index].grad for index in taken],
-            [self._momenta[index] for index in taken] if self._momenta else [],
-            lr=self._learning_rate,
-            momentum=self.recipe.momentum,
-            dampening=0.0,
-            nesterov=self.recipe.nesterov,
-            weight_decay=self.recipe.weight_decay,
-            maximize=False,
+        weights = [self._weights[index] for index in taken]
+        gradients = [self._weights[index].grad for index in taken]
+        count = len(self._weights)
+        kept = [[self._momenta[part + index] for index in taken] for part in range(0, len(self._momenta), count)]
+        shared: dict[str, Any] = {
+            "lr": self._learning_rate,
+            "weight_decay": self.recipe.weight_decay,
+            "maximize": False,
             # The others ask the device for the value of a learning rate that is a tensor.
-            fused=True,
-        )
+            "fused": True,
+        }
+        if self.recipe.optimizer == "adamw":
+            means, squares, steps = kept
+            adamw(
+                weights, gradients, means, squares, [], steps, amsgrad=False, beta1=0.9, beta2=0.999, eps=1e-8, **shared
+            )
+        else:
+            momentum, nesterov = self.recipe.momentum, self.recipe.nesterov
+            momenta: list[Tensor | None] = [*kept[0]] if kept else []
+            sgd(weights, gradients, momenta, momentum=momentum, dampening=0.0, nesterov=nesterov, **shared)
 
     def _rewind(self) -> None:
         self._number.zero_()

@@ -561,6 +561,10 @@ def test_what_the_original_leaves_unsaid_is_named_under_its_protocol_only() -> N
     results = made_up_results("full")
     results["configuration"]["recipe"]["momentum"] = 0.9
     assert "**: momentum 0.9 instead of none, which the original does not name. The numbers" in render(results)
+    results = made_up_results("full")
+    results["configuration"]["recipe"]["optimizer"] = "adamw"
+    assert "**: AdamW instead of stochastic gradient descent. The numbers" in render(results)
+    assert "momentum (none)" not in render(results)
 
 
 def test_a_sign_flip_test_is_ruled_out_only_where_it_could_never_say_anything() -> None:

@@ -38,10 +38,12 @@ def test_what_else_the_two_differ_in_is_said(folders: list[str], capsys: pytest.
     file = Path(folders[1]) / "results.json"
     results = json.loads(file.read_text())
     results["configuration"]["recipe"] |= {"momentum": 0.9, "precision": "bfloat16"}
+    results["configuration"]["recipe"] |= {"optimizer": "adamw", "flip": False}
     results["teacher"]["hash"] = "another"
     file.write_text(json.dumps(results))
     main(folders)
-    assert "They differ in: momentum 0.0 and 0.9, precision float32 and bfloat16." in capsys.readouterr().out
+    named = "They differ in: flip True and False, optimizer sgd and adamw, momentum 0.0 and 0.9, precision float32 and"
+    assert f"{named} bfloat16." in capsys.readouterr().out, "also what is stored only where it is another"
     main([*folders, "--arm", "best"])
     assert "and bfloat16, teacher " in capsys.readouterr().out
 

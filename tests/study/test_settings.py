@@ -73,13 +73,14 @@ def test_options_override_the_file(tmp_path: Path) -> None:
     assert asked("--config", str(tmp_path / "mine.toml")).data_dir == Path("flowers")
 
 
-@pytest.mark.parametrize("name", [*PRESETS, "one-cycle", "weights", "flowers"])
+@pytest.mark.parametrize("name", [*PRESETS, "one-cycle", "adamw", "weights", "flowers"])
 def test_what_is_printed_is_read_back_as_it_was(name: str, tmp_path: Path) -> None:
     demo = PRESETS["demo"]
     cycle = replace(demo.recipe, schedule="one-cycle", step_epochs=(), step_factor=1.0, learning_rate=1e-5)
     settings = {
         **{preset: Settings(configuration) for preset, configuration in PRESETS.items()},
         "one-cycle": Settings(replace(demo, recipe=cycle, train_images=64)),
+        "adamw": Settings(replace(demo, recipe=replace(demo.recipe, learning_rate=0.001, optimizer="adamw"))),
         "weights": Settings(PRESETS["full"], weights=Path('a "teacher".pth')),
         "flowers": read_settings(written(tmp_path, FLOWERS)),
     }[name]
@@ -138,7 +139,7 @@ def test_epochs_beside_a_file_move_its_steps_as_epochs_in_the_file_do(epochs: in
         ("[data]", 'name = None: give the study a name, such as name = "mine"'),
         ('name = "a"\n[train]\nepochs = 3', "no 'train' there; give name and [data], [student], [teacher], [training]"),
         ('name = "a"\ndata = 3', "data: give a section, [data]"),
-        ('name = "a"\n[training]\nepoch = 3', "[training] epoch: no such key; give epochs, batch_size, learning_rate"),
+        ('name = "a"\n[training]\nepoch = 3', "[training] epoch: no such key; give epochs, batch_size, optimizer"),
         ('name = "a"\n[training]\nepochs = "3"', "[training] epochs = '3': give a whole number"),
         ('name = "a"\n[training]\nepochs = true', "[training] epochs = True: give a whole number"),
         ('name = "a"\n[training]\nlearning_rate = inf', "[training] learning_rate = inf: give a number"),
@@ -147,6 +148,12 @@ def test_epochs_beside_a_file_move_its_steps_as_epochs_in_the_file_do(epochs: in
         ('name = "a"\n[training]\nschedule = "one-cycle"\nstep_factor = 0.1', "step_factor: has no effect"),
         ('name = "a"\n[training]\nflip = 1', "[training] flip = 1: give true or false"),
         ('name = "a"\n[training]\nnesterov = true', "nesterov: has no effect without momentum"),
+        ('name = "a"\n[training]\noptimizer = "adamw"', 'optimizer = "adamw": give learning_rate too'),
+        (
+            'name = "a"\n[training]\noptimizer = "adamw"\nlearning_rate = 0.001\nmomentum = 0.9',
+            '[training] momentum: has no effect with optimizer = "adamw", leave it out',
+        ),
+        ('name = "a"\n[training]\noptimizer = "adam"', '[training] optimizer = \'adam\': give "sgd" or "adamw"'),
         ('name = "a"\n[teacher]\nrecipe = "long"', '= \'long\': give "simkd" or "large-batch"'),
         ('name = "a"\n[teacher]\nrecipe = "short"\nweights = "x.pth"', "recipe: has no effect beside weights"),
         ('name = "a"\n[data]\nfolder = "b"\ndataset = "cifar100"', "folder and dataset: give one of them"),

@@ -29,6 +29,7 @@ from study.training import DivergedError, Epoch, Training, is_out_of_memory
 
 STEPS = Recipe(epochs=3, batch_size=20, learning_rate=0.05, step_epochs=(1, 2), step_factor=0.2)
 ONE_CYCLE = Recipe(epochs=3, batch_size=32, learning_rate=0.1, momentum=0.9, nesterov=True, schedule="one-cycle")
+ADAMW = Recipe(epochs=3, batch_size=20, learning_rate=0.01, step_epochs=(2,), step_factor=0.2, optimizer="adamw")
 TRAIN, VALIDATION = torch.arange(96), torch.arange(160, 200)
 MakeTraining = Callable[..., Training]
 
@@ -118,8 +119,14 @@ def finish(training: Training) -> tuple[list[Epoch], str]:
 
 VARIANTS = pytest.mark.parametrize(
     "arguments",
-    [{"build": student}, {"alpha": 0.75, "draws": Draws(200, 3)}, {"recipe": ONE_CYCLE}, {"build": dropping_network}],
-    ids=["student", "distilled", "one-cycle", "dropout"],
+    [
+        {"build": student},
+        {"alpha": 0.75, "draws": Draws(200, 3)},
+        {"recipe": ONE_CYCLE},
+        {"recipe": ADAMW},
+        {"build": dropping_network},
+    ],
+    ids=["student", "distilled", "one-cycle", "adamw", "dropout"],
 )
 
 
