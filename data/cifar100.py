@@ -12,6 +12,8 @@ from data.image_set import DataError, ImageSet, in_canonical_order
 from storage.claims import Claims
 
 SIZE = 32
+UNPACKED = "cifar-100-python"  # the folder in the official archive
+CACHED = "cifar100.pt"
 CIFAR100_HASH = "ae4bfa8952b7adfaf83417a4388035d4636cd8edf4e338056876c20a7e537aae"
 # What channel_statistics gives of its training images, for a plan that is made without them.
 CIFAR100_MEAN = (0.5070751309394836, 0.48654887080192566, 0.44091784954071045)
@@ -60,16 +62,19 @@ def load_cifar100(cache_dir: Path, data_dir: Path | None, claims: Claims) -> Ima
         DataError: where the images are missing, truncated, or not those of CIFAR-100.
     """
     if data_dir is not None:
-        refuse_other_folder(data_dir)
+        refuse_other_folder(data_dir, cache_dir)
     # Named as the cache folder, which no study may be: the claims of trials begin with the name of their study.
     claim = "cache-cifar100"
-    return cached(
-        cache_dir / "cifar100.pt", claims, claim, lambda: tensors_of(_from_source(cache_dir, data_dir)), _checked
-    )
+    return cached(cache_dir / CACHED, claims, claim, lambda: tensors_of(_from_source(cache_dir, data_dir)), _checked)
 
 
-def refuse_other_folder(data_dir: Path) -> None:
-    """Refuse a folder that is not there, or whose classes are others, before anything is read.
+def refuse_other_folder(data_dir: Path, cache_dir: Path) -> None:
+    """Refuse a folder that is not there, or that holds no images or other classes, before anything is read.
+
+    Images that were read before need not be there any more.
+
+    Args:
+        cache_dir: as ``load_cifar100`` has it.
 
     Raises:
         DataError: with what to give instead.
@@ -79,6 +84,17 @@ def refuse_other_folder(data_dir: Path) -> None:
     if (data_dir / "train").is_dir():
         for part in PARTS:
             check_class_folders(data_dir / part, CLASSES)
+    elif not (data_dir / UNPACKED).is_dir() and not (cache_dir / CACHED).exists():
+        raise _neither(data_dir)
+
+
+def _neither(root: Path) -> DataError:
+    packed = root / f"{UNPACKED}.tar.gz"
+    return DataError(
+        f"{root}: neither train/ and test/ with class folders nor the whole unpacked archive, {UNPACKED}/; "
+        + (f"unpack {packed} there, or " if packed.exists() else "")
+        + "leave --data-dir out to download it"
+    )
 
 
 def _checked(tensors: dict[str, Tensor]) -> ImageSet:
@@ -144,10 +160,7 @@ def _from_archive(root: Path, download: bool) -> dict[str, tuple[Tensor, Tensor]
                 f"CIFAR-100 cannot be downloaded ({error}); "
                 "give --data-dir with the unpacked official archive or with train/<class>/*.png and test/<class>/*.png"
             ) from None
-        raise DataError(
-            f"{root}: neither train/ and test/ with class folders nor the whole unpacked archive, cifar-100-python/; "
-            "leave --data-dir out to download it"
-        ) from None
+        raise _neither(root) from None
     return {
         name: (torch.from_numpy(part.data).permute(0, 3, 1, 2).contiguous(), torch.tensor(part.targets))
         for name, part in parts.items()

@@ -66,7 +66,7 @@ def refuse_unusable(request: Request, opened: OpenStudy, plan: Plan) -> None:
         return
     images, configuration = plan.images, request.configuration
     if configuration.dataset == "cifar100" and request.data_dir is not None:
-        refuse_other_folder(request.data_dir)
+        refuse_other_folder(request.data_dir, request.runs.cache)
     for architecture in (plan.student, plan.teacher):
         check_network(architecture)
     check_trainable(plan.student, configuration.recipe, [images.train, images.train + images.validation])

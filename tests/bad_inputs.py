@@ -417,9 +417,9 @@ ROWS = [
     # Images.
     Row("--data-dir: no such folder", IMAGES, before="nothing", says="images: no such folder", quick=True),
     Row("--data-dir: a file", IMAGES, lambda folder: (folder / "images").touch(), says="no such folder"),
-    Row("--data-dir: an empty folder", IMAGES, lambda folder: (folder / "images").mkdir(), says="nor a whole"),
+    Row("--data-dir: an empty folder", IMAGES, lambda folder: (folder / "images").mkdir(), says="nor the whole"),
     Row("--data-dir: a damaged archive", IMAGES, archive, says="nor the whole unpacked archive"),
-    Row("cached images are damaged, none beside", IMAGES, damaged_cache, says="nor a whole"),
+    Row("cached images are damaged, none beside", IMAGES, damaged_cache, says="nor the whole"),
     Row("image: cut", IMAGES, image(cut), says="apple/image.png: damaged"),
     Row("image: a flipped bit", IMAGES, image(flip_a_bit), says="apple/image.png: damaged"),
     Row("image: header says 60000 x 60000", IMAGES, image(promise_pixels), says="apple/image.png: far too many"),

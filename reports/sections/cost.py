@@ -56,20 +56,25 @@ def costs(document: Document) -> list[tuple[str, tuple[str, str], float | None]]
     """Each quantity with teacher's and student's value in words, and their ratio."""
     found: list[tuple[str, tuple[str, str], float | None]] = []
 
-    def add(name: str, values: Sequence[float | None], words: str, scale: float) -> None:
+    def add(name: str, values: Sequence[float | None], unit: str, decimals: int, scale: float) -> None:
         teacher, student = values
-        shown = ["-" if value is None else words.format(value * scale) for value in values]
+        shown = ["-" if value is None else f"{_rounded(value * scale, decimals)}{unit}" for value in values]
         found.append((name, (shown[0], shown[1]), teacher / student if teacher and student else None))
 
     networks: tuple[CostFacts, CostFacts] = document.teacher, document.student
-    add("Parameters", [network["parameters"] for network in networks], "{:,.0f}", 1)
-    add("Multiply-adds, one image", [network["multiply_adds"] for network in networks], "{:,.1f} million", 1e-6)
-    add("Size on disk, float32", [network["bytes"] for network in networks], "{:,.2f} MB", 1e-6)
+    add("Parameters", [network["parameters"] for network in networks], "", 0, 1)
+    add("Multiply-adds, one image", [network["multiply_adds"] for network in networks], " million", 1, 1e-6)
+    add("Size on disk, float32", [network["bytes"] for network in networks], " MB", 2, 1e-6)
     for batch in ("1", "128"):
-        add(f"Latency, batch {batch}", [n["latency_seconds"].get(batch) for n in networks], "{:,.2f} ms", 1e3)
+        add(f"Latency, batch {batch}", [n["latency_seconds"].get(batch) for n in networks], " ms", 2, 1e3)
     for batch in ("1", "128"):
-        add(f"Peak memory, batch {batch}", [n["peak_memory_bytes"].get(batch) for n in networks], "{:,.1f} MB", 1e-6)
+        add(f"Peak memory, batch {batch}", [n["peak_memory_bytes"].get(batch) for n in networks], " MB", 1, 1e-6)
     return found
+
+
+def _rounded(value: float, decimals: int) -> str:
+    """To so many decimals, or to two digits where nothing would be left."""
+    return f"{value:,.{decimals}f}" if value == 0 or value >= 0.5 * 10**-decimals else f"{value:.2g}"
 
 
 def _rows(document: Document) -> list[Sequence[str]]:

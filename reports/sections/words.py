@@ -86,7 +86,7 @@ def count(number: int, one: str, many: str | None = None) -> str:
 def duration(seconds: float) -> str:
     """Seconds in the unit that suits them."""
     if seconds < 120:
-        return f"{seconds:.0f} seconds"
+        return count(round(seconds), "second")
     return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.1f} hours"
 
 

@@ -350,6 +350,13 @@ def test_a_damaged_cache_is_made_again_and_that_is_said(
     assert "neither train/ and test/" in refusal(tmp_path / "cache", accepted_folders)
 
 
+def test_an_archive_that_is_not_unpacked_is_said_to_be_one(tmp_path: Path) -> None:
+    packed = tmp_path / "images" / "cifar-100-python.tar.gz"
+    packed.parent.mkdir()
+    packed.touch()
+    assert f"unpack {packed} there, or leave --data-dir out" in refusal(tmp_path / "cache", packed.parent)
+
+
 def test_three_hosts_that_start_at_once_read_the_images_once(
     server: Server, accepted_folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

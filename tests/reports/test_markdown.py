@@ -567,6 +567,17 @@ def test_what_the_original_leaves_unsaid_is_named_under_its_protocol_only() -> N
     assert "momentum (none)" not in render(results)
 
 
+def test_what_is_small_is_not_shown_as_nothing() -> None:
+    results = made_up_results()
+    results["student"]["multiply_adds"] = 12_345
+    results["student"]["peak_memory_bytes"] = {"1": 0, "128": 51_000}
+    results["search"]["seconds"] = 1.2
+    text = render(results)
+    assert re.search(r"\| Multiply-adds, one image +\| \d[\d,.]* million +\| 0\.012 million ", text)
+    assert re.search(r"\| Peak memory, batch 1 +\| \d[\d,.]* MB +\| 0\.0 MB ", text), "what is nothing is"
+    assert "Training took 1 second in all." in text
+
+
 def test_a_sign_flip_test_is_ruled_out_only_where_it_could_never_say_anything() -> None:
     assert "cannot give a p-value below 0.0625" in render(CASES["full protocol"])
     six = render(made_up_results("full", seeds=(1, 2, 3, 4, 5, 6)))

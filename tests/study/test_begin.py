@@ -90,6 +90,12 @@ def test_a_study_begun_before_copies_were_counted_has_them_once_it_goes_on(
     assert found["arms"]["best"]["seeds"] == [1, 2]
 
 
+def test_a_dry_run_says_that_there_are_no_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--data-dir", str(tmp_path), "--runs-dir", str(tmp_path / "runs"), "--dry-run"])
+    assert f"{tmp_path}: neither train/ and test/ with class folders nor" in capsys.readouterr().err
+
+
 def go_on(opened: OpenStudy, *options: str) -> Description:
     """Begin a study once more, with the images that it has and without a teacher; what it then is."""
     known, search, _ = opened.begun()
