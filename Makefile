@@ -15,6 +15,7 @@ FULL = study.run --study full --precision $(PRECISION) $(OPTIONS)
 ARMS := --arm 0.25,4 --arm 0.75,4
 full: .venv/installed
 	$(eval PRECISION ?= $(shell $(BIN)/python -m study.device))
+	$(BIN)/python -m $(FULL) --sampler grid --pruner none $(ARMS) --dry-run > /dev/null # or it is refused after days
 	! $(BIN)/python -m $(FULL) --sampler none $(ARMS) --dry-run | grep "none is stored" || \
 		$(BIN)/python -m study.teacher --network resnet32x4 --precision $(PRECISION) $(OPTIONS) --recipe \
 		$$($(BIN)/python -c "import torch; print('large-batch' if torch.cuda.is_available() else 'two-cores')")

@@ -62,7 +62,9 @@ def load_checkpoint(network: nn.Module, path: Path, name: str) -> None:
         raise CheckpointError(f"{path}: cannot be read as a checkpoint ({in_one_line(error)})") from None
     weights = _weights_of(content)
     if weights is None:
-        raise CheckpointError(f"{path}: no checkpoint: expected weights by parameter name, bare or under 'model'")
+        raise CheckpointError(
+            f"{path}: no checkpoint: expected weights by parameter name, alone or under 'model' or 'state_dict'"
+        )
     expected = {key: tensor.cpu() for key, tensor in network.state_dict().items()}
     # A network may have a part of that name itself.
     if weights.keys() != expected.keys() and all(str(key).startswith(DATA_PARALLEL) for key in weights):
@@ -79,12 +81,11 @@ def load_checkpoint(network: nn.Module, path: Path, name: str) -> None:
 
 def _weights_of(content: Any) -> dict[str, Tensor] | None:
     """The weights of a file: all it holds, what has one of the usual names, or what alone is weights; None without."""
-    if _are_weights(content):
-        return dict(content)
-    parts = {key: part for key, part in content.items() if _are_weights(part)} if isinstance(content, dict) else {}
-    usual = [parts[key] for key in UNDER if key in parts]
-    found = usual or [*parts.values()]
-    return found[0] if usual or len(found) == 1 else None
+    if _are_weights(content) or not isinstance(content, dict):
+        return content if isinstance(content, dict) else None
+    usual = [content[key] for key in UNDER if isinstance(content.get(key), dict)]
+    found = usual[:1] or [part for part in content.values() if _are_weights(part)]
+    return found[0] if len(found) == 1 and _are_weights(found[0]) else None
 
 
 def _are_weights(content: Any) -> bool:

@@ -269,7 +269,10 @@ def build(options: argparse.Namespace) -> None:
     with read_study(options.storage or runs.url, options.study or "") as opened:
         if options.study is None and opened.storage is None:
             opened.begun()  # says what is missing
-        for name in [options.study] if options.study else opened.names():
+        names = [options.study] if options.study else opened.names()
+        if not names:
+            print("no study yet; python -m study.run begins one")
+        for name in names:
             folder = options.output or runs.report(name)
             try:
                 write_report(collect(opened.sibling(name)), folder)

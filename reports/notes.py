@@ -101,7 +101,7 @@ def trial_note(trial: Trial, epochs: int) -> str | None:
         epochs: of a whole training.
     """
     if trial["repeats"] is not None:
-        ended = "was pruned too" if trial["state"] == "PRUNED" else "has the same value"
+        ended = {"PRUNED": "was pruned too", "FAIL": "failed too"}.get(trial["state"], "has the same value")
         return (
             f"**Repeats trial {trial['repeats']}** and {ended}: at alpha = 0 the teacher has no weight, so T means "
             "nothing and the configuration is trained once. This trial has no curve and no artifacts of its own."
@@ -180,7 +180,8 @@ def _best(results: Results) -> str:
 
 
 def _failures(results: Results) -> list[str]:
-    failed = [trial for trial in results["grid"] + results["tpe"] if trial["state"] == "FAIL"]
+    trained = [trial for trial in results["grid"] + results["tpe"] if trial["repeats"] is None]
+    failed = [trial for trial in trained if trial["state"] == "FAIL"]
     lines = [f"trial {trial['number']} ({_point(trial)}): {_reason(trial)}" for trial in failed]
     finalists = results.get("failed_finalists", [])
     lines += [f"trial {one['number']} ({_point(one)}), seed {one['seed']}: {_reason(one)}" for one in finalists]

@@ -314,7 +314,8 @@ def read_results(file: Path) -> Results:
 
 def count_failed(results: Results) -> int:
     """How many trainings failed; a learning rate at which the loss diverges is an answer."""
-    failed = sum(trial["state"] == "FAIL" for trial in results["grid"] + results["tpe"])
+    trained = [trial for trial in results["grid"] + results["tpe"] if trial["repeats"] is None]
+    failed = sum(trial["state"] == "FAIL" for trial in trained)
     failed += len(results.get("failed_finalists", []))
     rates = [rate["reason"] or "" for rate in results["rates"] if rate["state"] == "FAIL"]
     failed += sum(not reason.startswith(DIVERGED) for reason in rates)

@@ -1,5 +1,6 @@
 """Which configurations the final comparison has, read from the search."""
 
+import re
 import statistics
 from collections.abc import Iterable, Sequence
 from typing import get_args
@@ -7,6 +8,7 @@ from typing import get_args
 import optuna
 
 from storage.configuration import Configuration, Point
+from storage.description import Start
 from storage.trials import Beyond, Sampler, TrialView, run_pair, views
 
 Arms = dict[str, tuple[float, float]]
@@ -89,6 +91,12 @@ def arms_to_train(
         open_parts |= {"best", *get_args(Beyond)}
     arms = choose_arms(search, configuration, added)
     return {name: pair for name, pair in arms.items() if name not in open_parts}
+
+
+def arms_asked_for(starts: Iterable[Start]) -> list[tuple[float, float]]:
+    """The pairs that commands named with ``--arm``, also those of which no run has begun."""
+    named = [pair for start in starts for pair in re.findall(r"--arm[ =]([\d.e+-]+),([\d.e+-]+)", start["command"])]
+    return [*dict.fromkeys(run_pair(float(alpha), float(temperature)) for alpha, temperature in named)]
 
 
 def name_of_pair(pair: tuple[float, float]) -> str:

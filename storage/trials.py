@@ -243,9 +243,12 @@ class TrialRecord:
         self._set("curve", list(curve))
         self._set("seconds", seconds)
 
-    def repeated(self, number: int) -> None:
-        """Instead of a training."""
-        self._set("repeats", number)
+    def repeated(self, source: TrialView) -> None:
+        """Instead of a training; why that one failed, and what made it, says whether both are tried again."""
+        self._set("repeats", source.number)
+        if source.state == TrialState.FAIL:
+            self._set("made_by", source.made_by)
+            self._set("reason", source.reason)
 
     def scored(self, part: Part, scores: Mapping[str, Any]) -> None:
         """After a network that was trained to its end was scored: a trial on validation, a run on test images."""

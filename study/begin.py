@@ -30,7 +30,7 @@ from study.recipes import teacher_recipe
 
 
 def going_on(request: Request, opened: OpenStudy) -> Request:
-    """The request as the study that it names goes on: with its draws, its batches, and its search where none is asked.
+    """The request as the study that it names goes on: with its draws and batches, and its search where none is asked.
 
     Raises:
         ConfigurationError: where the study was begun with another configuration or other networks, or by others.
@@ -40,7 +40,11 @@ def going_on(request: Request, opened: OpenStudy) -> Request:
     if known is None or search is None:
         return request
     recipe = dataclasses.replace(request.configuration.recipe, batches=known.settings.recipe.batches)
-    configuration = dataclasses.replace(request.configuration, draws=known.settings.draws, recipe=recipe)
+    # The preset is where the settings come from: the same ones may come from a file by now.
+    settings = known.settings
+    configuration = dataclasses.replace(
+        request.configuration, preset=settings.preset, draws=settings.draws, recipe=recipe
+    )
     if not request.searches:  # then what the search was begun with is no matter
         of_search = ("alphas", "temperatures", "pruner", "finalists", "finalist_seeds")
         kept = {setting: getattr(known.settings, setting) for setting in of_search}
@@ -169,7 +173,8 @@ def refuse_another(known: Description, wanted: Configuration, search: optuna.Stu
     old, new = known.settings.every_setting(), wanted.every_setting()
     for key in new:
         if key not in may_change and old[key] != new[key]:
-            _refuse(search.study_name, key, old[key], new[key])
+            option = f"--{key.replace('_', '-')} {old[key]}" if key in ("pruner", "precision") else None
+            _refuse(search.study_name, key, old[key], new[key], option)
 
 
 def _refuse_other_hashes(name: str, known: Description, materials: Materials) -> None:
@@ -181,9 +186,15 @@ def _refuse_other_hashes(name: str, known: Description, materials: Materials) ->
             _refuse(name, key, old[:12], new[:12])
 
 
-def _refuse(name: str, key: str, old: Any, new: Any) -> None:
+def _refuse(name: str, key: str, old: Any, new: Any, option: str | None = None) -> None:
+    """Refuse what differs.
+
+    Args:
+        option: with which the study goes on, where another start may have left that to a default.
+    """
+    goes_on = "" if option is None else f"{option} to go on with it, or "
     raise ConfigurationError(
-        f"study {name!r} was begun with {key} {old}, not {new}: give --study NAME to begin another"
+        f"study {name!r} was begun with {key} {old}, not {new}: give {goes_on}--study NAME to begin another"
     )
 
 

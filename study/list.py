@@ -18,7 +18,7 @@ import pandas as pd
 from optuna.artifacts import get_all_artifact_meta
 from optuna.trial import TrialState
 
-from storage.arms import choose_arms, finalist_points, winner
+from storage.arms import arms_asked_for, choose_arms, finalist_points, winner
 from storage.configuration import ConfigurationError, Point, refuse_unless
 from storage.controls import control_arms, rates_are_known
 from storage.description import Description
@@ -83,13 +83,13 @@ def row_of(opened: OpenStudy) -> tuple[str, ...]:
     finalists += [trial.point for trial in trials if trial.sampler == "finalist" and trial.point not in finalists]
     planned = len(settings.points) + max(known.tpe_trials, len(beyond)) + len(finalists)
     ended = _ended(trials)
-    arms, tried = choose_arms(search, settings), [] if rates is None else views(rates)
+    arms, tried = choose_arms(search, settings, arms_asked_for(known.starts)), [] if rates is None else views(rates)
     controls = {} if rates is None else control_arms(arms, search, rates, settings)
     wanted = points_of(arms, settings.final_seeds, controls)
     for run in runs:
         wanted += [run.point] if run.point and run.point not in wanted else []
     done = _ended(runs)
-    failed = sum(trial.state == TrialState.FAIL for trial in (*trials, *runs))
+    failed = sum(trial.state == TrialState.FAIL and trial.repeats is None for trial in (*trials, *runs))
     failed += sum(trial.state == TrialState.FAIL and not trial.has_diverged for trial in tried)
     is_tuned = rates is None or rates_are_known(arms, search, rates, settings)
     searched = ended >= planned or not trials  # arms may be compared without a search

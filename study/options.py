@@ -248,4 +248,5 @@ def _pair(text: str) -> tuple[float, float]:
         0 <= alpha <= 1 and 1 <= temperature <= 16,
         f"--arm {text}: alpha weighs the teacher, give 0 to 1, and T from 1 to 16",
     )
+    refuse_unless(alpha != 0, f"--arm {text}: without a teacher it is the baseline, which is compared anyway")
     return alpha, temperature

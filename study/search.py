@@ -103,16 +103,19 @@ class Search:
             return None
         for other in self.study.get_trials(deepcopy=False):
             same = other.params.get("alpha") == 0 and "seed" not in other.params
-            if same and other.number < trial.number and other.state != TrialState.FAIL:
+            if same and other.number < trial.number and not self._may_end_otherwise(other):
                 return other
         return None
+
+    def _may_end_otherwise(self, trial: FrozenTrial) -> bool:
+        return trial.state == TrialState.FAIL and self.worker.is_worth_trying_again(trial)
 
     def _run(self, trial: Trial) -> None:
         source = self._repeated(self._frozen(trial))
         if source is None:
             self._train(trial)
         else:
-            TrialRecord(trial, self.trials).repeated(source.number)
+            TrialRecord(trial, self.trials).repeated(self._view(source))
             self._tell_as(trial, source)
 
     def _tell_as(self, trial: Trial, source: FrozenTrial) -> None:

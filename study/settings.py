@@ -216,10 +216,11 @@ def _recipe(given: dict[str, Any], protocol: dict[str, Any]) -> Recipe:
     if training.get("optimizer") == "adamw":
         for key in ("momentum", "nesterov"):
             refuse_unless(key not in given, f'[training] {key}: has no effect with optimizer = "adamw", leave it out')
-        for key in ("learning_rate", "weight_decay"):
-            refuse_unless(
-                key in given, f'[training] optimizer = "adamw": give {key} too, that of the protocol is of sgd'
-            )
+        refuse_unless(
+            given.get("learning_rate", protocol["learning_rate"]) != protocol["learning_rate"],
+            f'[training] optimizer = "adamw": give a learning_rate of its own, {protocol["learning_rate"]} is of sgd',
+        )
+        refuse_unless("weight_decay" in given, '[training] optimizer = "adamw": give weight_decay too')
     if training["schedule"] == "one-cycle":
         for key in ("step_epochs", "step_factor"):
             refuse_unless(

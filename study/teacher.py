@@ -297,7 +297,8 @@ def teacher_at_hand(
         if teacher is None:
             raise ConfigurationError(
                 f"the study was begun with {network} {begun_with[:12]}, which is not stored here: "
-                "give it with --teacher, or, where it was trained here, train it again with python -m study.teacher"
+                "give it with --teacher, or, where it was trained here, train it again: python -m study.teacher with "
+                "the --preset or --config, the recipe and the seed that it had gives the same weights"
             )
         return teacher
     found = find_teachers(cache, data_hash, network, configuration.recipe.flip)

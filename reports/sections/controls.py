@@ -39,9 +39,10 @@ def controls(document: Document) -> list[str]:
     elif document.best is not None:
         blocks.append("No controls were run; `--controls` adds them, over the same seeds at the best pair.")
     elif not document.is_searched:
+        rescaled = document.configuration["recipe"].get("optimizer", "sgd") == "sgd"  # AdamW takes the size away
+        of_step = " So a step of another size, which alpha and T bring with them, may be part of a gain."
         blocks.append(
-            "No controls were run: they stand beside the best pair of a search. So a step of another size, which alpha "
-            "and T bring with them, may be part of a gain."
+            f"No controls were run: they stand beside the best pair of a search.{of_step if rescaled else ''}"
         )
     return [*blocks, *_likeness(document)]
 

@@ -25,7 +25,7 @@ def _exports(document: Document) -> list[str]:
     rows = [
         (
             f"{export['kind']} ({point(export['alpha'], export['temperature'])}, seed {export['seed']})",
-            f"{export['bytes'] * 1e-6:,.2f} MB",
+            f"{_rounded(export['bytes'] * 1e-6, 2)} MB",
             f"{export['latency_seconds'] * 1e3:,.2f} ms",
             f"{export['network_latency_seconds'] * 1e3:,.2f} ms",
             f"{export['same']} of {export['images']}",

@@ -7,6 +7,8 @@ from reports.drawing import Figure
 from reports.evidence import Paired, arm_at, paired
 from reports.results import Arm, Results
 from reports.standing import UNFINISHED, Cell, count_compared, grid_cells
+from storage.arms import arms_asked_for, name_of_pair
+from storage.trials import run_pair
 
 CONTROLS = ("shuffled", "smoothing", "rate", "best-rate")
 """Arms that stand beside the best pair and the baseline, from which something is taken away."""
@@ -140,7 +142,10 @@ class Document:
             and not self.search_is_open
             and arm_at(self.results, self.best["alpha"], self.best["temperature"]) is None
         )
-        names = dict.fromkeys(["baseline", *(["best"] if waits else []), *self.arms])
+        begun = [run_pair(arm["alpha"], arm["temperature"]) for arm in self.plain.values()]
+        asked = arms_asked_for(self.results["manifest"]["starts"])
+        others = [name_of_pair(pair) for pair in asked if pair not in begun]
+        names = dict.fromkeys(["baseline", *(["best"] if waits else []), *self.arms, *others])
         done = {name: planned & set(self.arms[name]["seeds"]) if name in self.arms else set[int]() for name in names}
         if not self.arms or all(seeds == planned for seeds in done.values()):
             return None

@@ -21,7 +21,7 @@ def trials(document: Document) -> list[str]:
         f"- trial {cell['number']} at {point(cell['alpha'], cell['temperature'])}: "
         f"{plain(cell['reason'] or 'no reason stored')}"
         for cell in document.results["grid"] + document.results["tpe"]
-        if cell["state"] == "FAIL"
+        if cell["state"] == "FAIL" and cell["repeats"] is None
     ]
     failed += [
         f"- trial {one['number']} at {point(one['alpha'], one['temperature'])}, a finalist with seed {one['seed']}: "

@@ -226,8 +226,8 @@ def _repeat(document: Document) -> list[str]:
         )
     if (digest := document.teacher["hash"]) is not None:
         blocks.append(
-            f"With the same teacher only, weights `{digest[:12]}`: where it is neither in `models/teachers` nor in the "
-            "cache of the runs folder, `--teacher FILE` gives it."
+            f"Its teacher has the weights `{digest[:12]}`; `--teacher FILE` names it where the cache of the runs "
+            "folder, or else `models/teachers`, would give another or none."
         )
     if document.configuration["draws"] == "independent":
         blocks.append(

@@ -1,6 +1,7 @@
 """The verdict in a few sentences: does distillation help, at which point, and does the original's gain hold."""
 
 import itertools
+import re
 import shlex
 import statistics
 from collections.abc import Mapping, Sequence
@@ -11,7 +12,6 @@ from reports import original
 from reports.evidence import (
     TOLERANCE,
     Estimate,
-    accuracy_standard_error,
     by_seed,
     estimate_of,
     paired,
@@ -85,7 +85,7 @@ def _verdict_on_gain(document: Document) -> str:
         sentence = (
             f"the search chose alpha = 0, which is training without the teacher{found}: the baseline reaches "
             f"{mean_and_deviation(document.arms['baseline']['test_accuracy'])} on test."
-            f"{beside or _how_to_compare(document, ended)}"
+            f"{beside or _how_to_compare(document)}"
         )
     else:
         before, after = (_mean_over(document.gain.seeds, document.arms[name]) for name in ("baseline", "best"))
@@ -112,12 +112,19 @@ def _verdict_on_gain(document: Document) -> str:
     return where + sentence if where else sentence[0].upper() + sentence[1:]
 
 
-def _how_to_compare(document: Document, ended: Sequence[tuple[float, Trial]]) -> str:
-    """The command that compares the best point with a teacher all the same; nothing where none ended."""
-    if not ended:
+def _how_to_compare(document: Document) -> str:
+    """The command that compares the best point with a teacher all the same; nothing where none ended.
+
+    As the search has it, the best is the one with the highest mean where points have more seeds than one.
+    """
+    results = document.results
+    ended = [(value, trial["alpha"], trial["temperature"]) for value, trial in scored(results["grid"] + results["tpe"])]
+    of_finalists = [(statistics.fmean(one["values"]), one["alpha"], one["temperature"]) for one in results["finalists"]]
+    distilled = [[point for point in points if point[1] != 0] for points in (of_finalists, ended)]
+    if not any(distilled):
         return ""
-    _, second = max(ended, key=lambda pair: pair[0])
-    pair = {"--arm": f"{second['alpha']:g},{second['temperature']:g}"}
+    _, alpha, temperature = max(distilled[0] or distilled[1])
+    pair = {"--arm": f"{alpha:g},{temperature:g}"}
     return (
         f" The best point with a teacher is compared with it over all seeds, on test, by `{_command(document, pair)}`."
     )
@@ -172,19 +179,15 @@ def _on_the_largest_class(document: Document) -> str | None:
     sizes = document.test_images_by_class
     if not sizes:
         return None
-    share, images = max(sizes) / sum(sizes), sum(sizes)
-    limit = share + 2 * accuracy_standard_error(share, images)
+    share = max(sizes) / sum(sizes)
     weak = [
-        f"{arm_label(name, arm)} {percent(statistics.fmean(arm['test_accuracy']))}"
+        f"{arm_label(name, arm)} in {percent(statistics.fmean(arm['test_accuracy']))}"
         for name, arm in document.plain.items()
-        if arm["test_accuracy"] and statistics.fmean(arm["test_accuracy"]) < limit
+        if arm["test_accuracy"] and statistics.fmean(arm["test_accuracy"]) <= share
     ]
     if not weak:
         return None
-    return (
-        f"Who always names the largest class of the test images is right in {percent(share)}, and no more can be said "
-        f"of {', '.join(weak)}."
-    )
+    return f"Who always names the largest class of the test images is right in {percent(share)}, {' and '.join(weak)}."
 
 
 def _on_images(document: Document) -> str | None:
@@ -275,9 +278,12 @@ def _found_beyond(document: Document, borders: Sequence[Border]) -> str:
 
 
 def _command(document: Document, options: Mapping[str, str]) -> str:
-    """The last command of the study with other options; those of the search are left to them."""
+    """The last command that searched with other options; those of the search are left to them."""
     replaced = {*options, *SEARCHED_BY}
-    kept, words = [], iter(shlex.split(document.results["manifest"]["starts"][-1]["command"]))
+    commands = [start["command"] for start in document.results["manifest"]["starts"]]
+    # One without a search does not name the grid.
+    searching = [command for command in commands if not re.search("--sampler[ =]none", command)]
+    kept, words = [], iter(shlex.split((searching or commands)[-1]))
     for word in words:
         if word == "--worker":  # of a process that another command started, in studies of format 1
             continue

@@ -3,6 +3,7 @@
 import copy
 import html
 import re
+from typing import Any, cast
 
 import pytest
 from markdown_it import MarkdownIt
@@ -508,6 +509,10 @@ def test_a_search_that_chose_no_distillation_does_not_speak_for_arms_that_were_a
     second = max(ended, key=lambda cell: cell["value"] or 0.0)
     asks = f"--arm {second['alpha']:g},{second['temperature']:g}`"
     assert asks in verdict(results), "of what was not compared nothing is known"
+    one, other = (
+        {"alpha": 0.25, "temperature": t, "seeds": [0, 1], "values": [0.5, v]} for t, v in ((2.0, 0.1), (8.0, 0.2))
+    )
+    assert "--arm 0.25,8`" in verdict(cast(Any, {**results, "finalists": [one, other]})), "their means count"
     assert re.search(r"\| Student, best \(no teacher\) +\| - +\|", render(results)), "the original's is distilled"
     results["arms"]["0.5,2"] = made_up_arm(0.5, 2.0, (1, 2, 3, 4, 5), 0.57, 100)
     text = verdict(results)
@@ -524,20 +529,33 @@ def test_an_arm_that_is_right_no_more_often_than_who_names_the_largest_class_is_
     assert "Who always names the largest class" not in verdict(results)
     for name, arm in results["arms"].items():
         arm["images_by_class"] = [6_000, *[4_000 // 99] * 99]
-        accuracy = 0.6 if name == "baseline" else 0.7
-        arm["test_accuracy"] = [accuracy + 0.001 * seed for seed in arm["seeds"]]
+        arm["test_accuracy"] = [0.6024 if name == "baseline" else 0.6025] * len(arm["seeds"])
     text = verdict(results)
-    named = re.search(r"largest class of the test images is right in 60\.24 %, and no more .* of (.*)\.", text)
-    assert named is not None
-    assert named[1].startswith("baseline")
-    assert "best" not in named[1]
+    named = "largest class of the test images is right in 60.24 %, baseline (no teacher) in 60.24 %.\n"
+    assert named in text
+
+
+def test_a_command_that_goes_on_with_the_search_is_the_last_one_that_searched() -> None:
+    results = made_up_results(best=(0.75, 4.0))
+    first = results["manifest"]["starts"][-1]
+    searched = {**first, "command": "python -m study.run --alphas 0,0.5,0.75 --pruner none"}
+    alone = {**first, "command": "python -m study.run --sampler none --arm 0.3,3"}
+    results["manifest"]["starts"] = cast(Any, [searched, alone])
+    assert "`python -m study.run --alphas 0,0.5,0.75 --pruner none --sampler tpe --n-trials 16`" in verdict(results)
+
+
+def test_arms_that_were_asked_for_are_missing_before_a_run_of_them_has_begun() -> None:
+    results = made_up_results()
+    start = results["manifest"]["starts"][-1]
+    results["manifest"]["starts"] = [{**start, "command": f"{start['command']} --arm 0.3,2 --arm 0.75,4"}]
+    assert "baseline has 5 of 5, best has 5 of 5, 0.3,2 has 0 of 5." in verdict(results)
 
 
 def test_what_repeats_a_study_names_its_teacher() -> None:
     results = made_up_results()
-    assert f"the same teacher only, weights `{str(results['teacher']['hash'])[:12]}`" in render(results)
+    assert f"Its teacher has the weights `{str(results['teacher']['hash'])[:12]}`" in render(results)
     results["teacher"]["hash"] = None
-    assert "the same teacher only" not in render(results)
+    assert "Its teacher has the weights" not in render(results)
 
 
 def test_without_a_search_other_points_say_nothing_of_the_original() -> None:

@@ -413,7 +413,7 @@ def test_every_write_asks_for_the_claim(tmp_path: Path) -> None:
         lambda: record.began({}, MADE_BY),
         lambda: record.reached(0.2, 2),
         lambda: record.trained([], 1.0),
-        lambda: record.repeated(0),
+        lambda: record.repeated(TrialView(before[0])),
         lambda: record.scored("validation", {}),
         lambda: record.started(1, 0),
         record.ran_out_of_memory,

@@ -18,6 +18,7 @@ from storage.study_storage import open_claims
 from storage.trials import TrialView
 from study.sampler import suggest
 from study.settings import PRESETS
+from study.worker import OUT_OF_MEMORY_TRIES
 from tests.storage.toy import Toy, opened
 
 
@@ -75,7 +76,9 @@ def without_teacher(toy: Toy) -> list[FrozenTrial]:
     return [trial for trial in toy.study().get_trials() if trial.params["alpha"] == 0]
 
 
-def test_what_failed_is_not_repeated_but_trained(tmp_path: Path) -> None:
+@pytest.fixture
+def toys(tmp_path: Path) -> tuple[Toy, Toy, tuple[float, float]]:
+    """A grid with alpha = 0 that ended well, the same one not begun, and the first point without a teacher."""
     folders = [tmp_path / name for name in ("well", "failing")]
     for folder in folders:
         folder.mkdir()
@@ -84,12 +87,36 @@ def test_what_failed_is_not_repeated_but_trained(tmp_path: Path) -> None:
     well.run()
     first, *copies = without_teacher(well)
     assert [TrialView(copy).repeats for copy in copies] == [first.number] * 2
-    failing = dataclasses.replace(failing, diverges=(0.0, first.params["temperature"]))
-    failing.run()
+    return well, failing, (0.0, first.params["temperature"])
+
+
+def test_what_failed_and_may_end_otherwise_is_not_repeated_but_trained(
+    toys: tuple[Toy, Toy, tuple[float, float]],
+) -> None:
+    _, failing, first = toys
+    dataclasses.replace(failing, exhausts=first, times_exhausted=OUT_OF_MEMORY_TRIES).run()
     failed, trained, copy = without_teacher(failing)
     assert [trial.state for trial in (failed, trained, copy)] == [TrialState.FAIL, *[TrialState.COMPLETE] * 2]
     assert (TrialView(trained).repeats, TrialView(copy).repeats) == (None, trained.number)
     assert trained.value == copy.value
+
+
+def test_what_diverged_without_a_teacher_diverged_at_every_temperature(
+    toys: tuple[Toy, Toy, tuple[float, float]],
+) -> None:
+    well, failing, first = toys
+    for _ in range(2):  # started again, it is tried no more
+        dataclasses.replace(failing, diverges=first).run()
+        diverged, *copies = map(TrialView, without_teacher(failing))
+        assert [trial.state for trial in (diverged, *copies)] == [TrialState.FAIL] * 3
+        assert [trial.repeats for trial in (diverged, *copies)] == [None, *[diverged.number] * 2]
+        assert {trial.reason for trial in copies} == {diverged.reason}
+        assert not any(trial.curve for trial in copies)
+    dataclasses.replace(failing, commit="another").run()
+    trained, *others = map(TrialView, without_teacher(failing)[3:])
+    assert [trial.state for trial in (trained, *others)] == [TrialState.COMPLETE] * 3
+    assert [trial.repeats for trial in (trained, *others)] == [None, *[trained.number] * 2]
+    assert trained.value == without_teacher(well)[0].value
 
 
 def test_copies_of_alpha_0_are_one_finalist_and_one_training(tmp_path: Path) -> None:

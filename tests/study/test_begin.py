@@ -108,6 +108,24 @@ def go_on(opened: OpenStudy, *options: str) -> Description:
     return described
 
 
+def test_a_study_goes_on_with_the_file_of_its_settings(
+    studied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copy(studied / "study.db", tmp_path)
+    with pytest.raises(SystemExit):
+        main([*SMALL, "--study", "mine", "--print-config"])
+    file = tmp_path / "mine.toml"
+    file.write_text(capsys.readouterr().out)
+    with open_study(sqlite_url(tmp_path / "study.db"), "demo") as opened:
+        before = opened.begun()[0]
+        request = going_on(request_of(["--config", str(file), "--study", "demo"], None), opened)
+        assert request.configuration == before.settings
+        with pytest.raises(
+            ConfigurationError, match="with precision float32, not bfloat16: give --precision float32 to"
+        ):
+            go_on(opened, "--precision", "bfloat16")
+
+
 def test_the_format_of_a_study_is_that_of_its_settings(studied: Path, tmp_path: Path) -> None:
     shutil.copy(studied / "study.db", tmp_path)
     with open_study(sqlite_url(tmp_path / "study.db"), "demo") as opened:

@@ -1,12 +1,13 @@
 """The studies of a storage at a glance, and one of them deleted with all that it left."""
 
+import dataclasses
 import shutil
 import sqlite3
 import subprocess
 import sys
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import optuna
 import pytest
@@ -16,7 +17,7 @@ from optuna.trial import FrozenTrial, TrialState, create_trial
 from storage.arms import winner
 from storage.claims import hold
 from storage.configuration import ConfigurationError
-from storage.description import FORMAT
+from storage.description import FORMAT, Start
 from storage.folders import RunsFolder
 from storage.open_study import open_study, read_study
 from storage.study_storage import sqlite_url
@@ -65,6 +66,18 @@ def test_each_study_says_how_far_it_has_come(runs: RunsFolder, capsys: pytest.Ca
         opened.comparison.ask()
     row = next(line for line in said(capsys, "--runs-dir", str(runs.path)).splitlines() if line.startswith("demo"))
     assert row.endswith("trial 4, epoch 3; run 2")
+
+
+def test_arms_that_were_asked_for_are_planned_before_a_run_of_them_has_begun(
+    runs: RunsFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_study(sqlite_url(runs.database), "demo") as opened:
+        description, search, _ = opened.begun()
+        (start,) = description.starts
+        asks = {**start, "command": "python -m study.run --arm 0.25,4 --arm=0,8 --sampler none"}
+        dataclasses.replace(description, starts=[start, cast(Start, asks)]).store(search)
+    row = next(line for line in said(capsys, "--runs-dir", str(runs.path)).splitlines() if line.startswith("demo"))
+    assert row.split()[:8] == ["demo", "begun", "4", "of", "4", "2", "of", "3"]
 
 
 def test_a_study_of_a_newer_version_hides_no_other(runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:

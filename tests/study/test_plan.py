@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import sys
+import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,7 +15,7 @@ import torch
 from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.trial import TrialState, create_trial
 
-from models import CheckpointError, build, save_checkpoint
+from models import Architecture, CheckpointError, build, save_checkpoint
 from models.resnet import ResNet
 from models.student import StudentCNN
 from storage.configuration import ConfigurationError, Point
@@ -25,7 +26,7 @@ from study.begin import going_on, refuse_another
 from study.estimate import at_once, print_plan
 from study.options import request_of
 from study.plan import Images, Plan, make_plan
-from study.probe import teacher_seconds
+from study.probe import Probe, teacher_seconds
 from study.recipes import TEACHER_RECIPES
 from study.record import made_by
 from study.settings import PRESETS, Settings, as_toml
@@ -145,6 +146,14 @@ def test_a_search_that_no_image_of_a_class_validates_is_said_to_be_one(
     assert "classes have none of its" not in capsys.readouterr().out
     print_plan(request, planned(tmp_path, *SMALL, validation_images=3), CPU)
     assert "13 of 16 classes have none of its 3 validation images" in capsys.readouterr().out
+
+
+def test_what_interrupts_a_step_that_is_timed_is_not_part_of_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("study.probe.PROBE_STEPS", 3)
+    pauses = [0.0, 0.1, 0.01, 0.05]  # the first is not timed
+    probe = Probe(Architecture("StudentCNN", 10), CPU, 1)
+    assert 0.01 <= probe._seconds(lambda: time.sleep(pauses.pop(0))) < 0.05
+    assert pauses == []
 
 
 @pytest.fixture
@@ -333,7 +342,7 @@ def test_a_grid_of_which_a_point_failed_is_one_after_which_there_may_be_a_pruner
     end(study, points((0, 1), (0, 4), (0.5, 1)))
     wanted = request_of([*SMALL, "--sampler", "tpe"], None).configuration
     known = SimpleNamespace(settings=dataclasses.replace(wanted, pruner="none"))
-    with pytest.raises(ConfigurationError, match="begun with pruner none, not median"):
+    with pytest.raises(ConfigurationError, match="begun with pruner none, not median: give --pruner none to go on"):
         refuse_another(known, wanted, study)  # type: ignore[arg-type]
     end(study, points((0.5, 4)), TrialState.FAIL)
     refuse_another(known, wanted, study)  # type: ignore[arg-type]

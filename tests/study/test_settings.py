@@ -148,7 +148,12 @@ def test_epochs_beside_a_file_move_its_steps_as_epochs_in_the_file_do(epochs: in
         ('name = "a"\n[training]\nschedule = "one-cycle"\nstep_factor = 0.1', "step_factor: has no effect"),
         ('name = "a"\n[training]\nflip = 1', "[training] flip = 1: give true or false"),
         ('name = "a"\n[training]\nnesterov = true', "nesterov: has no effect without momentum"),
-        ('name = "a"\n[training]\noptimizer = "adamw"', 'optimizer = "adamw": give learning_rate too'),
+        ('name = "a"\n[training]\noptimizer = "adamw"', 'optimizer = "adamw": give a learning_rate of its own'),
+        (
+            'name = "a"\n[training]\noptimizer = "adamw"\nlearning_rate = 0.1\nweight_decay = 0.05',
+            "give a learning_rate of its own, 0.1 is of sgd",
+        ),
+        ('name = "a"\n[training]\noptimizer = "adamw"\nlearning_rate = 0.001', "give weight_decay too"),
         (
             'name = "a"\n[training]\noptimizer = "adamw"\nlearning_rate = 0.001\nmomentum = 0.9',
             '[training] momentum: has no effect with optimizer = "adamw", leave it out',

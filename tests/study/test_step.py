@@ -49,6 +49,31 @@ def step_of(recipe: Recipe, device: str = "cpu") -> TrainingStep:
     return TrainingStep(Normalised, recipe, bank_on(device), CLASSES)
 
 
+class LeavesOut(nn.Module):
+    """Leaves a layer out of every second step."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.ModuleList([nn.Linear(3, CLASSES), nn.Linear(3, CLASSES), nn.Linear(3, CLASSES)])
+        self.steps = 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.steps += 1
+        taken = [layer for index, layer in enumerate(self.layers) if index != 1 or self.steps % 2]
+        return torch.stack([layer(images.mean(dim=(2, 3))) for layer in taken]).sum(dim=0)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_layer_that_a_step_left_out_stays_as_it_is_and_keeps_its_momenta(optimizer: Any) -> None:
+    momentum = 0.9 if optimizer == "sgd" else 0.0
+    recipe = Recipe(epochs=2, batch_size=32, learning_rate=0.01, momentum=momentum, optimizer=optimizer)
+    trained = train(TrainingStep(LeavesOut, recipe, bank_on("cpu"), CLASSES))
+    by_loop = train_by_a_plain_loop(recipe, bank_on("cpu"), 0.0, 1.0, LeavesOut)
+    assert trained[0] == pytest.approx(by_loop[0], rel=1e-5)
+    for name, weight in trained[1].items():
+        torch.testing.assert_close(weight, by_loop[1][name], rtol=1e-4, atol=1e-6)
+
+
 def train(step: TrainingStep, seed: int = 0, alpha: float = 0.0, temperature: float = 1.0, images: int = IMAGES) -> Any:
     """Mean loss of each epoch and all weights, as numbers."""
     step.reset(seed)
@@ -61,10 +86,12 @@ def train(step: TrainingStep, seed: int = 0, alpha: float = 0.0, temperature: fl
     return losses, {name: value.cpu().clone() for name, value in step.network.state_dict().items()}
 
 
-def train_by_a_plain_loop(recipe: Recipe, bank: ImageBank, alpha: float, temperature: float) -> Any:
+def train_by_a_plain_loop(
+    recipe: Recipe, bank: ImageBank, alpha: float, temperature: float, make: type[nn.Module] = Normalised
+) -> Any:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = Normalised().to(bank.device)
+        network = make().to(bank.device)
     optimizer: torch.optim.Optimizer = torch.optim.SGD(
         network.parameters(), lr=1.0, momentum=recipe.momentum, nesterov=recipe.nesterov, weight_decay=5e-4
     )

@@ -273,7 +273,7 @@ def test_weights_that_are_not_those_of_the_card_are_refused(
     with pytest.raises(CheckpointError) as error:
         choose(tmp_path, tiny_images)
     assert str(error.value).startswith(f"{weights}: ")
-    assert "train it again with python -m study.teacher" in str(error.value)
+    assert "train it again: python -m study.teacher with the --preset or --config" in str(error.value)
     assert "\n" not in str(error.value)
 
 
