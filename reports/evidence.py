@@ -23,6 +23,8 @@ SAME = 1e-9
 LEAST_FREE = 4
 """Degrees of freedom from which on the spread between seeds is known well enough to judge by."""
 Verdict = Literal["yes", "no", "cannot tell"]
+Measure = Literal["test_accuracy", "test_loss", "calibration_error"]
+"""What each run has on test, by its key in the results."""
 
 
 @dataclass(frozen=True)
@@ -189,12 +191,12 @@ class Paired:
         return 2.0 ** (1 - len(self.seeds))
 
 
-def by_seed(arm: Arm, of: Literal["test_accuracy", "test_loss"] = "test_accuracy") -> dict[int, float]:
+def by_seed(arm: Arm, of: Measure = "test_accuracy") -> dict[int, float]:
     """What each run of an arm has on test, by its seed."""
     return dict(zip(arm["seeds"], arm[of], strict=True))
 
 
-def paired(first: Arm, second: Arm, of: Literal["test_accuracy", "test_loss"] = "test_accuracy") -> Paired:
+def paired(first: Arm, second: Arm, of: Measure = "test_accuracy") -> Paired:
     """What one arm has on test minus what another has, over the seeds that both have."""
     ours, theirs = (by_seed(arm, of) for arm in (first, second))
     seeds = sorted(ours.keys() & theirs.keys())
@@ -286,6 +288,15 @@ def gain_image_error(first: Arm, second: Arm, seeds: Sequence[int], images: int)
         return float(by_image.std(ddof=1)) / math.sqrt(images)
     means = [statistics.fmean(arm["test_accuracy"]) for arm in (first, second)]
     return math.hypot(*(accuracy_standard_error(mean, images) for mean in means))
+
+
+def holds_beyond_the_images(known: Estimate, image_error: float) -> bool:
+    """Whether a mean difference is told from zero also where the test images are drawn anew.
+
+    Args:
+        image_error: as ``gain_image_error`` has it; the spread of seeds is on the same images, so the two add up.
+    """
+    return abs(known.mean) > math.hypot(known.half_width, range_constant(2) * image_error)
 
 
 def seed_deviation(results: Results) -> float | None:

@@ -5,13 +5,14 @@ earlier version stored are brought to this form when they are read, by ``lifted`
 """
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
 from reports.calibration import Bins, calibration_error
 from storage.description import CostFacts, DataFacts, Start, TeacherFacts
 from storage.errors import PlainError
-from storage.trials import DIVERGED, ExportFacts, MadeBy
+from storage.trials import DIVERGED, ExportFacts, MadeBy, run_pair
 
 FORMAT = 2
 """Of ``results.json``; stored results that do not name theirs have this one."""
@@ -319,7 +320,15 @@ def count_failed(results: Results) -> int:
     failed += len(results.get("failed_finalists", []))
     rates = [rate["reason"] or "" for rate in results["rates"] if rate["state"] == "FAIL"]
     failed += sum(not reason.startswith(DIVERGED) for reason in rates)
-    return failed + sum(len(arm["failed"]) for arm in results["arms"].values())
+    return failed + sum(len(arm["failed"]) for arm in distinct(results["arms"]).values())
+
+
+def distinct(arms: Mapping[str, Arm]) -> dict[str, Arm]:
+    """The arms without those whose runs are the runs of an arm before them."""
+    found: dict[object, str] = {}
+    for name, arm in arms.items():
+        found.setdefault((run_pair(arm["alpha"], arm["temperature"]), arm["control"], arm["learning_rate"]), name)
+    return {name: arms[name] for name in found.values()}
 
 
 def lifted(stored: dict[str, Any]) -> Results:

@@ -40,8 +40,8 @@ def _rule(document: Document) -> list[str]:
         judged = single if original.is_original_teacher(document.results) else ""
         return [f"What students reach under another protocol is not judged.{judged}"]
     best_point = (
-        " A best point is *yes* where it is ours and every other can be told apart from it, *no* where it can be told "
-        "apart from ours, else *cannot tell*."
+        " A best point is *yes* where it is ours and every other ran to its end and can be told apart from it, *no* "
+        "where it can be told apart from ours, else *cannot tell*."
     )
     return [
         "The rule for means: *yes* where the 95 % Welch interval of ours minus the original's lies within 1 point "
@@ -54,16 +54,18 @@ def _rule(document: Document) -> list[str]:
 
 def _power(document: Document) -> str:
     """How often the rule says yes where it should."""
-    runs = len(document.configuration["final_seeds"])
+    trained = len(document.arms["baseline"]["seeds"]) if "baseline" in document.arms else 0
+    runs = trained if trained > 1 else len(document.configuration["final_seeds"])
     if runs < 2:
         return "One run of an arm has no interval, so the rule cannot say *yes* of it."
     arms = original.BASELINE, original.DISTILLED
     before, after = (replications_confirmed((arm.deviation,), arm.count, runs) for arm in arms)
     gain = replications_confirmed(tuple(arm.deviation for arm in arms), original.BASELINE.count, runs)
+    there = "" if trained == runs else ", once they are there"
     return (
-        f"The rule is strict: over {runs} runs, with the original's standard deviations, an exact replication gets "
-        f"*yes* in about {100 * before:.0f} % of cases for the student without distillation, {100 * after:.0f} % for "
-        f"the one with it and {100 * gain:.0f} % for the gain; else it mostly gets *cannot tell*, which is no "
+        f"The rule is strict: over {runs} runs{there}, with the original's standard deviations, an exact replication "
+        f"gets *yes* in about {100 * before:.0f} % of cases for the student without distillation, {100 * after:.0f} % "
+        f"for the one with it and {100 * gain:.0f} % for the gain; else it mostly gets *cannot tell*, which is no "
         "evidence against."
     )
 
@@ -133,10 +135,12 @@ def _point_claim(document: Document, where: tuple[float, float], section: str) -
     if cell is not None:
         here = percent(cell.value) + " on validation" if cell.value is not None else state_words(cell)
         if cell.standing == "best":
-            near = sum(other.standing == "near best" and other.repeats is None for other in document.grid)
-            verdict = "cannot tell" if document.search_is_open or near else "yes"
+            trained = [other.standing for other in document.grid if other.repeats is None]
+            near, stopped = trained.count("near best"), trained.count("pruned") + trained.count("failed")
+            verdict = "cannot tell" if document.search_is_open or near or stopped else "yes"
             here += ", the best so far" if document.search_is_open else ", the best"
             here += f", but {near} cannot be told apart from it" if near else ""
+            here += f"; {stopped} did not run to the end" if stopped else ""
         elif document.best is not None and cell.value is not None:
             here += f"; best is ({document.best['alpha']:.3g}, {document.best['temperature']:.3g})"
             verdict = "cannot tell" if cell.standing == "near best" else "no"
@@ -160,7 +164,7 @@ def _cost_claim(document: Document) -> Sequence[str]:
     ratios = [ratio for name, _, ratio in costs(document) if ratio is not None and not name.startswith("Latency")]
     smaller = sum(ratio > 1 for ratio in ratios)
     here = f"smaller in {smaller} of {len(ratios)} measures below; times are not judged"
-    verdict = "yes" if smaller == len(ratios) else "no" if smaller == 0 else "in part"
+    verdict = "smaller: " + ("yes" if smaller == len(ratios) else "no" if smaller == 0 else "in part")
     return "Student is smaller and faster", "yes, without numbers", here, _judged_of_teacher(document, verdict), "-"
 
 
@@ -223,6 +227,7 @@ def _readings_on_validation(document: Document) -> str:
         return f"{shown} One seed cannot tell them apart: the data support neither over the other."
     better = original.BEST_POINTS[0 if values[0] > values[1] else 1]
     return (
-        f"{shown} By one seed the data support ({better[0]:g}, {better[1]:g}); seeds of the final "
-        "comparison at both points would say it more firmly."
+        f"{shown} By one seed the data support ({better[0]:g}, {better[1]:g}): both were named beforehand, so they are "
+        "told apart by 1.96 standard errors of their difference, and not by those of a best of many. Seeds of the "
+        "final comparison at both points would say it more firmly."
     )

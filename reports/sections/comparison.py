@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 from reports import original
 from reports.drawing import GREY, Figure, arm_colours, blank
 from reports.evidence import Paired, by_seed, deviation_limits, gain_image_error
-from reports.results import Arm, Results
+from reports.results import Arm, Results, distinct
 from reports.sections.document import Document, distilled_arm, plain_arms
 from reports.sections.words import (
     arm_label,
@@ -99,12 +99,12 @@ def _runs(document: Document) -> list[str]:
             row.append(f"{100 * gains[int(row[0])]:+.2f}" if int(row[0]) in gains else "-")
         header.append("best - baseline")
     blocks = ["Run by run:", table(header, rows)] if rows else []
-    seconds = sum(sum(arm["seconds"]) for arm in document.plain.values())
+    seconds = sum(sum(arm["seconds"]) for arm in distinct(document.plain).values())
     if rows:
         blocks.append(f"Their training took {duration(seconds)} in all, with what the teacher was asked on the way.")
     failed = [
         f"- {name}, seed {failure['seed']}: {plain(failure['reason'] or 'no reason stored')}"
-        for name, arm in document.arms.items()
+        for name, arm in distinct(document.arms).items()
         for failure in arm["failed"]
     ]
     if failed:
@@ -129,7 +129,9 @@ def _differences(document: Document) -> list[str]:
             )
         )
     if not rows:
-        one = "There is one arm" if len(document.plain) == 1 else "No seed has finished in two arms yet"
+        one = "There is one arm"
+        if len(document.plain) > 1:
+            one = "No seed has finished in the baseline and another arm yet"
         return [f"{one}, so there is no paired difference."]
     return [
         table(
@@ -164,18 +166,20 @@ def _image_error(document: Document, arm: Arm, pairs: Paired) -> str:
 
 
 def _what_it_can_show(document: Document) -> list[str]:
+    blocks, name = [], distilled_arm(document.results)
     if document.undistilled and document.gain is not None:
-        return ["The best arm is the baseline's own configuration: the difference says nothing."]
-    name = distilled_arm(document.results)
+        blocks.append("The best arm is the baseline's own configuration: its difference says nothing.")
+        name = next((other for other in document.plain if document.gain_of(other) is not None), None)
     gain = None if name is None else document.gain_of(name)
     if name is None or gain is None:
-        return []
+        return blocks
     runs, known = len(gain.seeds), gain.estimate
     if known is None:
         why = gain.why_no_interval
-        return [f"{why[0].upper()}{why[1:]}: how far the next seed would fall from it is not known."]
+        return [*blocks, f"{why[0].upper()}{why[1:]}: how far the next seed would fall from it is not known."]
     low, high = deviation_limits(runs)
     return [
+        *blocks,
         f"What {count(runs, 'seed')} can and cannot show: a true difference of the last column but one, in points, "
         f"would be told from zero in 80 % of repeats if the spread is what {runs} differences say; it may well be "
         f"{low:.2g} to {high:.2g} times that. The interval takes the differences as roughly normal, which "
@@ -183,7 +187,7 @@ def _what_it_can_show(document: Document) -> list[str]:
         "The interval covers the spread of training seeds for these test images and this teacher, not that of other "
         "teachers, nor of other images: were the test images drawn anew, they alone would bring the standard error in "
         "the last column; *at most*, as if each arm had images of its own, where it is not stored which of them a run "
-        "had right."
+        "had right.",
     ]
 
 

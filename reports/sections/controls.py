@@ -36,6 +36,10 @@ def controls(document: Document) -> list[str]:
     if has_controls:
         blocks += [_explanation(document), *_gains(document), *document.figure(GAINS)]
         blocks += [*_left(document), *_runs(document), *_rates(document)]
+    elif document.results["rates"]:
+        blocks.append("Controls were asked for; none of their runs has begun.")
+    elif document.undistilled:
+        blocks.append("No controls were run; `--controls` adds the baseline at its own best learning rate.")
     elif document.best is not None:
         blocks.append("No controls were run; `--controls` adds them, over the same seeds at the best pair.")
     elif not document.is_searched:
@@ -268,7 +272,7 @@ def _likeness(document: Document) -> list[str]:
     if not rows:
         return []
     missing = ""
-    if len(rows) < len(document.arms):
+    if len(rows) < sum(bool(arm["test_accuracy"]) for arm in document.arms.values()):
         missing = " Of the other arms it is not stored; where their weights are, `python -m study.rescore` adds it."
     return [
         "How like the teacher each arm is on the test images:",

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from reports import original
 from reports.drawing import Figure
-from reports.evidence import Paired, arm_at, paired
+from reports.evidence import Paired, arm_at, paired, scored
 from reports.results import Arm, Results
 from reports.standing import UNFINISHED, Cell, count_compared, grid_cells
 from storage.arms import arms_asked_for, name_of_pair
@@ -79,10 +79,21 @@ class Document:
     @property
     def search_is_open(self) -> bool:
         """Whether a point of the grid or a finalist has not ended, so that another may become the best."""
-        done = sum(len(known["seeds"]) - 1 for known in self.results["finalists"])
-        done += len(self.results.get("failed_finalists", []))
-        asked = self.finalists * (self.configuration["finalist_seeds"] - 1) if self.configuration["finalists"] else 0
-        return done < asked or any(cell.standing in UNFINISHED for cell in self.grid)
+        return self.finalist_trainings_left > 0 or any(cell.standing in UNFINISHED for cell in self.grid)
+
+    @property
+    def finalist_trainings_left(self) -> int:
+        """How many trainings of the points that are finalists now have not ended; others may have been before."""
+        trained = [trial for trial in self.results["grid"] + self.results["tpe"] if trial["repeats"] is None]
+        ranked = sorted(scored(trained), key=lambda ended: (-ended[0], ended[1]["number"] or 0))
+        known = {run_pair(one["alpha"], one["temperature"]): len(one["seeds"]) for one in self.results["finalists"]}
+        failed = self.results.get("failed_finalists", [])
+        left = 0
+        for _, trial in ranked[: self.configuration["finalists"]]:
+            pair = run_pair(trial["alpha"], trial["temperature"])
+            ended = known.get(pair, 1) + sum(run_pair(one["alpha"], one["temperature"]) == pair for one in failed)
+            left += max(0, self.configuration["finalist_seeds"] - ended)
+        return left
 
     @property
     def left_over(self) -> tuple[int, int] | None:

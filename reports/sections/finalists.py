@@ -40,6 +40,5 @@ def finalists(document: Document) -> list[str]:
 
 
 def _missing(document: Document) -> str:
-    wanted = document.finalists * (document.configuration["finalist_seeds"] - 1)
-    done = sum(len(finalist["seeds"]) - 1 for finalist in document.results["finalists"])
-    return f"{done} of these {wanted} trainings are complete. " if done < wanted else ""
+    left = document.finalist_trainings_left
+    return f"{count(left, 'of these trainings has', 'of these trainings have')} not ended. " if left else ""

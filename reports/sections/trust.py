@@ -9,7 +9,7 @@ from reports.sections.document import Document
 from reports.sections.words import arm_label, count, mean_and_deviation, percent, plain, table
 from reports.standing import count_compared, count_competed
 from storage.description import Start
-from storage.trials import MadeBy
+from storage.trials import MadeBy, run_pair
 
 OF_A_TRAINING: dict[str, Callable[[MadeBy], str]] = {
     "host": lambda made_by: made_by["host"],
@@ -86,11 +86,19 @@ def _on_the_winner(document: Document) -> list[str]:
     accuracy, chosen = document.best["value"], f"the best of {among}"
     if among > complete:
         chosen += f", of which {among - complete} {'was' if among - complete == 1 else 'were'} pruned"
-    for finalist in document.results["finalists"]:
-        if (finalist["alpha"], finalist["temperature"]) == (document.best["alpha"], document.best["temperature"]):
-            accuracy = statistics.fmean(finalist["values"])
-            seeds, finalists = len(finalist["seeds"]), len(document.results["finalists"])
-            chosen = f"over {seeds} seeds, the best of {finalists} finalists"
+    of_grid = [run_pair(cell["alpha"], cell["temperature"]) for cell in document.results["grid"]]
+    finalists = {
+        pair: one
+        for one in document.results["finalists"]
+        if (pair := run_pair(one["alpha"], one["temperature"])) in of_grid
+    }
+    best = finalists.get(run_pair(document.best["alpha"], document.best["temperature"]))
+    if best is not None:
+        accuracy = statistics.fmean(best["values"])
+        others = (
+            f"the best of {len(finalists)} finalists of the grid" if len(finalists) > 1 else "the grid's one finalist"
+        )
+        chosen = f"over {len(best['seeds'])} seeds, {others}"
     remark = (
         f"The winner's validation accuracy of {percent(accuracy)} is optimistic: it is {chosen}, each with its own "
         "luck."
@@ -129,7 +137,7 @@ def _on_seeds(document: Document) -> str:
     if not seeds:
         has, same, seeds = "is to have", "", document.configuration["final_seeds"]
     elif any(of_arm != set(seeds) for of_arm in of_arms):
-        same = ", not all of them in every arm"
+        same = ", which not every arm has yet" if len(seeds) == 1 else ", not all of them in every arm"
     named = f"({', '.join(map(str, seeds))}){same}"
     one_seed = len(seeds) == 1
     if not document.is_searched:

@@ -14,6 +14,8 @@ from reports.evidence import (
     Estimate,
     by_seed,
     estimate_of,
+    gain_image_error,
+    holds_beyond_the_images,
     paired,
     reproduced,
     scored,
@@ -53,13 +55,16 @@ def verdict(document: Document) -> list[str]:
 
 def _on_calibration(document: Document) -> str | None:
     """What distillation does to how sure the student is, where that is more than a little."""
-    errors = {
-        name: statistics.fmean(arm["calibration_error"]) for name, arm in document.plain.items() if arm["test_accuracy"]
-    }
-    without = errors.pop("baseline", None)
-    if without is None or all(abs(error - without) < CALIBRATION_CHANGE for error in errors.values()):
+    distilled = []
+    for name, arm in document.plain.items():
+        if document.gain_of(name) is None:
+            continue
+        known = paired(arm, document.arms["baseline"], "calibration_error").estimate
+        if known is not None and abs(known.mean) >= max(CALIBRATION_CHANGE, known.half_width):
+            distilled.append(f"{percent(statistics.fmean(arm['calibration_error']))} at {arm_label(name, arm)}")
+    if not distilled:
         return None
-    distilled = [f"{percent(error)} at {arm_label(name, document.arms[name])}" for name, error in errors.items()]
+    without = statistics.fmean(document.arms["baseline"]["calibration_error"])
     return (
         f"The student's expected calibration error is {percent(without)} without a teacher, {', '.join(distilled)}: "
         "lower is better."
@@ -78,9 +83,9 @@ def _verdict_on_gain(document: Document) -> str:
             sentence = "the search is not done, so its best is not compared yet and there is no verdict"
         sentence += f" on it.{beside}" if others else "."
     elif document.undistilled:
-        ended = scored(trial for trial in document.results["grid"] if trial["alpha"] != 0)
+        ended = scored(document.results["grid"] + document.results["tpe"])
         found = "" if others else ", so no gain from distillation was found"
-        if not ended:
+        if not others and not any(trial["alpha"] for _, trial in ended):
             found = ", but no point with one ran to its end, so it says nothing of distillation"
         sentence = (
             f"the search chose alpha = 0, which is training without the teacher{found}: the baseline reaches "
@@ -106,10 +111,21 @@ def _verdict_on_gain(document: Document) -> str:
                 else "the data cannot say whether distillation helps this student"
             )
             sentence = (
-                f"{answer}: mean test accuracy goes {change} (95 % interval {interval(known)}, paired over "
-                f"{len(document.gain.seeds)} seeds, better in {document.gain.wins} of {len(document.gain.seeds)})."
+                f"{answer}{_on_few_images(document, known)}: mean test accuracy goes {change} (95 % interval "
+                f"{interval(known)}, paired over {len(document.gain.seeds)} seeds, better in {document.gain.wins} of "
+                f"{len(document.gain.seeds)})."
             )
     return where + sentence if where else sentence[0].upper() + sentence[1:]
+
+
+def _on_few_images(document: Document, known: Estimate) -> str:
+    """That a difference between best and baseline may be one on these test images alone; nothing where it is not."""
+    low, high = known.interval
+    seeds = document.gain.seeds if document.gain is not None else []
+    error = gain_image_error(document.arms["best"], document.arms["baseline"], seeds, document.data["test_images"])
+    if low <= 0 <= high or holds_beyond_the_images(known, error):
+        return ""
+    return f" on these {document.data['test_images']:,} test images, which are too few to say it of others"
 
 
 def _how_to_compare(document: Document) -> str:
@@ -170,8 +186,17 @@ def _given_arms(document: Document, gains: Sequence[str]) -> str:
     """What the arms that were asked for gain, where no search chose one."""
     if gains:
         return f"against the baseline, on test, {'; '.join(gains)}."
-    values = document.arms["baseline"]["test_accuracy"] if "baseline" in document.arms else []
-    return f"the baseline alone was trained: {mean_and_deviation(values)} on test." if values else "no run has ended."
+    ended = {name: arm["test_accuracy"] for name, arm in document.plain.items() if arm["test_accuracy"]}
+    if not ended:
+        return "no run has ended."
+    if ended.keys() != {"baseline"}:
+        return "no seed has finished in the baseline and another arm, so there is no verdict yet."
+    only = (
+        "so far the baseline alone has a run that ended"
+        if len(document.plain) > 1
+        else "the baseline alone was trained"
+    )
+    return f"{only}: {mean_and_deviation(ended['baseline'])} on test."
 
 
 def _on_the_largest_class(document: Document) -> str | None:
@@ -303,7 +328,7 @@ def _verdict_on_point(document: Document) -> str:
     if not document.is_searched:
         return "No search was run, so it names no best alpha and T."
     if document.best is None:
-        reason = "is not done" if unfinished else "ended without one complete trial"
+        reason = "is not done" if unfinished else "ended without one complete point of the grid"
         return f"The search {reason}, so it names no best alpha and T."
     trained = [cell.standing for cell in document.grid if cell.repeats is None]
     near, others = trained.count("near best"), trained.count("near best") + trained.count("measured")

@@ -98,7 +98,7 @@ def test_the_verdict_is_a_short_list_with_its_numbers() -> None:
         ("no shared seed", "there is no verdict yet"),
         ("no run of the best arm", "there is no verdict yet"),
         ("a failed run", "paired over 4 seeds"),
-        ("all pruned", "ended without one complete trial, so it names no best"),
+        ("all pruned", "ended without one complete point of the grid, so it names no best"),
         ("nothing finished", "The search is not done, so it names no best"),
         ("synthetic", "On these synthetic images, distillation helps this student"),
         ("finished", "neither confirmed nor refuted by this changed protocol"),
@@ -413,12 +413,16 @@ def test_finalists_are_shown_with_their_means_and_how_often_they_would_win() -> 
         {"alpha": 0.75, "temperature": 4.0, "seeds": [0, 10002, 10003], "values": [0.47, 0.46, 0.45]},
         {"alpha": 0.5, "temperature": 8.0, "seeds": [0, 10002], "values": [0.46, 0.48]},
     ]
+    for cell in results["grid"]:
+        for finalist in results["finalists"]:
+            if (cell["alpha"], cell["temperature"]) == (finalist["alpha"], finalist["temperature"]):
+                cell.update({"state": "COMPLETE", "value": finalist["values"][0]})
     text = render(results).split("### Finalists")[1].split("##")[0]
     assert (
-        "winner's validation accuracy of 46.00 % is optimistic: it is over 3 seeds, the best of 2 finalists"
-        in render(results)
+        "winner's validation accuracy of 46.00 % is optimistic: it is over 3 seeds, the best of 2 finalists of "
+        "the grid" in render(results)
     )
-    assert "3 of these 4 trainings are complete." in text
+    assert "1 of these trainings has not ended." in text
     assert "46.00 % ± 0.58 %" in text
     assert "Finalists are never pruned and not counted here." in render(results)
     assert "so that in this one seed another may be higher." in render(results)
@@ -426,10 +430,16 @@ def test_finalists_are_shown_with_their_means_and_how_often_they_would_win() -> 
     assert "2 points with the highest accuracy" in text
     results["finalists"][1]["seeds"].append(10003)
     results["finalists"][1]["values"].append(0.47)
-    assert "trainings are complete" not in render(results)
+    assert "not ended" not in render(results)
+    # Another beyond the grid, which has the highest mean, and one that is no finalist any more.
+    others = [{"alpha": 0.6, "temperature": 3.0, "seeds": [0, 10002], "values": [0.49, 0.49]}]
+    others += [{"alpha": 0.25, "temperature": 1.0, "seeds": [0, 10002], "values": [0.2, 0.2]}]
+    more = {**results, "finalists": [*results["finalists"], others[0]]}
+    assert "the best of 2 finalists of the grid" in render(cast(Any, more)), "of which the grid's winner is the best"
+    assert "not ended" not in render(cast(Any, {**results, "finalists": [*results["finalists"], others[1]]}))
     results["configuration"]["finalists"] = 20  # more than there are points
-    assert "10 points with the highest accuracy" in render(results)
-    assert "4 of these 20 trainings are complete." in render(results)
+    assert "11 points with the highest accuracy" in render(results)
+    assert "18 of these trainings have not ended." in render(results)
 
 
 def test_copies_of_training_images_are_counted_where_they_were_looked_for() -> None:
@@ -670,8 +680,11 @@ def test_a_point_is_the_originals_only_once_nothing_can_become_better() -> None:
     assert re.search(alike, claims(results)), "one seed of many alike says not which is best"
     for cell in results["grid"]:
         if cell["alpha"] != 0.75 or cell["temperature"] != 4:
-            cell.update({"value": 0.3, "hits": None})
+            cell.update({"value": 0.31 if cell["alpha"] == 0.5 and cell["temperature"] == 4 else 0.3, "hits": None})
     assert re.search(rf"{where}, the best +\| yes ", claims(results))
+    stopped = copy.deepcopy(results)
+    stopped["grid"][-1].update({"state": "PRUNED", "value": None})
+    assert re.search(rf"{where}, the best; 1 did not run to the end +\| cannot tell ", claims(stopped))
     row = r"\(0\.75, 4\), its section 3\.2 +\| [\d.]+ % on validation, the best so far +\| cannot tell "
     asked = copy.deepcopy(results)
     asked["configuration"] |= {"finalists": 2, "finalist_seeds": 2}
@@ -890,7 +903,9 @@ def test_a_student_that_is_less_well_calibrated_is_said_to_be() -> None:
     results["arms"]["baseline"]["calibration_error"] = [0.01] * 5
     results["arms"]["best"]["calibration_error"] = [0.015] * 5
     assert "calibration error" not in verdict(results)
-    results["arms"]["best"]["calibration_error"] = [0.12] * 5
+    results["arms"]["best"]["calibration_error"] = [0.05, 0.2, 0.01, 0.3, 0.04]
+    assert "calibration error" not in verdict(results), "that may be chance"
+    results["arms"]["best"]["calibration_error"] = [0.11, 0.12, 0.13, 0.12, 0.12]
     assert "calibration error is 1.00 % without a teacher, 12.00 % at best (0.75, 4): lower is better." in verdict(
         results
     )
