@@ -81,7 +81,8 @@ def check_training(
                     _step(architecture, network, images, precision, seed)
                     untrained = [key for key in untrained if key in _without_gradient(network)]
             for key in untrained:
-                raise _error(architecture, f"parameter {key!r} gets no gradient: leave it out, or make it a buffer")
+                advice = "leave it out, make it a buffer, or freeze it with requires_grad_(False)"
+                raise _error(architecture, f"parameter {key!r} gets no gradient: {advice}")
 
 
 def _made(architecture: Architecture, seed: int) -> nn.Module:
@@ -121,7 +122,7 @@ def _check_stored(architecture: Architecture, network: nn.Module, other: nn.Modu
 
 
 def _without_gradient(network: nn.Module) -> list[str]:
-    return [key for key, parameter in network.named_parameters() if parameter.grad is None]
+    return [key for key, weight in network.named_parameters() if weight.requires_grad and weight.grad is None]
 
 
 def _images(architecture: Architecture, batch: int, size: int | None = None) -> Tensor:
@@ -135,7 +136,7 @@ def _logits(architecture: Architecture, network: nn.Module, images: Tensor) -> T
     try:
         logits = network(images)
     except Exception as error:  # whatever the network does
-        advice = "where it wants another size of image, give image_size"
+        advice = "where it wants another size of image, give image_size, or resize in its forward"
         if len(images) == 1 and network.training:
             advice = "where it wants more than one image in a batch, give another batch_size"
         elif architecture.channels == 1:

@@ -216,5 +216,5 @@ def how_to_mend(card: Path) -> str:
         return "bring both back from the repository"
     return (
         f"delete {card.name} and {card.with_suffix('.pth').name}, then give the teacher again with --teacher, or train "
-        "it again with python -m study.teacher"
+        "it again: python -m study.teacher with the --preset or --config that it had"
     )

@@ -43,6 +43,8 @@ class DataFacts(TypedDict):
         normalisation: mean and standard deviation of each channel, on the scale 0 to 1, as networks are told; absent of
             studies that were begun before they were.
         copies: absent of studies that were begun before they were counted.
+        not_validated: classes without a validation image; absent where there is none, and of studies begun before that
+            was counted.
     """
 
     name: str
@@ -59,6 +61,7 @@ class DataFacts(TypedDict):
     samples: list[Sample]
     normalisation: NotRequired[Sequence[Sequence[float]]]
     copies: NotRequired[Copies]
+    not_validated: NotRequired[int]
 
 
 class CostFacts(TypedDict):

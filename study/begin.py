@@ -22,7 +22,7 @@ from storage.trials import views
 from study.evaluation import precision_effect
 from study.manifest import commit, hardware, versions
 from study.materials import Materials
-from study.networks import check_trainable, known_by, refuse_other_networks
+from study.networks import ANOTHER_STUDY, check_trainable, known_by, refuse_other_networks
 from study.options import Request
 from study.plan import Plan, asked_beyond, images_at_hand
 from study.progress import say
@@ -45,12 +45,14 @@ def going_on(request: Request, opened: OpenStudy) -> Request:
     configuration = dataclasses.replace(
         request.configuration, preset=settings.preset, draws=settings.draws, recipe=recipe
     )
+    if known.teacher["hash"] is not None or request.teacher is not None:  # then none is trained
+        configuration = dataclasses.replace(configuration, teacher_recipe=settings.teacher_recipe)
     if not request.searches:  # then what the search was begun with is no matter
         of_search = ("alphas", "temperatures", "pruner", "finalists", "finalist_seeds")
         kept = {setting: getattr(known.settings, setting) for setting in of_search}
         configuration = dataclasses.replace(configuration, **kept)
     refuse_another(known, configuration, search)
-    refuse_other_networks(known)
+    refuse_other_networks(known, ANOTHER_STUDY)
     return dataclasses.replace(request, configuration=configuration)
 
 
@@ -219,6 +221,7 @@ def _describe(
             "samples": samples(images),
             "normalisation": materials.student.normalisation,
             "copies": _copies(images, parts),
+            **_not_validated(images, parts),
         },
         "teacher": _teacher(materials.teacher, configuration, materials.on_test.bank)
         if materials.teacher is not None
@@ -227,6 +230,12 @@ def _describe(
         "starts": [],
     }
     return Description(**json.loads(json.dumps(described)))
+
+
+def _not_validated(images: ImageSet, parts: Split) -> dict[str, int]:
+    """How many classes have no validation image; nothing where all have one."""
+    missing = len(images.classes) - len(images.train_labels[parts.validation].unique())
+    return {"not_validated": missing} if missing else {}
 
 
 def _copies(images: ImageSet, parts: Split) -> Copies:

@@ -4,7 +4,8 @@ import os
 
 import torch
 
-from models import fold_batch_norm, teachers_of_other_sources
+from models import fold_batch_norm, teachers_folder, teachers_of_other_sources
+from models.architecture import file_name
 from study.device import say_if_slow, torch_threads
 from study.options import Request
 from study.plan import Plan
@@ -28,6 +29,10 @@ def print_plan(request: Request, plan: Plan, device: torch.device) -> None:
             f"teacher: {request.configuration.teacher_network}, none is stored: {teacher.epochs} epochs on "
             f"{images.every:,} images{done}"
         )
+        folder = teachers_folder(request.runs.cache, images.hash)
+        begun = [] if plan.teacher_epochs_done else folder.glob(f"{file_name(plan.teacher.name)}-*.training.pt")
+        for file in begun:
+            say(f"{file}: a training of it with another recipe, or of another source of its file: not gone on from")
         for other in teachers_of_other_sources(request.runs.cache, images.hash, plan.teacher.name):
             say(f"the file of its network has changed since {other.path} was trained: --teacher {other.path} takes it")
     if plan.stored_teacher is not None:

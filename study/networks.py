@@ -41,8 +41,14 @@ def known_by(architecture: Architecture, network: nn.Module) -> dict[str, Any]:
     return {"source": architecture.source, "shapes": shapes}
 
 
-def refuse_other_networks(description: Description) -> None:
+ANOTHER_STUDY = ", or give --study NAME to begin another; python -m reports.build makes the report of what is stored"
+
+
+def refuse_other_networks(description: Description, instead: str = "") -> None:
     """Refuse networks of one's own that are not those of a stored study; one that is not there is not another one.
+
+    Args:
+        instead: what else than the former source may be brought, in words.
 
     Raises:
         ConfigurationError: where the source or the shapes of one are other ones.
@@ -53,7 +59,7 @@ def refuse_other_networks(description: Description) -> None:
         (settings.teacher_network, description.teacher),
     ):
         with suppress(NetworkError):
-            _refuse_another_source(_architecture(name, description), stored)
+            _refuse_another_source(_architecture(name, description), stored, instead)
 
 
 def student_of(description: Description) -> Architecture:
@@ -73,7 +79,7 @@ def _architecture(network: str, description: Description) -> Architecture:
     return Architecture(network, len(data["classes"]), data["channels"], data["image_size"], normalisation)
 
 
-def _refuse_another_source(architecture: Architecture, stored: CostFacts) -> None:
+def _refuse_another_source(architecture: Architecture, stored: CostFacts, instead: str = "") -> None:
     refuse_unless(
         not architecture.is_own
         or (
@@ -81,6 +87,5 @@ def _refuse_another_source(architecture: Architecture, stored: CostFacts) -> Non
             architecture.source == stored.get("source")
             and known_by(architecture, architecture.build()).items() <= stored.items()
         ),
-        f"the study was begun with another source of {architecture.name}: bring that back, or give --study NAME to "
-        "begin another; python -m reports.build makes the report of what is stored",
+        f"the study was begun with another source of {architecture.name}: bring that back{instead}",
     )

@@ -129,7 +129,7 @@ def make_plan(request: Request, opened: OpenStudy, device: torch.device) -> Plan
     runs = _runs_left(request, opened, trials, rates, here)
     needs_teacher = _needs_teacher(request, opened, trials)
     asks, digest, found = needs_teacher and trials + rates + runs > 0, begun_with, None
-    teacher_file = _teacher_file(request, needs_teacher or begun_with is not None, asks)
+    teacher_file = _teacher_file(request, needs_teacher, begun_with, asks)
     if asks and teacher_file is not None:
         digest = _hash_of(teacher_file, images.architecture(configuration.teacher_network))
     elif asks:
@@ -292,10 +292,15 @@ def _needs_teacher(request: Request, opened: OpenStudy, trials_left: int) -> boo
     return any(alpha != 0 for alpha in [*left, *(alpha for alpha, _ in arms.values())])
 
 
-def _teacher_file(request: Request, has_teacher: bool, asks: bool) -> Path | None:
-    """The checkpoint that was given, which has to be of use; what a file of settings names may be of none now."""
-    file = request.teacher
+def _teacher_file(request: Request, needs_teacher: bool, begun_with: str | None, asks: bool) -> Path | None:
+    """The checkpoint that was given, which has to be of use; what a file of settings names may be of none now.
+
+    Nor need it be there any more where the study was begun with what it held, which is stored.
+    """
+    file, has_teacher = request.teacher, needs_teacher or begun_with is not None
     if file is None or (request.teacher_is_setting and not asks):
+        return None
+    if request.teacher_is_setting and begun_with is not None and not file.exists():
         return None
     refuse_unless(has_teacher, f"--teacher {file}: the baseline alone is trained, which has no teacher; leave it out")
     refuse_unless(

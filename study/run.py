@@ -84,7 +84,7 @@ def work_on(request: Request, opened: OpenStudy, plan: Plan, device: torch.devic
     here = made_by(device, configuration.recipe.precision)
     worker = Worker(configuration, opened.claims, artifact_store(request.runs.path), here)
     search = Search(worker, search_study, trainings.of_trial, materials.on_validation, request.beyond or "tpe")
-    has_teacher = materials.teacher is not None
+    has_teacher = materials.logits is not None  # one that is only there to be scored beside teaches nothing
     comparison = Comparison(worker, comparison_study, trainings.of_run, materials.on_test, "test", has_teacher)
     if request.searches:
         patiently(search.run_grid)

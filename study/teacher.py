@@ -95,8 +95,8 @@ def import_teacher(
     digest = weights_hash(imported)
     refuse_unless(
         begun_with in (None, digest),
-        f"--teacher {file}: is {network} {digest[:12]}, and the study was begun with {str(begun_with)[:12]}: "
-        "leave --teacher out, or give --study NAME to begin another",
+        f"{file}: is {network} {digest[:12]}, and the study was begun with {str(begun_with)[:12]}: "
+        "leave it out (--teacher, or weights of [teacher] in a file), or give --study NAME to begin another",
     )
 
     def evaluate_and_store() -> Teacher:
@@ -349,7 +349,9 @@ def _store(
         "date": time.strftime("%Y-%m-%d"),
         **origin,
     }
-    path = teachers_folder(cache, image_set.hash) / f"{file_name(name)}-{digest[:12]}.pth"
+    # The same weights in other code are another teacher.
+    of_code = f"-{made.source[:8]}" if made.source else ""
+    path = teachers_folder(cache, image_set.hash) / f"{file_name(name)}-{digest[:12]}{of_code}.pth"
     save_checkpoint(network, path, scores.accuracy, origin.get("epochs", 0))
     # The card last: a teacher is there once its card is.
     write_whole((json.dumps(card, indent=1) + "\n").encode(), path.with_suffix(".json"))

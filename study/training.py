@@ -224,7 +224,10 @@ class Training:
         is_own = isinstance(content, dict) and content.get("identity") == self._identity()
         # Those of earlier versions have no hash.
         if not is_own or content.get("data_hash", self.data_hash) != self.data_hash:
-            say(f"{self.checkpoint}: left by another study or version; {self.name} starts from its first epoch")
+            say(
+                f"{self.checkpoint}: left by another study, version or kind of device; {self.name} starts from its "
+                "first epoch"
+            )
             return
         self.step.load(content["step"])
         self.curve = [Epoch(**epoch) for epoch in content["curve"]]

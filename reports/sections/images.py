@@ -32,10 +32,11 @@ def _mirrored(document: Document) -> str:
 
 
 def _of_the_search(document: Document) -> list[tuple[str, str]]:
-    data = document.data
+    data, missing = document.data, document.data.get("not_validated", 0)
+    without = f"; none of {count(missing, 'class', 'classes')}" if missing else ""
     return [
         ("Search trains on", f"{data['train_images']:,}"),
-        ("Search is scored on", f"{data['validation_images']:,} of the training set, kept apart"),
+        ("Search is scored on", f"{data['validation_images']:,} of the training set, kept apart{without}"),
     ]
 
 

@@ -202,6 +202,10 @@ UNUSUAL = {
         "class Net(Good):\n    def __init__(self, num_classes):\n        super().__init__(num_classes)\n"
         "        self.register_buffer('even', torch.arange(8.0)[::2])"
     ),
+    "a_frozen_layer": (
+        "class Net(Good):\n    def __init__(self, num_classes):\n        super().__init__(num_classes)\n"
+        "        self.conv.requires_grad_(False)"
+    ),
     "a_layer_that_is_left_out_by_chance": (
         "class Net(Good):\n    def __init__(self, num_classes):\n        super().__init__(num_classes)\n"
         "        self.more = nn.Conv2d(3, 3, 1)\n    def forward(self, x):\n"

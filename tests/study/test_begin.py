@@ -1,5 +1,6 @@
 """What is stored of a study when it begins and when it goes on."""
 
+import dataclasses
 import itertools
 import json
 import shutil
@@ -120,6 +121,9 @@ def test_a_study_goes_on_with_the_file_of_its_settings(
         before = opened.begun()[0]
         request = going_on(request_of(["--config", str(file), "--study", "demo"], None), opened)
         assert request.configuration == before.settings
+        # Where there is a teacher, or one is given, how another would be trained is no matter.
+        short = dataclasses.replace(request.configuration, teacher_recipe="short")
+        assert going_on(dataclasses.replace(request, configuration=short), opened).configuration == before.settings
         with pytest.raises(
             ConfigurationError, match="with precision float32, not bfloat16: give --precision float32 to"
         ):

@@ -267,6 +267,13 @@ def test_a_finished_study_needs_no_teacher_of_its_file(studied: Path, tmp_path: 
     assert finished.is_done
     assert finished.teacher_file is None
     assert planned(studied, *STUDIED, "--teacher", str(weights)).teacher_file == weights
+    file.write_text(as_toml(Settings(configuration, weights=tmp_path / "moved.pth")))
+    more = planned(studied, "--config", str(file), "--seeds", "2")
+    assert more.teacher_file is None
+    assert more.stored_teacher is not None, "what it held is stored"
+    assert more.stored_teacher.path == weights
+    with pytest.raises(ConfigurationError, match=r"moved\.pth: no such file"):
+        planned(tmp_path, "--config", str(file))
 
 
 def test_a_teacher_of_another_network_is_refused_with_where_a_study_has_its_own(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ import torch
 import models.teacher_card
 import study.training
 from data import ImageBank, ImageSet
-from models import CheckpointError, Teacher, build, round_to_half, save_checkpoint, weights_hash
+from models import CheckpointError, Teacher, build, find_teacher, round_to_half, save_checkpoint, weights_hash
 from models.teacher_card import SHIPPED, read_card, teachers_folder
 from reports.build import PUBLISHED
 from storage.claims import FileClaims
@@ -403,6 +403,32 @@ def test_teachers_of_the_repository_are_what_their_cards_say(cifar100: ImageSet)
         bank = ImageBank.of_test_images(cifar100, CPU)
         right = predict(teacher.load(CPU), bank, few).argmax(dim=1) == bank.labels[few]
         assert ((bank.labels[few][right].bincount(minlength=2) - by_class[:2]).abs() <= 1).all()
+
+
+def test_the_same_weights_in_other_code_are_another_teacher_that_takes_nothing_from_the_first(
+    tiny_images: ImageSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    file, module = tmp_path / "nets_of_teachers.py", "nets_of_teachers"
+    code = "from models import build\n\n\ndef net(num_classes):\n    return build('resnet8', num_classes)\n"
+    torch.manual_seed(0)
+    save_checkpoint(build("resnet8", 8), tmp_path / "weights.pth", 0.5, 1)
+    monkeypatch.setattr("study.teacher._hardly_better_than_chance", lambda classes: 0.0)
+    stored = []
+    for comment in ("", "# changed\n"):
+        file.write_text(code + comment)
+        sys.modules.pop(module, None)
+        claims = FileClaims(tmp_path / "claims")
+        path = tmp_path / "weights.pth"
+        stored.append(import_teacher(path, f"{module}:net", tiny_images, tmp_path / "cache", claims, CPU))
+    first, second = stored
+    assert first.hash == second.hash
+    assert first.path != second.path
+    card = read_card(first.path.with_suffix(".json"))
+    assert card["source"] == first.card["source"], "whoever brings the former code back finds it"
+    found = find_teacher(tmp_path / "cache", tiny_images.hash, f"{module}:net", first.hash)
+    assert found is not None
+    assert found.path == second.path
 
 
 def test_teachers_of_published_studies_are_in_the_repository() -> None:
