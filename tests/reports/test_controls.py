@@ -2,6 +2,7 @@
 
 import copy
 import re
+from typing import Any, cast
 
 import pytest
 
@@ -9,7 +10,7 @@ from reports.markdown import render
 from reports.results import count_failed
 from reports.sections.controls import controls, verdict_on_controls
 from reports.sections.document import Document
-from tests.reports.made_up import drop_run, made_up_results, odd_cases, with_controls
+from tests.reports.made_up import drop_run, made_up_arm, made_up_results, odd_cases, with_controls
 
 
 def section(text: str) -> str:
@@ -189,3 +190,30 @@ def test_a_rate_at_which_the_loss_diverges_is_an_answer_and_no_failure() -> None
     failed = next(rate for rate in results["rates"] if rate["state"] == "FAIL")
     failed["reason"] = "out of memory 3 times"
     assert count_failed(results) == 1
+
+
+def test_controls_that_were_asked_for_and_not_begun_are_not_said_to_be_none() -> None:
+    results = made_up_results()
+    assert "No controls were run; `--controls` adds them" in render(results)
+    results["rates"] = with_controls(made_up_results())["rates"]
+    text = render(results)
+    assert "Controls were asked for; none of their runs has begun." in text
+    assert "No controls were run" not in text
+
+
+def test_only_arms_with_runs_may_be_rescored() -> None:
+    results = made_up_results()
+    for key in ("agreement", "divergence"):
+        cast(Any, results["arms"]["best"])[key] = [None] * 5
+    assert "`python -m study.rescore` adds it" in render(results)
+    results["arms"]["best"] = made_up_arm(0.75, 4.0, (), 0.5, 10)
+    assert "`python -m study.rescore` adds it" not in render(results)
+
+
+def test_a_step_of_another_size_is_spoken_of_only_where_the_optimizer_leaves_it() -> None:
+    results = copy.deepcopy(odd_cases()["arms without a search"])
+    assert "So a step of another size" in render(results)
+    results["configuration"]["recipe"]["optimizer"] = "adamw"
+    text = render(results)
+    assert "No controls were run: they stand beside the best pair of a search." in text
+    assert "So a step of another size" not in text

@@ -14,7 +14,7 @@ from reports.evidence import gain_image_error, luck_constant, scored
 from reports.figures import figures
 from reports.markdown import render
 from reports.original import departures
-from reports.results import Results
+from reports.results import Results, count_failed
 from reports.sections.document import Document
 from reports.sections.transfer import transfers
 from reports.sections.words import plain
@@ -559,6 +559,52 @@ def test_arms_that_were_asked_for_are_missing_before_a_run_of_them_has_begun() -
     start = results["manifest"]["starts"][-1]
     results["manifest"]["starts"] = [{**start, "command": f"{start['command']} --arm 0.3,2 --arm 0.75,4"}]
     assert "baseline has 5 of 5, best has 5 of 5, 0.3,2 has 0 of 5." in verdict(results)
+
+
+def test_a_gain_that_other_test_images_may_not_show_is_said_to_be_one() -> None:
+    results = made_up_results("full")
+    assert verdict(results).startswith("- Distillation helps this student: mean")
+    results["data"]["test_images"] = 100
+    for arm in results["arms"].values():
+        arm["hits"] = [None] * len(arm["seeds"])
+    words = "Distillation helps this student on these 100 test images, which are too few to say it of others: mean"
+    assert verdict(results).startswith(f"- {words}")
+
+
+def test_arms_whose_baseline_has_not_ended_are_not_said_to_be_none() -> None:
+    results = copy.deepcopy(CASES["arms without a search"])
+    arms = results["arms"]
+    whole = copy.deepcopy(arms)
+    for name in arms:
+        if name != "baseline":
+            arms[name] = made_up_arm(arms[name]["alpha"], 4.0, (), 0.5, 100)
+    text = verdict(results)
+    assert "So far the baseline alone has a run that ended: " in text
+    results["arms"] = {**whole, "baseline": made_up_arm(0.0, 1.0, (), 0.5, 100)}
+    assert "No seed has finished in the baseline and another arm, so there is no verdict yet." in verdict(results)
+    assert "No seed has finished in the baseline and another arm yet, so there is no" in render(results)
+    results["arms"] = {name: made_up_arm(arm["alpha"], 4.0, (), 0.5, 100) for name, arm in whole.items()}
+    assert "No run has ended." in verdict(results)
+    results["arms"] = {"baseline": whole["baseline"]}
+    assert "The baseline alone was trained: " in verdict(results)
+
+
+def test_runs_that_arms_share_are_counted_once() -> None:
+    results = copy.deepcopy(CASES["alpha 0 best"])
+    for name in ("baseline", "best"):
+        results["arms"][name]["seconds"] = [60.0] * 5
+        results["arms"][name]["failed"] = [{"seed": 6, "reason": "out of memory"}]
+    text = render(results)
+    assert "Their training took 5 minutes in all" in text
+    assert text.count("seed 6: out of memory") == 1
+    assert count_failed(results) - count_failed(CASES["alpha 0 best"]) == 1
+
+
+def test_classes_that_no_validation_image_has_are_counted() -> None:
+    results = made_up_results()
+    assert "5,000 of the training set, kept apart |" in re.sub(" +", " ", render(results))
+    results["data"]["not_validated"] = 2
+    assert "5,000 of the training set, kept apart; none of 2 classes |" in re.sub(" +", " ", render(results))
 
 
 def test_what_repeats_a_study_names_its_teacher() -> None:
