@@ -83,13 +83,18 @@ def _weights_of(content: Any) -> dict[str, Tensor] | None:
     """The weights of a file: all it holds, what has one of the usual names, or what alone is weights; None without."""
     if _are_weights(content) or not isinstance(content, dict):
         return content if isinstance(content, dict) else None
-    usual = [content[key] for key in UNDER if isinstance(content.get(key), dict)]
-    found = usual[:1] or [part for part in content.values() if _are_weights(part)]
+    parts = {key: part for key, part in content.items() if _holds_tensors(part)}
+    usual = [parts[key] for key in UNDER if key in parts]
+    found = usual[:1] or [part for part in parts.values() if _are_weights(part)]
     return found[0] if len(found) == 1 and _are_weights(found[0]) else None
 
 
 def _are_weights(content: Any) -> bool:
-    return isinstance(content, dict) and bool(content) and all(isinstance(part, Tensor) for part in content.values())
+    return _holds_tensors(content) and all(isinstance(part, Tensor) for part in content.values())
+
+
+def _holds_tensors(content: Any) -> bool:
+    return isinstance(content, dict) and any(isinstance(part, Tensor) for part in content.values())
 
 
 def _pickled(path: Path) -> Any:

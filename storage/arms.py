@@ -1,6 +1,7 @@
 """Which configurations the final comparison has, read from the search."""
 
-import re
+import itertools
+import shlex
 import statistics
 from collections.abc import Iterable, Sequence
 from typing import get_args
@@ -95,7 +96,10 @@ def arms_to_train(
 
 def arms_asked_for(starts: Iterable[Start]) -> list[tuple[float, float]]:
     """The pairs that commands named with ``--arm``, also those of which no run has begun."""
-    named = [pair for start in starts for pair in re.findall(r"--arm[ =]([\d.e+-]+),([\d.e+-]+)", start["command"])]
+    named = []
+    for start in starts:
+        words = shlex.split(start["command"].replace("--arm=", "--arm "))
+        named += [pair.split(",") for word, pair in itertools.pairwise(words) if word == "--arm"]
     return [*dict.fromkeys(run_pair(float(alpha), float(temperature)) for alpha, temperature in named)]
 
 

@@ -32,7 +32,10 @@ def print_plan(request: Request, plan: Plan, device: torch.device) -> None:
         folder = teachers_folder(request.runs.cache, images.hash)
         begun = [] if plan.teacher_epochs_done else folder.glob(f"{file_name(plan.teacher.name)}-*.training.pt")
         for file in begun:
-            say(f"{file}: a training of it with another recipe, or of another source of its file: not gone on from")
+            say(
+                f"{file}: not gone on from, since its recipe, its seed or the source of its network is another, or it "
+                "is damaged"
+            )
         for other in teachers_of_other_sources(request.runs.cache, images.hash, plan.teacher.name):
             say(f"the file of its network has changed since {other.path} was trained: --teacher {other.path} takes it")
     if plan.stored_teacher is not None:

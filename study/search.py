@@ -101,7 +101,10 @@ class Search:
         """The trial that this one repeats: at alpha = 0 every T means the same, so only the first is trained."""
         if trial.params.get("alpha") != 0 or "seed" in trial.params:
             return None
-        for other in self.study.get_trials(deepcopy=False):
+        trials, known = self.study.get_trials(deepcopy=False), self._view(trial).repeats
+        if known is not None:  # whoever was about to tell it died
+            return trials[known]
+        for other in trials:
             same = other.params.get("alpha") == 0 and "seed" not in other.params
             if same and other.number < trial.number and not self._may_end_otherwise(other):
                 return other

@@ -96,7 +96,7 @@ def import_teacher(
     refuse_unless(
         begun_with in (None, digest),
         f"{file}: is {network} {digest[:12]}, and the study was begun with {str(begun_with)[:12]}: "
-        "leave it out (--teacher, or weights of [teacher] in a file), or give --study NAME to begin another",
+        "leave it out (--teacher, or weights of [teacher] in a file), or begin another study with it, --study NAME",
     )
 
     def evaluate_and_store() -> Teacher:

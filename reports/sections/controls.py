@@ -36,6 +36,8 @@ def controls(document: Document) -> list[str]:
     if has_controls:
         blocks += [_explanation(document), *_gains(document), *document.figure(GAINS)]
         blocks += [*_left(document), *_runs(document), *_rates(document)]
+    elif any(arm["control"] is not None for arm in arms.values()):
+        blocks.append("The controls that were trained are of another pair; `--controls` adds those of the best one.")
     elif document.results["rates"]:
         blocks.append("Controls were asked for; none of their runs has begun.")
     elif document.undistilled:

@@ -155,6 +155,8 @@ class Document:
         )
         begun = [run_pair(arm["alpha"], arm["temperature"]) for arm in self.plain.values()]
         asked = arms_asked_for(self.results["manifest"]["starts"])
+        if waits and self.best is not None:
+            begun.append(run_pair(self.best["alpha"], self.best["temperature"]))
         others = [name_of_pair(pair) for pair in asked if pair not in begun]
         names = dict.fromkeys(["baseline", *(["best"] if waits else []), *self.arms, *others])
         done = {name: planned & set(self.arms[name]["seeds"]) if name in self.arms else set[int]() for name in names}

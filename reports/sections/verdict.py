@@ -131,7 +131,8 @@ def _on_few_images(document: Document, known: Estimate) -> str:
 def _how_to_compare(document: Document) -> str:
     """The command that compares the best point with a teacher all the same; nothing where none ended.
 
-    As the search has it, the best is the one with the highest mean where points have more seeds than one.
+    As the search has it, the best is the one with the highest mean where points have more seeds than one. One that was
+    found after the grid is an arm already.
     """
     results = document.results
     ended = [(value, trial["alpha"], trial["temperature"]) for value, trial in scored(results["grid"] + results["tpe"])]
@@ -140,6 +141,8 @@ def _how_to_compare(document: Document) -> str:
     if not any(distilled):
         return ""
     _, alpha, temperature = max(distilled[0] or distilled[1])
+    if document.cell((alpha, temperature)) is None:
+        return ""
     pair = {"--arm": f"{alpha:g},{temperature:g}"}
     return (
         f" The best point with a teacher is compared with it over all seeds, on test, by `{_command(document, pair)}`."

@@ -90,6 +90,12 @@ def test_what_alone_is_weights_in_a_file_is_taken_under_any_name(key: str, tmp_p
     torch.save({"teacher": saved.state_dict(), "student": other.state_dict()}, tmp_path / "both.pth")
     with pytest.raises(CheckpointError, match="no checkpoint: expected weights by parameter name"):
         load_checkpoint(loaded, tmp_path / "both.pth", "resnet8")
+    mixed = {**saved.state_dict(), "step": 3}
+    torch.save({"model": mixed, "ema": other.state_dict()}, tmp_path / "both.pth")
+    with pytest.raises(CheckpointError, match="no checkpoint: expected weights by parameter name"):
+        load_checkpoint(loaded, tmp_path / "both.pth", "resnet8")
+    torch.save({"model": {"name": "resnet8"}, "weights": saved.state_dict()}, tmp_path / "file.pth")
+    load_checkpoint(loaded, tmp_path / "file.pth", "resnet8")
     torch.save({"ema": other.state_dict(), "model": saved.state_dict()}, tmp_path / "file.pth")
     load_checkpoint(loaded, tmp_path / "file.pth", "resnet8")
     assert weights_hash(loaded) == weights_hash(saved)

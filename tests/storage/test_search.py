@@ -6,6 +6,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
@@ -117,6 +118,27 @@ def test_what_diverged_without_a_teacher_diverged_at_every_temperature(
     assert [trial.state for trial in (trained, *others)] == [TrialState.COMPLETE] * 3
     assert [trial.repeats for trial in (trained, *others)] == [None, *[trained.number] * 2]
     assert trained.value == without_teacher(well)[0].value
+
+
+def test_a_copy_whose_worker_died_before_it_was_told_stays_one(toys: tuple[Toy, Toy, tuple[float, float]]) -> None:
+    _, failing, first = toys
+    tell = TrialClaims.tell
+
+    def die_before_a_copy(trials: TrialClaims, trial: Trial, *result: Any, **state: Any) -> None:
+        if "repeats" in trial.user_attrs:
+            raise KeyboardInterrupt
+        tell(trials, trial, *result, **state)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(TrialClaims, "tell", die_before_a_copy)
+        with pytest.raises(KeyboardInterrupt):
+            dataclasses.replace(failing, diverges=first).run()
+    opened.close()
+    dataclasses.replace(failing, commit="another").run()  # by which it may end otherwise
+    diverged, copy, *_ = map(TrialView, without_teacher(failing))
+    assert (copy.repeats, copy.state) == (diverged.number, TrialState.FAIL)
+    trained = [trial for trial in map(TrialView, without_teacher(failing)) if trial.value is not None]
+    assert [trial.repeats for trial in trained].count(None) == 1
 
 
 def test_copies_of_alpha_0_are_one_finalist_and_one_training(tmp_path: Path) -> None:

@@ -74,6 +74,24 @@ def test_a_layer_that_a_step_left_out_stays_as_it_is_and_keeps_its_momenta(optim
         torch.testing.assert_close(weight, by_loop[1][name], rtol=1e-4, atol=1e-6)
 
 
+class Frozen(LeavesOut):
+    """Keeps the weights of a layer that it uses."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers[0].requires_grad_(False)
+
+
+@pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
+def test_a_frozen_layer_stays_as_it_is(optimizer: Any) -> None:
+    recipe = Recipe(epochs=2, batch_size=32, learning_rate=0.1, weight_decay=0.1, optimizer=optimizer)
+    torch.manual_seed(0)
+    first = Frozen().state_dict()
+    _, weights = train(TrainingStep(Frozen, recipe, bank_on("cpu"), CLASSES))
+    same = {name for name in weights if torch.equal(weights[name], first[name])}
+    assert same == {"layers.0.weight", "layers.0.bias"}
+
+
 def train(step: TrainingStep, seed: int = 0, alpha: float = 0.0, temperature: float = 1.0, images: int = IMAGES) -> Any:
     """Mean loss of each epoch and all weights, as numbers."""
     step.reset(seed)
