@@ -559,6 +559,8 @@ def test_arms_that_were_asked_for_are_missing_before_a_run_of_them_has_begun() -
     start = results["manifest"]["starts"][-1]
     results["manifest"]["starts"] = [{**start, "command": f"{start['command']} --arm 0.3,2 --arm 0.75,4"}]
     assert "baseline has 5 of 5, best has 5 of 5, 0.3,2 has 0 of 5." in verdict(results)
+    del results["arms"]["best"]
+    assert "baseline has 5 of 5, best has 0 of 5, 0.3,2 has 0 of 5." in verdict(results), "(0.75, 4) will be the best"
 
 
 def test_a_gain_that_other_test_images_may_not_show_is_said_to_be_one() -> None:

@@ -74,10 +74,10 @@ def test_arms_that_were_asked_for_are_planned_before_a_run_of_them_has_begun(
     with open_study(sqlite_url(runs.database), "demo") as opened:
         description, search, _ = opened.begun()
         (start,) = description.starts
-        asks = {**start, "command": "python -m study.run --arm '0.25, 4' --arm=0,8 --sampler none"}
+        asks = {**start, "command": "python -m study.run --arm '0.25, 4' --arm=0.75,2 --arm 0,8 --sampler none"}
         dataclasses.replace(description, starts=[start, cast(Start, asks)]).store(search)
     row = next(line for line in said(capsys, "--runs-dir", str(runs.path)).splitlines() if line.startswith("demo"))
-    assert row.split()[:8] == ["demo", "begun", "4", "of", "4", "2", "of", "3"]
+    assert row.split()[:8] == ["demo", "begun", "4", "of", "4", "2", "of", "4"]
 
 
 def test_a_study_of_a_newer_version_hides_no_other(runs: RunsFolder, capsys: pytest.CaptureFixture[str]) -> None:
