@@ -22,11 +22,13 @@ from storage.trials import views
 from study.evaluation import precision_effect
 from study.manifest import commit, hardware, versions
 from study.materials import Materials
-from study.networks import ANOTHER_STUDY, check_trainable, known_by, refuse_other_networks
+from study.networks import check_trainable, known_by, refuse_other_networks
 from study.options import Request
 from study.plan import Plan, asked_beyond, images_at_hand
 from study.progress import say
 from study.recipes import teacher_recipe
+
+ANOTHER_STUDY = ", or give --study NAME to begin another; python -m reports.build makes the report of what is stored"
 
 
 def going_on(request: Request, opened: OpenStudy) -> Request:
@@ -97,7 +99,7 @@ def begin(
         known = opened.description
         if known is None:
             # Before it is made, since it takes seconds: whoever stops them leaves no study that nothing is known of.
-            known = _describe(request.configuration, materials, plan.teacher, device)
+            known = _describe(request.configuration, materials, plan, device)
             opened.claims.check_held(opened.claim_to_create)
             search, comparison = opened.create()
             search.set_metric_names(SEARCH_METRIC)
@@ -200,9 +202,7 @@ def _refuse(name: str, key: str, old: Any, new: Any, option: str | None = None) 
     )
 
 
-def _describe(
-    configuration: Configuration, materials: Materials, teacher: Architecture, device: torch.device
-) -> Description:
+def _describe(configuration: Configuration, materials: Materials, plan: Plan, device: torch.device) -> Description:
     images, parts = materials.images, materials.parts
     described: dict[str, Any] = {
         "configuration": configuration.as_json(),
@@ -221,21 +221,15 @@ def _describe(
             "samples": samples(images),
             "normalisation": materials.student.normalisation,
             "copies": _copies(images, parts),
-            **_not_validated(images, parts),
+            **({"not_validated": plan.images.not_validated} if plan.images.not_validated else {}),
         },
         "teacher": _teacher(materials.teacher, configuration, materials.on_test.bank)
         if materials.teacher is not None
-        else _no_teacher(teacher, images, device),
+        else _no_teacher(plan.teacher, images, device),
         "student": _network(materials.student, materials.student.build(), device),
         "starts": [],
     }
     return Description(**json.loads(json.dumps(described)))
-
-
-def _not_validated(images: ImageSet, parts: Split) -> dict[str, int]:
-    """How many classes have no validation image; nothing where all have one."""
-    missing = len(images.classes) - len(images.train_labels[parts.validation].unique())
-    return {"not_validated": missing} if missing else {}
 
 
 def _copies(images: ImageSet, parts: Split) -> Copies:

@@ -41,9 +41,6 @@ def known_by(architecture: Architecture, network: nn.Module) -> dict[str, Any]:
     return {"source": architecture.source, "shapes": shapes}
 
 
-ANOTHER_STUDY = ", or give --study NAME to begin another; python -m reports.build makes the report of what is stored"
-
-
 def refuse_other_networks(description: Description, instead: str = "") -> None:
     """Refuse networks of one's own that are not those of a stored study; one that is not there is not another one.
 

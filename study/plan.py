@@ -38,7 +38,7 @@ class Images:
         classes: how many there are.
         size: height and width in pixels.
         normalisation: None of a study that was begun before networks were told.
-        not_validated: classes of which no image is for validation; not counted again in a study that was begun.
+        not_validated: classes of which no image is for validation.
     """
 
     hash: str
@@ -189,6 +189,7 @@ def _images(request: Request, opened: OpenStudy) -> Images:
             channels=data["channels"],
             size=data["image_size"],
             normalisation=Normalisation.of(data.get("normalisation")),
+            not_validated=data.get("not_validated", 0),
         )
     if configuration.dataset == "cifar100":
         labels, data_hash, channels = torch.arange(100).repeat_interleave(500), CIFAR100_HASH, 3

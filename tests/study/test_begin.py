@@ -3,6 +3,7 @@
 import dataclasses
 import itertools
 import json
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -107,6 +108,21 @@ def go_on(opened: OpenStudy, *options: str) -> Description:
     described = Description.of(search)
     assert described is not None
     return described
+
+
+def test_a_study_knows_how_many_of_its_classes_are_not_validated(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROWSER_PATH", "/nowhere")  # no PNG figures
+    file = tmp_path / "few.toml"
+    file.write_text(
+        'name = "few"\n[data]\ndataset = "synthetic"\nvalidation_images = 3\ntrain_images = 64\n'
+        '[teacher]\nnetwork = "resnet8"\n[training]\nepochs = 1\n[search]\nalphas = [0]\nseeds = 1\n'
+    )
+    main(["--config", str(file), "--device", "cpu", "--runs-dir", str(tmp_path / "runs")])
+    assert "| 3 of the training set, kept apart; none of 13 classes |" in re.sub(
+        " +", " ", (tmp_path / "runs" / "few" / "report.md").read_text()
+    )
 
 
 def test_a_study_goes_on_with_the_file_of_its_settings(
