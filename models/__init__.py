@@ -22,6 +22,7 @@ from models.teacher_card import (
     teachers_folder,
     teachers_of_other_sources,
 )
+from models.winograd import has_winograd, with_winograd
 
 __all__ = [
     "Architecture",
@@ -39,6 +40,7 @@ __all__ = [
     "find_teacher",
     "find_teachers",
     "fold_batch_norm",
+    "has_winograd",
     "is_own",
     "load_checkpoint",
     "round_to_half",
@@ -47,4 +49,5 @@ __all__ = [
     "teachers_folder",
     "teachers_of_other_sources",
     "weights_hash",
+    "with_winograd",
 ]

@@ -1,10 +1,11 @@
 """How long the work that is left should take here, from measured steps."""
 
 import os
+from functools import partial
 
 import torch
 
-from models import fold_batch_norm, teachers_folder, teachers_of_other_sources
+from models import teachers_folder, teachers_of_other_sources
 from models.architecture import file_name
 from study.device import say_if_slow, torch_threads
 from study.options import Request
@@ -13,6 +14,7 @@ from study.probe import PROBE_IMAGES, Probe, teacher_seconds
 from study.processes import threads_each
 from study.progress import duration, say
 from study.recipes import teacher_recipe
+from study.teacher_logits import as_asked
 
 
 def print_plan(request: Request, plan: Plan, device: torch.device) -> None:
@@ -76,7 +78,8 @@ def _estimate(request: Request, plan: Plan, device: torch.device) -> tuple[float
     with torch_threads(threads_each(request.workers, device)):
         step = probe.step(plan.student.build, recipe)
         predict_student = probe.prediction(plan.student.build, recipe.precision)
-        ask = probe.prediction(lambda: fold_batch_norm(plan.teacher.build().eval()), recipe.precision)
+        make_teacher = partial(as_asked, plan.teacher.build().eval(), device, recipe.precision)
+        ask = probe.prediction(make_teacher, recipe.precision)
     teacher = 0.0
     if plan.train_teacher:  # on all cores
         every, done = plan.images.every, plan.teacher_epochs_done

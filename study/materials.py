@@ -127,7 +127,7 @@ def _logits(teacher: Teacher, images: ImageSet, bank: ImageBank, request: Reques
     return TeacherLogits(
         logits_folder(request.runs.cache, images.hash, teacher.hash, source, bank.device, precision),
         bank,
-        make_teacher=partial(_folded, teacher, bank.device),
+        make_teacher=partial(teacher.load, bank.device),
         classes=len(images.classes),
         progress=lambda views: bar(views, "teacher logits", "view"),
         claims=claims,

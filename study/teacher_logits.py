@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from data.draws import generator_of
 from data.views import VIEWS, ImageBank
+from models import fold_batch_norm, has_winograd, with_winograd
 from storage.claims import Claims, hold
 from storage.errors import PlainError
 from storage.rows import Rows
@@ -32,14 +33,31 @@ class TeacherLogitsError(PlainError):
 def logits_folder(
     cache: Path, data_hash: str, teacher_hash: str, source: str, device: torch.device, precision: str
 ) -> Path:
-    """Where the logits of one teacher on one data set are kept, by how they are computed: CUDA convolves in TF32.
+    """Where the logits of one teacher on one data set are kept, by how they are computed.
+
+    CUDA convolves in TF32, a CPU by Winograd's algorithm where it can; in batches of one size as ``batch_size`` has it.
 
     Args:
         source: of the teacher's network, as ``Architecture`` has it: the same weights in other code say other things.
     """
-    arithmetic = device.type if precision == "float32" else f"{device.type}-{precision}"
-    parts = [data_hash[:12], teacher_hash[:12], source[:12], arithmetic]
+    arithmetic = "winograd" if asks_by_winograd(device, precision) else precision.replace("float32", "")
+    parts = [data_hash[:12], teacher_hash[:12], source[:12], device.type, arithmetic]
     return cache / "logits" / "-".join(filter(None, parts))
+
+
+def asks_by_winograd(device: torch.device, precision: str) -> bool:
+    """Whether a teacher's 3 x 3 convolutions are computed by Winograd's algorithm: on a CPU that has a C compiler."""
+    return device.type == "cpu" and precision == "float32" and has_winograd()
+
+
+def as_asked(teacher: nn.Module, device: torch.device, precision: str) -> nn.Module:
+    """A teacher as it is asked for its logits: the same function but for rounding, in less time.
+
+    Args:
+        teacher: in evaluation mode, on the device; it may be changed.
+    """
+    folded = fold_batch_norm(teacher)
+    return with_winograd(folded) if asks_by_winograd(device, precision) else folded
 
 
 def batch_size(device: torch.device) -> int:
@@ -222,6 +240,9 @@ class TeacherLogits:
         fits = device.type == "cuda" and 4 * numbers * self.classes < torch.cuda.mem_get_info(device)[0]
         if (self.folder / "filled").exists():
             say(f"{self.folder}: the files logits and filled are those of an earlier version, delete them to make room")
+        usual = self.folder.with_name(self.folder.name.removesuffix("-winograd"))
+        if usual != self.folder and usual.exists():
+            say(f"{usual}: rounded otherwise, by an earlier version or without a C compiler, and left alone")
         return Rows(self.folder, numbers, self.classes, device if fits else torch.device("cpu"), say)
 
     def _fill(self, numbers: Tensor) -> None:
@@ -249,7 +270,7 @@ class TeacherLogits:
         if len(lacking) == 0:
             return
         if self._teacher is None:
-            self._teacher = self._make_teacher()
+            self._teacher = as_asked(self._make_teacher(), self.bank.device, self.precision)
         last_write = time.monotonic()
         try:
             for batch in lacking.split(self._batch_size):

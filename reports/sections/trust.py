@@ -8,7 +8,7 @@ from reports import original
 from reports.sections.document import Document
 from reports.sections.words import arm_label, count, mean_and_deviation, percent, plain, table
 from reports.standing import count_compared, count_competed
-from storage.description import Start
+from storage.description import WINOGRAD, Start
 from storage.trials import MadeBy, run_pair
 
 OF_A_TRAINING: dict[str, Callable[[MadeBy], str]] = {
@@ -167,6 +167,12 @@ def _on_arithmetic(document: Document) -> list[str]:
         remarks.append(remark)
     if any(start["hardware"].get("convolutions") == "TF32" for start in document.results["manifest"]["starts"]):
         remarks.append("Convolutions of float32 are TF32 (11 significant bits) on a GPU that has it.")
+    if any(start["hardware"].get("teacher logits") == WINOGRAD for start in document.results["manifest"]["starts"]):
+        remarks.append(
+            "Where the teacher was asked on a CPU in float32, its 3 x 3 convolutions were computed by Winograd's "
+            "algorithm, which rounds about ten times as coarsely as the usual way and far more finely than the float16 in "
+            "which its logits are kept."
+        )
     return remarks
 
 
