@@ -170,8 +170,8 @@ def _on_arithmetic(document: Document) -> list[str]:
     if any(start["hardware"].get("teacher logits") == WINOGRAD for start in document.results["manifest"]["starts"]):
         remarks.append(
             "Where the teacher was asked on a CPU in float32, its 3 x 3 convolutions were computed by Winograd's "
-            "algorithm, which rounds about ten times as coarsely as the usual way and far more finely than the float16 in "
-            "which its logits are kept."
+            "algorithm, which rounds about ten times as coarsely as the usual way and far more finely than the float16 "
+            "in which its logits are kept."
         )
     return remarks
 
