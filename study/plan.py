@@ -1,6 +1,5 @@
 """What is left of a study, counted without training or writing anything."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -275,10 +274,12 @@ def _runs_left(request: Request, opened: OpenStudy, trials_left: int, rates_left
         if request.controls:
             controls = control_arms(arms, search, opened.rates, configuration)
             unknown = len(seeds) * len(rate_pairs(arms)) if rates_left else 0
-    done: Sequence[Point] = []
-    if comparison is not None:
-        done = [trial.point for trial in views(comparison) if _is_settled(trial, here)]
-    return sum(point not in done for point in points_of(arms, seeds, controls)) + unknown
+    runs = [] if comparison is None else views(comparison)
+    wanted, done = points_of(arms, seeds, controls), [run.point for run in runs if _is_settled(run, here)]
+    left = sum(point not in done for point in wanted) + unknown
+    # Where there is work, what another start left of other arms is gone on with first.
+    others = sum(not run.state.is_finished() and run.point not in wanted for run in runs)
+    return left + others if left or trials_left or rates_left else 0
 
 
 def _needs_teacher(request: Request, opened: OpenStudy, trials_left: int) -> bool:

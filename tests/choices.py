@@ -9,6 +9,7 @@ the machine falls on both.
 """
 
 import argparse
+import copy
 import multiprocessing
 import statistics
 import time
@@ -25,7 +26,8 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from data import VIEWS, ImageBank, load_images, split
-from models import StudentCNN, build
+from models import StudentCNN, build, fold_batch_norm, load_checkpoint, with_winograd
+from models.teacher_card import SHIPPED
 from storage.claims import FileClaims
 from storage.configuration import Recipe
 from storage.folders import RunsFolder
@@ -33,6 +35,7 @@ from study.command_line import add_machine_options
 from study.device import pick_device, wait_for
 from study.settings import PRESETS
 from study.step import TrainingStep
+from study.teacher_logits import asks_by_winograd, batch_size
 from study.training import Training
 
 CLASSES = 100
@@ -143,6 +146,23 @@ def show(name: str, ratios: list[float]) -> None:
     print(f"{name:<58} {statistics.median(ratios):5.2f} ({min(ratios):.2f} to {max(ratios):.2f})", flush=True)
 
 
+@torch.inference_mode()
+def show_winograd(bank: ImageBank) -> None:
+    """What Winograd's algorithm brings where a CPU asks a teacher, and what it does to what is kept."""
+    print("\nteacher logits by torch's convolutions / by Winograd's algorithm, and float16 logits that differ\n")
+    views = torch.arange(batch_size(bank.device))
+    shown = bank.crop(views % len(bank), views % VIEWS)
+    for file in sorted(SHIPPED.glob("*.pth")):
+        name = file.name.split("-")[0]
+        network = build(name, CLASSES)
+        load_checkpoint(network, file, name)
+        usual = fold_batch_norm(network.eval()).to(memory_format=torch.channels_last)
+        fast = with_winograd(copy.deepcopy(usual))
+        show(name, in_turns(lambda: usual(shown), lambda: fast(shown), bank.device))  # noqa: B023
+        one, other = usual(shown).half(), fast(shown).half()
+        print(f"  differ: {100 * (one != other).float().mean():.2f} %, at most by {(one - other).abs().max():.1e}")
+
+
 def show_batches(runs: Path, data_dir: Path | None, device: torch.device) -> None:
     """What an epoch of 45,000 images comes to that ends with a batch of 8, and one of even batches of 64.
 
@@ -212,6 +232,8 @@ def main() -> None:
         compiled._loss = torch.compile(compiled._forward, dynamic=False)
         show("compiled", in_turns(once(compiled), ours, device))
 
+    if asks_by_winograd(device, "float32"):
+        show_winograd(bank)
     teacher = build("resnet20", CLASSES).eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     predictions = []
     with torch.inference_mode():

@@ -102,7 +102,7 @@ def go_on(opened: OpenStudy, *options: str) -> Description:
     """Begin a study once more, with the images that it has and without a teacher; what it then is."""
     known, search, _ = opened.begun()
     request = going_on(request_of([*SMALL, *options], None), opened)
-    materials: Any = SimpleNamespace(images=SimpleNamespace(hash=known.data["hash"]), teacher=None)
+    materials: Any = SimpleNamespace(images=SimpleNamespace(hash=known.data["hash"]), teacher=None, logits=None)
     plan: Any = None  # of a study that is described
     begin(opened, request, plan, materials, torch.device("cpu"))
     described = Description.of(search)

@@ -101,9 +101,13 @@ def test_an_arm_of_an_earlier_search_and_a_run_that_was_left_need_the_teacher(se
     with open_study(sqlite_url(tmp_path / "other" / "study.db"), "demo") as opened:
         _, comparison = opened.create()
         end(comparison, points((0, 1), seeds=(1, 2)))
-        assert not planned(tmp_path / "other", *alone, "--seeds", "3").needs_teacher
+        before = planned(tmp_path / "other", *alone, "--seeds", "3")
+        assert (before.runs, before.needs_teacher) == (1, False)
         comparison.enqueue_trial({"alpha": 0.5, "temperature": 4.0, "seed": 1})
-        assert planned(tmp_path / "other", *alone, "--seeds", "3").needs_teacher
+        left = planned(tmp_path / "other", *alone, "--seeds", "3")
+        assert (left.runs, left.needs_teacher) == (2, True)
+        assert planned(tmp_path / "other", *alone, "--seeds", "3", "--arm", "0.5,4").runs == 4
+        assert planned(tmp_path / "other", *alone, "--seeds", "2").is_done
 
 
 def test_where_the_search_chose_no_teacher_what_is_left_needs_none(tmp_path: Path) -> None:
