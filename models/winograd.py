@@ -1,4 +1,4 @@
-"""3 x 3 convolutions on a CPU by Winograd's algorithm, for inference in float32.
+"""3 x 3 convolutions on a CPU in float32 by Winograd's algorithm.
 
 Lavin and Gray 2015 (https://arxiv.org/abs/1509.09308), F(4 x 4, 3 x 3): a quarter of the multiplications. torch has it
 for no CPU of today. It rounds about ten times as coarsely as the usual way, and still far finer than float16 does.
@@ -7,12 +7,16 @@ for no CPU of today. It rounds about ten times as coarsely as the usual way, and
 import ctypes
 import functools
 import os
+import shlex
 import subprocess
+import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 
 SOURCE = Path(__file__).with_suffix(".c")
 G = torch.tensor(
@@ -27,105 +31,180 @@ G = torch.tensor(
     dtype=torch.float64,
 )
 """The paper's, for this size."""
+OF_KERNEL = torch.einsum("ih,jw->ijhw", G, G).reshape(36, 9)
+"""G g G^T of a kernel g, both with their rows one after the other."""
 
 
 class WinogradConv2d(nn.Conv2d):
-    """A convolution of another's weights as they are now, of which ``is_fit`` says that it can be computed so.
+    """A convolution of another's parameters, of which ``is_fit`` says that it can be computed so.
 
-    Args:
-        usual: it stays as it is.
-        library: of ``winograd.c``.
+    By Winograd's algorithm where it is trained; where it is not, in evaluation or without gradients, and under
+    autocast, in the usual way.
     """
 
-    def __init__(self, usual: nn.Conv2d, library: ctypes.CDLL) -> None:
-        super().__init__(usual.in_channels, usual.out_channels, 3, padding=1, bias=usual.bias is not None)
-        self.weight, self.bias = usual.weight, usual.bias
-        self._library, together = library, 2 * lanes_of(library)
-        weights = torch.einsum("ih,fchw,jw->ijcf", G, usual.weight.detach().double(), G)
-        # (6 x 6, filters / together, channels, together), as winograd.c has them.
-        self._transformed = weights.flatten(0, 1).unflatten(2, (-1, together)).transpose(1, 2).float().contiguous()
-        self._bias = torch.zeros(self.out_channels) if usual.bias is None else usual.bias.detach().contiguous()
+    def __init__(self, usual: nn.Conv2d) -> None:
+        nn.Module.__init__(self)
+        self.__dict__.update(usual.__dict__)  # whatever else a network has given it, too
 
     def forward(self, input: Tensor) -> Tensor:
-        """As of ``nn.Conv2d``, but not differentiable.
-
-        Args:
-            input: float32 of shape (images, channels, height, width); another type or shape, autocast and gradients are
-                left to the usual way.
-
-        Returns:
-            float32 of shape (images, filters, height, width), in ``channels_last``.
+        """As of ``nn.Conv2d``.
 
         Raises:
             MemoryError: where there is none for what goes between the steps.
         """
-        is_usual = torch.is_grad_enabled() or torch.is_autocast_enabled("cpu")
-        if is_usual or input.dtype != torch.float32 or input.dim() != 4:
+        if not (self.training and torch.is_grad_enabled() and self.can_take(input)):
             return super().forward(input)
-        images, channels, height, width = input.shape
-        input = input.contiguous(memory_format=torch.channels_last)
-        output = torch.empty(images, self.out_channels, height, width, memory_format=torch.channels_last)
-        pointers = [ctypes.c_void_p(one.data_ptr()) for one in (input, self._transformed, self._bias, output)]
-        sizes = (images, height, width, channels, self.out_channels)
-        if self._library.winograd_convolve(*pointers, *sizes, torch.get_num_threads()) != 0:
-            raise MemoryError(f"no memory for a convolution of {images} x {channels} x {height} x {width}")
+        output: Tensor = _Convolution.apply(input, self.weight, self.bias)
         return output
 
+    def can_take(self, input: Tensor) -> bool:
+        """Whether it is some float32 images on the CPU, of as many channels as there have to be, and no autocast."""
+        is_images = input.dim() == 4 and input.shape[1] == self.in_channels and input.numel() > 0
+        is_float32 = input.dtype == torch.float32 and input.device.type == "cpu"
+        return is_images and is_float32 and not torch.is_autocast_enabled("cpu")
 
-def has_winograd() -> bool:
-    """Whether a C compiler is here, ``CC`` or cc, that takes ``winograd.c``: half a second when it is first asked."""
-    return _compiled() is not None
+
+class FrozenWinogradConv2d(WinogradConv2d):
+    """One whose weights do not change any more, for inference alone: by Winograd's algorithm without gradients."""
+
+    def __init__(self, usual: nn.Conv2d) -> None:
+        super().__init__(usual)
+        self._frozen = (self.weight,)  # in a tuple it is no second parameter
+        self._transformed = _transform(usual.weight.detach().double().permute(2, 3, 1, 0)).float()
+
+    def forward(self, input: Tensor) -> Tensor:
+        """As of ``nn.Conv2d``.
+
+        Raises:
+            MemoryError: where there is none for what goes between the steps.
+        """
+        if torch.is_grad_enabled() or self.weight is not self._frozen[0] or not self.can_take(input):
+            return nn.Conv2d.forward(self, input)
+        return _convolve(input, self._transformed, self.bias)
 
 
-def with_winograd(network: nn.Module) -> nn.Module:
-    """The network, in which those of its convolutions that can be are computed so from now on, by these weights.
+class _Convolution(torch.autograd.Function):
+    """Of images (images, channels, height, width) and weights (filters, channels, 3, 3), all float32."""
+
+    @staticmethod
+    def forward(ctx: Any, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        ctx.save_for_backward(input, weight)
+        return _convolve(input, _transform(weight.permute(2, 3, 1, 0)), bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        input, weight = ctx.saved_tensors
+        by_input, by_weight, by_bias = ctx.needs_input_grad
+        return (
+            # The same convolution, with every kernel turned round.
+            _convolve(gradient, _transform(weight.flip(2, 3).permute(2, 3, 0, 1)), None) if by_input else None,
+            _gradient_by_weight(input, gradient) if by_weight else None,
+            gradient.sum(dim=(0, 2, 3)) if by_bias else None,
+        )
+
+
+def with_winograd(network: nn.Module, frozen: bool) -> nn.Module:
+    """The network, in which those of its convolutions that can be are computed so from now on.
 
     Args:
-        network: on the CPU, for inference alone; it is changed.
+        network: on the CPU; it is changed, its parameters stay.
+        frozen: whether they stay as they are, too; such a network is for inference alone, the other for training.
 
     Raises:
         RuntimeError: where there is no ``has_winograd``.
     """
-    library = _compiled()
-    if library is None:
-        raise RuntimeError("no C compiler here takes winograd.c")
+    together, kind = _together(), FrozenWinogradConv2d if frozen else WinogradConv2d
     for name, module in list(network.named_modules(remove_duplicate=False)):
-        if is_fit(module, lanes_of(library)):
-            network.set_submodule(name, WinogradConv2d(module, library))
+        if is_fit(module, together):
+            network.set_submodule(name, kind(module))
     return network
 
 
-def is_fit(module: nn.Module, lanes: int) -> bool:
-    """Whether a module is nothing but a 3 x 3 convolution of stride 1 that pads by one zero, of whole vectors.
+def is_fit(module: nn.Module, together: int) -> bool:
+    """Whether a module is nothing but a 3 x 3 convolution of stride 1 that pads by one zero.
 
-    One with hooks may be given other weights whenever it is called.
+    Its channels and filters have to be multiples of ``together``. What hooks or a ``forward`` of its own do is not
+    known.
     """
     return (
         type(module) is nn.Conv2d
+        and "forward" not in vars(module)
+        and isinstance(getattr(module, "weight", None), nn.Parameter)
         and (module.kernel_size, module.stride, module.dilation) == ((3, 3), (1, 1), (1, 1))
         and module.padding in ((1, 1), "same")
         and module.padding_mode == "zeros"
         and module.groups == 1
-        and module.in_channels % lanes == 0
-        and module.out_channels % (2 * lanes) == 0
+        and module.in_channels % together == 0
+        and module.out_channels % together == 0
         and module.weight.dtype == torch.float32
         and not (module._forward_pre_hooks or module._forward_hooks)
     )
 
 
-def lanes_of(library: ctypes.CDLL) -> int:
-    """How many numbers are a vector."""
-    return ctypes.c_int.in_dll(library, "winograd_lanes").value
+def has_winograd() -> bool:
+    """Whether there is a C compiler, ``CC`` or cc, that takes ``winograd.c``: half a second when it is first asked."""
+    return _compiled() is not None
 
 
 @functools.cache
 def _compiled() -> ctypes.CDLL | None:
-    """``winograd.c`` for the processor at hand; its threads are torch's, from the libgomp that torch has loaded."""
-    with tempfile.TemporaryDirectory() as folder:  # not kept: another host that shares a cache has another processor
-        library = Path(folder) / "winograd.so"
-        options = ["-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-o", str(library)]
-        try:
-            subprocess.run([os.environ.get("CC", "cc"), *options, str(SOURCE)], check=True, capture_output=True)
+    """``winograd.c`` for the processor at hand; gcc's threads are torch's, from the libgomp that torch has loaded."""
+    if sys.platform != "linux":  # elsewhere torch's threads are of another library, beside which there may be no second
+        return None
+    try:
+        # Not kept: a host that shares a cache has another processor. NFS cannot remove a file that is in use.
+        with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
+            library = Path(folder) / "winograd.so"
+            options = ["-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-o", str(library)]
+            compiler = shlex.split(os.environ.get("CC") or "cc")
+            subprocess.run([*compiler, *options, str(SOURCE)], check=True, capture_output=True)
             return ctypes.CDLL(str(library))
-        except (OSError, subprocess.CalledProcessError):
-            return None
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def _library() -> ctypes.CDLL:
+    library = _compiled()
+    if library is None:
+        raise RuntimeError("no C compiler here takes winograd.c")
+    return library
+
+
+def _together() -> int:
+    """How many filters are computed at once: two vectors."""
+    return 2 * ctypes.c_int.in_dll(_library(), "winograd_lanes").value
+
+
+def _transform(kernels: Tensor) -> Tensor:
+    """Weights of shape (3, 3, channels, filters) as ``winograd_convolve`` has them, ``u``."""
+    numbers: Tensor = (OF_KERNEL.to(kernels.dtype) @ kernels.reshape(9, -1)).view(36, *kernels.shape[2:])
+    by_together: Tensor = numbers.unflatten(2, (-1, _together()))
+    return by_together.transpose(1, 2).contiguous()
+
+
+def _convolve(input: Tensor, transformed: Tensor, bias: Tensor | None) -> Tensor:
+    images, channels, height, width = input.shape
+    filters = transformed.shape[1] * transformed.shape[3]
+    output = input.new_empty(images, height, width, filters).permute(0, 3, 1, 2)  # as channels_last
+    input = input.contiguous(memory_format=torch.channels_last)
+    _call("winograd_convolve", input, transformed, bias, output, images, height, width, channels, filters)
+    return output
+
+
+def _gradient_by_weight(input: Tensor, gradient: Tensor) -> Tensor:
+    images, channels, height, width = input.shape
+    filters = gradient.shape[1]
+    of_numbers = input.new_zeros(36, channels, filters)
+    input, gradient = (one.contiguous(memory_format=torch.channels_last) for one in (input, gradient))
+    _call("winograd_gradient", input, gradient, of_numbers, images, height, width, channels, filters)
+    of_kernels = OF_KERNEL.float().T @ of_numbers.flatten(1)
+    by_weight: Tensor = of_kernels.view(3, 3, channels, filters).permute(3, 2, 0, 1)
+    return by_weight
+
+
+def _call(name: str, *arguments: Tensor | int | None) -> None:
+    """Call a function of ``winograd.c``, whose last argument is the number of threads."""
+    values = [ctypes.c_void_p(one.data_ptr()) if isinstance(one, Tensor) else one for one in arguments]
+    if getattr(_library(), name)(*values, torch.get_num_threads()) != 0:
+        raise MemoryError("no memory for a convolution by Winograd's algorithm")

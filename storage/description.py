@@ -128,10 +128,6 @@ class TeacherFacts(CostFacts):
     precision_effect: NotRequired[PrecisionEffect]
 
 
-WINOGRAD = "Winograd"
-"""``hardware["teacher logits"]`` of a start whose teacher was asked by Winograd's algorithm."""
-
-
 class Start(TypedDict):
     """One way in which the study was run: the first time it was, and all that may change a number."""
 

@@ -16,7 +16,7 @@ from models import Architecture, Teacher, check_network, fold_batch_norm
 from models.cost import measure_cost
 from storage.claims import hold
 from storage.configuration import Configuration, ConfigurationError, refuse_unless
-from storage.description import FORMAT, WINOGRAD, Copies, CostFacts, Description, Start, TeacherFacts
+from storage.description import FORMAT, Copies, CostFacts, Description, Start, TeacherFacts
 from storage.open_study import COMPARISON_METRIC, SEARCH_METRIC, OpenStudy
 from storage.trials import views
 from study.evaluation import precision_effect
@@ -27,7 +27,6 @@ from study.options import Request
 from study.plan import Plan, asked_beyond, images_at_hand
 from study.progress import say
 from study.recipes import teacher_recipe
-from study.teacher_logits import asks_by_winograd
 
 ANOTHER_STUDY = ", or give --study NAME to begin another; python -m reports.build makes the report of what is stored"
 
@@ -124,7 +123,7 @@ def begin(
             known,
             configuration=known.configuration if is_kept else request.configuration.as_json(),
             format=known.format if is_kept else FORMAT,
-            starts=_with_start(known.starts, request.command, _hardware(materials, device)),
+            starts=_with_start(known.starts, request.command, hardware(device, request.configuration.recipe.precision)),
             tpe_trials=asked_beyond(request, opened),
         ).store(search)
     return search, comparison
@@ -283,13 +282,6 @@ def _no_teacher(architecture: Architecture, images: ImageSet, device: torch.devi
         "origin": "none yet: the baseline has no teacher",
     }
     return cast(TeacherFacts, nothing)
-
-
-def _hardware(materials: Materials, device: torch.device) -> dict[str, str | int]:
-    """What computes, and by what algorithm the teacher is asked, where that is not torch's."""
-    logits = materials.logits
-    is_winograd = logits is not None and asks_by_winograd(device, logits.precision)
-    return {**hardware(device), **({"teacher logits": WINOGRAD} if is_winograd else {})}
 
 
 def _with_start(starts: list[Start], command: str, machine: dict[str, str | int]) -> list[Start]:

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
+from models import has_winograd
 from storage.configuration import refuse_unless
 from storage.errors import one_line_errors
 from study.progress import say
@@ -91,6 +92,11 @@ def wait_for(device: torch.device) -> None:
         torch.mps.synchronize()
 
 
+def computes_by_winograd(device: torch.device, precision: str) -> bool:
+    """Whether 3 x 3 convolutions are computed by Winograd's algorithm: in float32 on a CPU that has a C compiler."""
+    return device.type == "cpu" and precision == "float32" and has_winograd()
+
+
 def bfloat16_cost(device: torch.device) -> float:
     """How many times as long as in float32 a convolution takes in bfloat16, measured on one thread of a CPU.
 
@@ -109,7 +115,9 @@ def faster_precision(device: torch.device) -> str:
 
 
 def say_if_slow(precision: str, device: torch.device) -> None:
-    """Say where bfloat16 costs time instead of saving it."""
+    """Say where bfloat16 costs time instead of saving it, and where a compiler would save some."""
+    if precision == "float32" and device.type == "cpu" and not has_winograd():
+        say("no C compiler (CC, or cc) takes models/winograd.c here: 3 x 3 convolutions take about twice the time")
     if precision == "bfloat16" and (cost := bfloat16_cost(device)) > 1:
         say(f"bfloat16 takes {cost:.1f} times as long as float32 on this {device.type}: --precision float32 is faster")
 

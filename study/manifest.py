@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 
 from models.architecture import ROOMS
+from study.device import computes_by_winograd
 
 ROOT = Path(__file__).parents[1]
 PACKAGES = ("torch", "torchvision", "optuna", "pandas", "plotly", "scipy")
@@ -18,15 +19,22 @@ def versions() -> dict[str, str]:
     return {"python": platform.python_version(), **{name: version(name) for name in PACKAGES}}
 
 
-def hardware(device: torch.device) -> dict[str, str | int]:
-    """The device, its name, the number of threads, and how CUDA computes in float32."""
+def hardware(device: torch.device, precision: str | None) -> dict[str, str | int]:
+    """The device, its name, the number of threads, and how it computes in float32 if not the usual way.
+
+    Args:
+        precision: of what is trained, if anything is.
+    """
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else _processor()
+    float32: dict[str, str | int] = _float32_of_cuda() if device.type == "cuda" else {}
+    if precision is not None and computes_by_winograd(device, precision):
+        float32["convolutions"] = "Winograd"
     return {
         "device": str(device),
         "name": name,
         "threads": torch.get_num_threads(),
         "system": f"{platform.system()} {platform.machine()}",
-        **(_float32_of_cuda() if device.type == "cuda" else {}),
+        **float32,
     }
 
 

@@ -345,7 +345,7 @@ def _store(
         "calibration": scores.calibration,
         "correct_by_class": scores.correct_by_class,
         "versions": versions(),
-        "hardware": hardware(device),
+        "hardware": hardware(device, origin["recipe"]["precision"] if "recipe" in origin else None),
         "date": time.strftime("%Y-%m-%d"),
         **origin,
     }

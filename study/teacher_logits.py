@@ -15,10 +15,11 @@ from tqdm import tqdm
 
 from data.draws import generator_of
 from data.views import VIEWS, ImageBank
-from models import fold_batch_norm, has_winograd, with_winograd
+from models import fold_batch_norm, with_winograd
 from storage.claims import Claims, hold
 from storage.errors import PlainError
 from storage.rows import Rows
+from study.device import computes_by_winograd
 from study.progress import say
 
 SECONDS_BETWEEN_WRITES = 5.0
@@ -40,14 +41,9 @@ def logits_folder(
     Args:
         source: of the teacher's network, as ``Architecture`` has it: the same weights in other code say other things.
     """
-    arithmetic = "winograd" if asks_by_winograd(device, precision) else precision.replace("float32", "")
+    arithmetic = "winograd" if computes_by_winograd(device, precision) else precision.replace("float32", "")
     parts = [data_hash[:12], teacher_hash[:12], source[:12], device.type, arithmetic]
     return cache / "logits" / "-".join(filter(None, parts))
-
-
-def asks_by_winograd(device: torch.device, precision: str) -> bool:
-    """Whether a teacher's 3 x 3 convolutions are computed by Winograd's algorithm: on a CPU that has a C compiler."""
-    return device.type == "cpu" and precision == "float32" and has_winograd()
 
 
 def as_asked(teacher: nn.Module, device: torch.device, precision: str) -> nn.Module:
@@ -57,7 +53,7 @@ def as_asked(teacher: nn.Module, device: torch.device, precision: str) -> nn.Mod
         teacher: in evaluation mode, on the device; it may be changed.
     """
     folded = fold_batch_norm(teacher)
-    return with_winograd(folded) if asks_by_winograd(device, precision) else folded
+    return with_winograd(folded, frozen=True) if computes_by_winograd(device, precision) else folded
 
 
 def batch_size(device: torch.device) -> int:
@@ -241,8 +237,9 @@ class TeacherLogits:
         if (self.folder / "filled").exists():
             say(f"{self.folder}: the files logits and filled are those of an earlier version, delete them to make room")
         usual = self.folder.with_name(self.folder.name.removesuffix("-winograd"))
-        if usual != self.folder and usual.exists():
-            say(f"{usual}: rounded otherwise, by an earlier version or without a C compiler, and left alone")
+        other = usual if usual != self.folder else usual.with_name(f"{usual.name}-winograd")
+        if other.exists():
+            say(f"{other}: left alone, other convolutions gave them (with a C compiler here or without, or before)")
         return Rows(self.folder, numbers, self.classes, device if fits else torch.device("cpu"), say)
 
     def _fill(self, numbers: Tensor) -> None:

@@ -32,10 +32,10 @@ from storage.claims import FileClaims
 from storage.configuration import Recipe
 from storage.folders import RunsFolder
 from study.command_line import add_machine_options
-from study.device import pick_device, wait_for
+from study.device import computes_by_winograd, pick_device, wait_for
 from study.settings import PRESETS
 from study.step import TrainingStep
-from study.teacher_logits import asks_by_winograd, batch_size
+from study.teacher_logits import batch_size
 from study.training import Training
 
 CLASSES = 100
@@ -157,7 +157,7 @@ def show_winograd(bank: ImageBank) -> None:
         network = build(name, CLASSES)
         load_checkpoint(network, file, name)
         usual = fold_batch_norm(network.eval()).to(memory_format=torch.channels_last)
-        fast = with_winograd(copy.deepcopy(usual))
+        fast = with_winograd(copy.deepcopy(usual), frozen=True)
         show(name, in_turns(lambda: usual(shown), lambda: fast(shown), bank.device))  # noqa: B023
         one, other = usual(shown).half(), fast(shown).half()
         print(f"  differ: {100 * (one != other).float().mean():.2f} %, at most by {(one - other).abs().max():.1e}")
@@ -226,13 +226,18 @@ def main() -> None:
     show("SGD tensor by tensor, not fused", in_turns(once(for_each), ours, device))
     show("reading the loss of every step", in_turns(once(asks), ours, device))
     show("distilled (teacher's part of the loss is always there)", in_turns(once(step, said), ours, device))
+    if computes_by_winograd(device, "float32"):
+        usual = step_of()
+        usual.network = StudentCNN(CLASSES).to(memory_format=torch.channels_last)
+        usual._weights = list(usual.network.parameters())
+        show("torch's convolutions, not by Winograd's algorithm", in_turns(once(usual), ours, device))
     show("bfloat16", in_turns(once(step_of(precision="bfloat16")), ours, device))
     if options.compile:
         compiled = step_of()
         compiled._loss = torch.compile(compiled._forward, dynamic=False)
         show("compiled", in_turns(once(compiled), ours, device))
 
-    if asks_by_winograd(device, "float32"):
+    if computes_by_winograd(device, "float32"):
         show_winograd(bank)
     teacher = build("resnet20", CLASSES).eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     predictions = []

@@ -8,7 +8,7 @@ from reports import original
 from reports.sections.document import Document
 from reports.sections.words import arm_label, count, mean_and_deviation, percent, plain, table
 from reports.standing import count_compared, count_competed
-from storage.description import WINOGRAD, Start
+from storage.description import Start
 from storage.trials import MadeBy, run_pair
 
 OF_A_TRAINING: dict[str, Callable[[MadeBy], str]] = {
@@ -165,13 +165,14 @@ def _on_arithmetic(document: Document) -> list[str]:
                 f"{effect['divergence_at_4']:.1e} nats (KL divergence, mean)."
             )
         remarks.append(remark)
-    if any(start["hardware"].get("convolutions") == "TF32" for start in document.results["manifest"]["starts"]):
+    convolutions = {start["hardware"].get("convolutions") for start in document.results["manifest"]["starts"]}
+    if "TF32" in convolutions:
         remarks.append("Convolutions of float32 are TF32 (11 significant bits) on a GPU that has it.")
-    if any(start["hardware"].get("teacher logits") == WINOGRAD for start in document.results["manifest"]["starts"]):
+    if "Winograd" in convolutions and document.configuration["recipe"]["precision"] == "float32":
         remarks.append(
-            "Where the teacher was asked on a CPU in float32, its 3 x 3 convolutions were computed by Winograd's "
-            "algorithm, which rounds about ten times as coarsely as the usual way and far more finely than the float16 "
-            "in which its logits are kept."
+            "In starts that say Winograd below, 3 x 3 convolutions of stride 1 were computed by that algorithm, the "
+            "student's in training and the teacher's where it was asked; it rounds about ten times as coarsely as the "
+            "usual way."
         )
     return remarks
 

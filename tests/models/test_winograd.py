@@ -6,11 +6,24 @@ from pathlib import Path
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models import build, fold_batch_norm, with_winograd
-from models.winograd import WinogradConv2d, _compiled
+from models import StudentCNN, build, fold_batch_norm, has_winograd, with_winograd
+from models.winograd import FrozenWinogradConv2d, WinogradConv2d, _compiled
 from study.device import torch_threads
+
+pytestmark = pytest.mark.skipif(not has_winograd(), reason="needs a C compiler")
+
+SHAPES = [
+    (1, 32, 64, 4, 4),
+    (1, 32, 32, 1, 1),
+    (2, 64, 32, 5, 3),
+    (3, 96, 32, 7, 13),
+    (7, 64, 64, 32, 32),
+    (50, 256, 128, 8, 8),
+]
+KINDS = pytest.mark.parametrize("kind", [WinogradConv2d, FrozenWinogradConv2d])
 
 
 def convolution(channels: int, filters: int, **changes: object) -> nn.Conv2d:
@@ -24,78 +37,122 @@ def images(*shape: int) -> Tensor:
     return values.contiguous(memory_format=torch.channels_last)
 
 
-@torch.inference_mode()
-def by_winograd(layer: nn.Conv2d, shown: Tensor) -> Tensor:
-    network = with_winograd(nn.Sequential(layer))
-    assert isinstance(network.get_submodule("0"), WinogradConv2d)
-    given: Tensor = network(shown)
-    return given
+def given(kind: type[WinogradConv2d], layer: nn.Conv2d, shown: Tensor) -> Tensor:
+    with torch.set_grad_enabled(kind is WinogradConv2d):
+        output: Tensor = kind(layer)(shown)
+    return output.detach()
 
 
-def exactly(layer: nn.Conv2d, shown: Tensor) -> Tensor:
-    with torch.inference_mode():
-        given: Tensor = copy.deepcopy(layer).double()(shown.double()).float()
-    return given
+def gradients(layer: nn.Module, shown: Tensor) -> list[Tensor]:
+    """By the images, then by each parameter, of a sum in which every pixel weighs otherwise."""
+    shown = shown.clone(memory_format=torch.channels_last).requires_grad_()
+    output: Tensor = layer(shown)
+    weights = torch.randn(output.shape, generator=torch.Generator().manual_seed(1)).to(output.dtype)
+    return list(torch.autograd.grad((output * weights).sum(), [shown, *layer.parameters()]))
 
 
-SHAPES = [
-    (1, 8, 16, 4, 4),
-    (1, 8, 16, 1, 1),
-    (2, 16, 32, 5, 3),
-    (3, 24, 48, 7, 13),
-    (7, 64, 64, 32, 32),
-    (50, 256, 256, 8, 8),
-]
+def assert_close(found: Tensor, exact: Tensor) -> None:
+    """Within what float32 rounds, measured by the largest value."""
+    assert found.shape == exact.shape
+    assert (found - exact).abs().max() < 1e-4 * exact.abs().max()
+
+
+@KINDS
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize(("count", "channels", "filters", "height", "width"), SHAPES)
+def test_it_is_the_convolution_but_for_rounding(
+    count: int, channels: int, filters: int, height: int, width: int, bias: bool, kind: type[WinogradConv2d]
+) -> None:
+    layer, shown = convolution(channels, filters, bias=bias), images(count, channels, height, width)
+    assert_close(given(kind, layer, shown), copy.deepcopy(layer).double()(shown.double()).detach().float())
 
 
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize(("count", "channels", "filters", "height", "width"), SHAPES)
-def test_it_is_the_convolution_but_for_rounding(
+def test_its_gradients_are_those_of_the_convolution(
     count: int, channels: int, filters: int, height: int, width: int, bias: bool
 ) -> None:
     layer, shown = convolution(channels, filters, bias=bias), images(count, channels, height, width)
-    torch.testing.assert_close(by_winograd(layer, shown), exactly(layer, shown), rtol=1e-4, atol=1e-4)
+    exact = gradients(copy.deepcopy(layer).double(), shown.double())
+    for found, expected in zip(gradients(WinogradConv2d(layer), shown), exact, strict=True):
+        assert_close(found, expected.float())
 
 
-def test_beyond_the_edges_are_zeros() -> None:
-    layer = convolution(8, 16, bias=False)
+@KINDS
+def test_beyond_the_edges_are_zeros(kind: type[WinogradConv2d]) -> None:
+    layer = convolution(32, 32, bias=False)
     layer.weight.data.fill_(1)
-    counted = by_winograd(layer, torch.ones(1, 8, 6, 5))[0, 0] / 8
+    counted = given(kind, layer, torch.ones(1, 32, 6, 5))[0, 0] / 32
     assert counted.round().tolist() == [[4, 6, 6, 6, 4], *[[6, 9, 9, 9, 6]] * 4, [4, 6, 6, 6, 4]]
-    torch.testing.assert_close(counted, counted.round(), rtol=1e-5, atol=0)
+    assert_close(counted, counted.round())
 
 
-def test_wider_vectors_give_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    compiler = tmp_path / "cc"
-    compiler.write_text('#!/bin/sh\nexec cc -DLANES=16 "$@"\n')
-    compiler.chmod(0o755)
-    monkeypatch.setenv("CC", str(compiler))
+@pytest.mark.parametrize("lanes", [8, 16])
+def test_vectors_of_any_width_give_the_same(lanes: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CC", f"cc -DLANES={lanes}")
     library = _compiled.__wrapped__()
-    assert library is not None
+    monkeypatch.setattr("models.winograd._compiled", lambda: library)
     layer, shown = convolution(32, 64), images(3, 32, 9, 8)
-    with torch.inference_mode():
-        given = WinogradConv2d(layer, library)(shown)
-    torch.testing.assert_close(given, exactly(layer, shown), rtol=1e-4, atol=1e-4)
+    exact = copy.deepcopy(layer).double()(shown.double()).detach().float()
+    assert_close(given(FrozenWinogradConv2d, layer, shown), exact)
+    for found, expected in zip(gradients(WinogradConv2d(layer), shown), gradients(layer, shown), strict=True):
+        assert_close(found, expected)
 
 
-def test_a_value_depends_neither_on_threads_nor_on_the_rest_of_the_batch() -> None:
+@pytest.mark.parametrize("threads", [2, 3, 40])
+def test_a_value_depends_neither_on_threads_nor_on_the_rest_of_the_batch(threads: int) -> None:
     layer, shown = convolution(32, 32), images(23, 32, 16, 16)
-    together = by_winograd(layer, shown)
     with torch_threads(1):
-        assert torch.equal(by_winograd(layer, shown), together)
-    for first, last in ((0, 1), (5, 12), (22, 23)):
-        assert torch.equal(by_winograd(layer, shown[first:last]), together[first:last])
+        alone, alone_gradients = given(FrozenWinogradConv2d, layer, shown), gradients(WinogradConv2d(layer), shown)
+    with torch_threads(threads):
+        assert torch.equal(given(FrozenWinogradConv2d, layer, shown), alone)
+        found = gradients(WinogradConv2d(layer), shown)
+        for first, last in ((0, 1), (5, 12), (22, 23)):
+            assert torch.equal(given(FrozenWinogradConv2d, layer, shown[first:last]), alone[first:last])
+    assert torch.equal(found[0], alone_gradients[0])
+    assert_close(found[1], alone_gradients[1])  # of sums by torch
 
 
-def test_a_folded_network_says_the_same() -> None:
+def test_what_is_not_asked_for_has_no_gradient() -> None:
+    layer, shown = convolution(32, 32), images(2, 32, 8, 8)
+    layer.weight.requires_grad_(False)
+    output = WinogradConv2d(layer)(shown)
+    output.sum().backward()
+    assert layer.weight.grad is None
+    assert layer.bias is not None
+    assert layer.bias.grad is not None
+    assert shown.grad is None
+
+
+@pytest.mark.parametrize("name", ["resnet20x2", "resnet8x4"])
+def test_a_folded_network_says_the_same(name: str) -> None:
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        usual = fold_batch_norm(build("resnet20").eval())
-    fast = with_winograd(copy.deepcopy(usual))
-    assert sum(isinstance(module, WinogradConv2d) for module in fast.modules()) == 16  # of 21: stem, strides, shortcuts
+        usual = fold_batch_norm(build(name).eval())
+    fast = with_winograd(copy.deepcopy(usual), frozen=True)
+    assert any(isinstance(module, FrozenWinogradConv2d) for module in fast.modules())
     with torch.inference_mode():
         shown = images(5, 3, 32, 32)
-        torch.testing.assert_close(fast(shown), usual(shown), rtol=1e-4, atol=1e-4)
+        assert_close(fast(shown), usual(shown))
+
+
+def test_a_network_is_trained_as_it_is() -> None:
+    """The same parameters, by the same names and in the same order; scored in the usual way."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        usual = StudentCNN(10)
+    fast, shown = with_winograd(copy.deepcopy(usual), frozen=False), images(5, 3, 32, 32)
+    assert sum(type(module) is WinogradConv2d for module in fast.modules()) == 3
+    assert list(fast.state_dict()) == list(usual.state_dict())
+    for network in (usual, fast):
+        F.cross_entropy(network(shown), torch.arange(5)).backward()
+    for one, other in zip(fast.parameters(), usual.parameters(), strict=True):
+        assert one.grad is not None
+        assert other.grad is not None
+        assert_close(one.grad, other.grad)
+    with torch.no_grad():
+        assert torch.equal(fast(shown), usual(shown))
+    assert torch.equal(fast.eval()(shown), usual.eval()(shown))
 
 
 class Another(nn.Conv2d):
@@ -103,48 +160,80 @@ class Another(nn.Conv2d):
 
 
 def with_a_hook() -> nn.Conv2d:
-    layer = convolution(8, 16)
+    layer = convolution(32, 32)
     layer.register_forward_pre_hook(lambda *_: None)
     return layer
 
 
+def with_a_forward_of_its_own() -> nn.Conv2d:
+    layer = convolution(32, 32)
+    layer.forward = lambda input: input  # type: ignore[method-assign]
+    return layer
+
+
+def without_a_parameter() -> nn.Conv2d:
+    layer = convolution(32, 32)
+    weight = layer.weight.data
+    del layer.weight
+    layer.register_buffer("weight", weight)
+    return layer
+
+
+@pytest.mark.parametrize("frozen", [True, False])
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: convolution(8, 16, stride=2),
-        lambda: convolution(8, 16, kernel_size=5, padding=2),
-        lambda: convolution(8, 16, kernel_size=(3, 1)),
-        lambda: convolution(8, 16, dilation=2, padding=2),
-        lambda: convolution(16, 16, groups=16),
-        lambda: convolution(8, 16, padding=0),
-        lambda: convolution(8, 16, padding_mode="reflect"),
-        lambda: convolution(3, 16),
-        lambda: convolution(8, 24),
-        lambda: convolution(8, 16).double(),
-        lambda: Another(8, 16, 3, padding=1),
+        lambda: convolution(32, 32, stride=2),
+        lambda: convolution(32, 32, kernel_size=5, padding=2),
+        lambda: convolution(32, 32, kernel_size=(3, 1)),
+        lambda: convolution(32, 32, dilation=2, padding=2),
+        lambda: convolution(32, 32, groups=32),
+        lambda: convolution(32, 32, padding=0),
+        lambda: convolution(32, 32, padding_mode="reflect"),
+        lambda: convolution(3, 32),
+        lambda: convolution(32, 40),
+        lambda: convolution(32, 32).double(),
+        lambda: Another(32, 32, 3, padding=1),
         with_a_hook,
+        with_a_forward_of_its_own,
+        without_a_parameter,
     ],
 )
-def test_what_it_cannot_compute_stays(make: Callable[[], nn.Conv2d]) -> None:
+def test_what_it_cannot_compute_stays(make: Callable[[], nn.Conv2d], frozen: bool) -> None:
     layer = make()
-    assert with_winograd(nn.Sequential(layer)).get_submodule("0") is layer
+    assert with_winograd(nn.Sequential(layer), frozen).get_submodule("0") is layer
 
 
-def test_a_module_of_two_names_is_replaced_under_both() -> None:
-    layer = convolution(16, 16)
-    network = with_winograd(nn.Sequential(layer, nn.ReLU(), layer))
+def test_a_module_of_two_names_is_replaced_under_both_and_keeps_what_it_was_given() -> None:
+    layer = convolution(32, 32)
+    layer.gain = 2.0  # type: ignore[assignment]
+    network = with_winograd(nn.Sequential(layer, nn.ReLU(), layer), frozen=False)
     assert [type(module).__name__ for module in network.children()] == ["WinogradConv2d", "ReLU", "WinogradConv2d"]
+    assert network.get_submodule("2").gain == 2.0
+    assert len(list(network.parameters())) == 2
 
 
-def test_gradients_other_types_and_single_images_are_left_to_torch() -> None:
-    layer, shown = convolution(8, 16), images(2, 8, 8, 8)
-    fast = with_winograd(nn.Sequential(layer))
-    fast(shown).sum().backward()
-    assert layer.weight.grad is not None
-    with torch.inference_mode():
+@KINDS
+def test_what_is_no_batch_of_images_in_float32_is_left_to_torch(kind: type[WinogradConv2d]) -> None:
+    layer, shown = convolution(32, 32), images(2, 32, 8, 8)
+    fast = kind(layer)
+    with torch.set_grad_enabled(kind is WinogradConv2d):
         assert torch.equal(fast(shown[0]), layer(shown[0]))
+        assert fast(shown[:0]).shape == (0, 32, 8, 8)
         with torch.autocast("cpu", torch.bfloat16):
             assert fast(shown).dtype == torch.bfloat16
+        with pytest.raises(RuntimeError, match="channels"):
+            fast(shown[:, :16])
+
+
+def test_a_frozen_one_is_the_usual_one_with_gradients_and_with_other_weights() -> None:
+    layer, shown = convolution(32, 32, bias=False), images(2, 32, 8, 8)
+    frozen = FrozenWinogradConv2d(layer)
+    frozen(shown).sum().backward()
+    assert layer.weight.grad is not None
+    with torch.inference_mode():
+        doubled = torch.func.functional_call(frozen, {"weight": 2 * layer.weight}, shown)
+        assert torch.equal(doubled, F.conv2d(shown, 2 * layer.weight, padding=1))
 
 
 @pytest.mark.parametrize("compiler", ["/no/such/compiler", "false"])
@@ -152,5 +241,6 @@ def test_without_a_compiler_there_is_none(compiler: str, monkeypatch: pytest.Mon
     monkeypatch.setenv("CC", compiler)
     assert _compiled.__wrapped__() is None
     monkeypatch.setattr("models.winograd._compiled", _compiled.__wrapped__)
+    assert not has_winograd()
     with pytest.raises(RuntimeError, match="C compiler"):
-        with_winograd(nn.Sequential(convolution(8, 16)))
+        with_winograd(nn.Sequential(convolution(32, 32)), frozen=True)

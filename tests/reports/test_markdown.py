@@ -908,13 +908,14 @@ def test_trainings_of_which_it_is_not_stored_what_made_them_are_said_to_be_some(
     assert re.search(r"may differ in .*processor \(a made-up processor, another processor\)", render(results))
 
 
-def test_how_the_teacher_was_asked_is_named_where_that_is_not_the_usual_way() -> None:
+def test_how_it_was_convolved_is_named_where_that_is_not_the_usual_way() -> None:
     results = made_up_results()
     assert "Winograd" not in render(results)
     (start,) = results["manifest"]["starts"]
-    asked = {**start["hardware"], "teacher logits": "Winograd"}
-    results["manifest"]["starts"] = [{**start, "hardware": asked}]
-    assert "computed by Winograd's algorithm, which rounds about ten times as coarsely" in render(results)
+    results["manifest"]["starts"] = [{**start, "hardware": {**start["hardware"], "convolutions": "Winograd"}}]
+    assert "were computed by that algorithm" in render(results)
+    results["configuration"]["recipe"]["precision"] = "bfloat16"
+    assert "were computed by that algorithm" not in render(results)
 
 
 def test_arms_that_were_not_made_alike_are_named() -> None:

@@ -72,4 +72,8 @@ def test_how_cuda_computes_in_float32_is_told_of_convolutions_and_products(monke
     assert set(_float32_of_cuda().values()) == {"IEEE float32"}
     monkeypatch.setattr(torch.cuda, "is_tf32_supported", lambda: True)
     assert _float32_of_cuda() == {"convolutions": "TF32", "matrix products": "IEEE float32"}
-    assert set(hardware(torch.device("cpu"))) == {"device", "name", "threads", "system"}
+    cpu = torch.device("cpu")
+    usual = hardware(cpu, "bfloat16")
+    assert set(usual) == {"device", "name", "threads", "system"}
+    assert hardware(cpu, None) == usual
+    assert hardware(cpu, "float32") == {**usual, "convolutions": "Winograd"}

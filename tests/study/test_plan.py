@@ -272,7 +272,7 @@ def test_a_finished_study_needs_no_teacher_of_its_file(studied: Path, tmp_path: 
     assert finished.teacher_file is None
     assert planned(studied, *STUDIED, "--teacher", str(weights)).teacher_file == weights
     file.write_text(as_toml(Settings(configuration, weights=tmp_path / "moved.pth")))
-    more = planned(studied, "--config", str(file), "--seeds", "2")
+    more = planned(studied, "--config", str(file), "--seeds", "2", "--arm", "0.5,4")
     assert more.teacher_file is None
     assert more.stored_teacher is not None, "what it held is stored"
     assert more.stored_teacher.path == weights

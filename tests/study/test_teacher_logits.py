@@ -310,7 +310,7 @@ def test_a_disk_that_fills_keeps_what_was_filled(tmp_path: Path, monkeypatch: py
 
 @pytest.mark.parametrize("has_winograd", [True, False])
 def test_each_arithmetic_has_a_folder_of_its_own(has_winograd: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(study.teacher_logits, "has_winograd", lambda: has_winograd)
+    monkeypatch.setattr("study.device.has_winograd", lambda: has_winograd)
     folders = {
         logits_folder(Path("cache"), "data", "teacher", source, torch.device(device), precision)
         for source in ("", "own")
@@ -327,19 +327,21 @@ def test_each_arithmetic_has_a_folder_of_its_own(has_winograd: bool, monkeypatch
 def test_a_teacher_is_asked_by_winograds_algorithm_in_float32_alone() -> None:
     cpu = torch.device("cpu")
     named = {precision: str(as_asked(teacher(), cpu, precision)) for precision in ("float32", "bfloat16")}
-    assert "WinogradConv2d(16, 16" in named["float32"]
+    assert "FrozenWinogradConv2d(64, 64" in named["float32"]
     assert "Winograd" not in named["bfloat16"]
     assert "BatchNorm" not in named["float32"]
 
 
-def test_logits_of_the_usual_convolutions_are_left_alone_and_named(
+def test_logits_of_other_convolutions_are_left_alone_and_named(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "of-cpu").mkdir()
     indices, views = random_rows(3, seed=1)
     open_logits(tmp_path / "of-cpu-winograd").of(indices, views)
-    assert f"{tmp_path / 'of-cpu'}: rounded otherwise" in capsys.readouterr().out
+    assert f"{tmp_path / 'of-cpu'}: left alone" in capsys.readouterr().out
     open_logits(tmp_path / "of-cpu").of(indices, views)
+    assert f"{tmp_path / 'of-cpu-winograd'}: left alone" in capsys.readouterr().out
+    open_logits(tmp_path / "of-cpu-bfloat16").of(indices, views)
     assert capsys.readouterr().out == ""
 
 
