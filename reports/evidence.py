@@ -300,7 +300,10 @@ def holds_beyond_the_images(known: Estimate, image_error: float) -> bool:
 
 
 def seed_deviation(results: Results) -> float | None:
-    """The standard deviation between training seeds, pooled over the arms; None while the runs are too few to say."""
+    """The standard deviation between training seeds, pooled over the arms; None while the runs are too few to say.
+
+    So they are where all of an arm are alike, as on few test images: that does not show that seeds do not spread.
+    """
     # Two arms of one pair share their runs, but for controls, which are other trainings.
     plain = [arm for arm in results["arms"].values() if arm["control"] is None]
     runs = {(arm["alpha"], arm["temperature"]): arm["test_accuracy"] for arm in plain}
@@ -309,7 +312,7 @@ def seed_deviation(results: Results) -> float | None:
     if free < LEAST_FREE:
         return None
     squares = math.fsum(statistics.variance(accuracy) * (len(accuracy) - 1) for accuracy in several)
-    return math.sqrt(squares / free)
+    return math.sqrt(squares / free) or None
 
 
 def difference_error(first: Trial, second: Trial, images: int, between_seeds: float | None) -> float:

@@ -8,9 +8,9 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from reports.evidence import accuracy_standard_error, begun, scored
-from reports.results import FailedFinalist, FailedRun, Rate, Results, State, Trial
+from reports.results import FailedFinalist, FailedRun, Rate, Results, State, Trial, distinct
 from reports.sections.words import plain, proposers, table
-from reports.standing import judge
+from reports.standing import STATE_WORDS, judge
 from storage.exactly_once import point_of
 
 # The dashboard shows these panels for every study and they cannot be switched off. All of it was seen with
@@ -79,14 +79,18 @@ def rates_note(results: Results, running: Sequence[FrozenTrial]) -> str:
         (
             rate["control"],
             f"{rate['learning_rate']:.3g}",
-            _reason(rate) if rate["value"] is None else f"{100 * rate['value']:.2f}",
+            f"{100 * rate['value']:.2f}"
+            if rate["value"] is not None
+            else _reason(rate)
+            if rate["state"] == "FAIL"
+            else STATE_WORDS.get(rate["state"], "not yet"),
         )
         for rate in results["rates"]
     ]
     blocks = [
         f"## Learning rates of the controls of study `{results['study']}`",
         "Each is tried once, with the seed and on the images of the search. The best of each control is the rate of "
-        "its runs in the final comparison; that of the protocol is here only where the search did not try it.",
+        "its runs in the final comparison.",
         table(["control", "learning rate", "validation accuracy, %"], rows) if rows else "None was tried yet.",
         *_list("Runs now", (_running(trial) for trial in running)),
     ]
@@ -131,7 +135,7 @@ def _progress(results: Results, running: Sequence[FrozenTrial], runs: int) -> st
         possible = sum(trial["state"] not in ("PRUNED", "FAIL") and trial["repeats"] is None for trial in trials)
         more_seeds = min(configuration["finalists"], possible) * (configuration["finalist_seeds"] - 1)
         rows.append(_row("finalists", ended, of_finalists, more_seeds))
-    done = sum(len(arm["seeds"]) for arm in results["arms"].values())
+    done = sum(len(arm["seeds"]) for arm in distinct(results["arms"]).values())
     if done + runs == 0:
         comparison = "| comparison | - | - | begins when the search has ended |"
     else:
@@ -156,8 +160,9 @@ def _arms_expected(results: Results) -> int:
     """How many arms are known to be compared: those begun, the baseline and the winners of grid and TPE."""
     of_tpe = max(scored(begun(results["tpe"])), key=lambda pair: pair[0], default=None)
     winners = [results["best"], of_tpe and of_tpe[1]]
-    plain = [arm for arm in results["arms"].values() if arm["control"] is None]
-    controls = len(results["arms"]) - len(plain)
+    arms = distinct(results["arms"])
+    plain = [arm for arm in arms.values() if arm["control"] is None]
+    controls = len(arms) - len(plain)
     known = [*plain, *filter(None, winners)]
     return len({(point["alpha"], point["temperature"]) for point in known if point["alpha"]}) + 1 + controls
 

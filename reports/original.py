@@ -36,8 +36,8 @@ UNSAID = (
     "Some things that the original does not say had to be chosen here, and a difference may come from them: the "
     "kernels of the student's layers (the one plain reading that has its number of parameters), momentum (none), the "
     "padding of its crops (4 pixels), how weights are initialised (torch's defaults), whether the KL divergence is a "
-    "mean over images (it is), what becomes of images that are left over from whole batches (none are), and the epoch "
-    "that its accuracies are of (the last)."
+    "mean over images (it is), what becomes of images that are left over from whole batches ({left_over}), and the "
+    "epoch that its accuracies are of (the last)."
 )
 
 

@@ -34,7 +34,10 @@ class EpochFacts(TypedDict):
 
 
 class MadeBy(TypedDict):
-    """Where and with what a training ran last; ``threads`` is of torch, ``process`` its number on the host."""
+    """Where and with what a training ran last; ``threads`` is of torch, ``process`` its number on the host.
+
+    ``convolutions`` is ``Winograd`` or ``torch``, and is not there of versions that had the latter alone.
+    """
 
     commit: str
     versions: dict[str, str]
@@ -43,6 +46,7 @@ class MadeBy(TypedDict):
     process: int
     threads: int
     precision: str
+    convolutions: NotRequired[str]
 
 
 class ScoreFacts(TypedDict):

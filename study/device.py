@@ -97,6 +97,11 @@ def computes_by_winograd(device: torch.device, precision: str) -> bool:
     return device.type == "cpu" and precision == "float32" and has_winograd()
 
 
+def convolutions(device: torch.device, precision: str) -> str:
+    """Whose convolutions a training has: ``Winograd``, or ``torch``."""
+    return "Winograd" if computes_by_winograd(device, precision) else "torch"
+
+
 def bfloat16_cost(device: torch.device) -> float:
     """How many times as long as in float32 a convolution takes in bfloat16, measured on one thread of a CPU.
 

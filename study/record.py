@@ -15,6 +15,7 @@ from models import save_checkpoint
 from storage.artifacts import WEIGHTS, offer
 from storage.files import naming
 from storage.trials import MadeBy, TrialRecord, TrialView
+from study.device import convolutions
 from study.manifest import commit, versions
 from study.training import Epoch, Training
 
@@ -29,6 +30,7 @@ def made_by(device: torch.device, precision: str) -> MadeBy:
         "process": os.getpid(),
         "threads": torch.get_num_threads(),
         "precision": precision,
+        "convolutions": convolutions(device, precision),
     }
 
 
@@ -38,7 +40,7 @@ def is_worth_trying_again(failed: FrozenTrial, here: MadeBy) -> bool:
     if view.made_by is None or not view.has_diverged:
         return True
     then, now = (
-        (made_by["commit"], made_by["versions"], made_by["device"], made_by["precision"], made_by["threads"])
+        [made_by.get(key) for key in ("commit", "versions", "device", "precision", "convolutions", "threads")]
         for made_by in (view.made_by, here)
     )
     return then != now

@@ -20,7 +20,7 @@ from data import ImageBank
 from models import with_winograd
 from storage.configuration import Recipe
 from storage.errors import PlainError, in_one_line
-from study.device import computes_by_winograd
+from study.device import convolutions
 from study.loss import distillation_loss
 
 WARM_UP_STEPS = 3
@@ -52,7 +52,8 @@ class TrainingStep:
         device = bank.device
         with torch.random.fork_rng(devices=[]):
             network = build()
-        if computes_by_winograd(device, recipe.precision):
+        self.convolutions = convolutions(device, recipe.precision)
+        if self.convolutions == "Winograd":
             network = with_winograd(network, frozen=False)
         self.network: nn.Module = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self._learning_rate = torch.zeros(1, device=device)

@@ -205,6 +205,7 @@ class Training:
             digest.update(b"" if indices is None else indices.cpu().numpy().tobytes())
         digest.update(b"" if self.draws is None else repr(self.draws).encode())
         digest.update(b"" if self.rate_factor == 1 else repr(self.rate_factor).encode())
+        digest.update(b"" if self.step.convolutions == "torch" else self.step.convolutions.encode())
         digest.update(self.source.encode())
         return digest.hexdigest()
 

@@ -28,9 +28,15 @@ def claims(document: Document) -> list[str]:
         "## The original's claims, one by one",
         table(["Claim", "Original", "Here", "Reproduced?", "Difference in points, 95 % interval"], rows),
         *_rule(document),
-        *([] if document.departures else [original.UNSAID]),
+        *([] if document.departures else [_unsaid(document)]),
         *_readings(document),
     ]
+
+
+def _unsaid(document: Document) -> str:
+    rests = document.left_over
+    left_over = "none are" if rests is None else f"a last step takes them, {rests[1]} in the comparison"
+    return original.UNSAID.format(left_over=left_over)
 
 
 def _rule(document: Document) -> list[str]:
@@ -114,7 +120,7 @@ def _gain_claim(document: Document, name: str, where: str) -> Sequence[str]:
     known = None if gain is None else gain.estimate
     here, difference = "-", "-"
     if gain is not None:
-        here = points(gain.mean) + (f" ({interval(known)})" if known is not None else " (one run)")
+        here = points(gain.mean) + (f" ({interval(known)})" if known is not None else f" ({gain.why_no_interval})")
     if known is not None and not document.departures:
         difference = f"{100 * (known - theirs).mean:+.2f} ({interval(known - theirs)})"
     return f"Gain{where}", points(theirs.mean), here, _judged(document, reproduced(known, theirs)), difference

@@ -8,7 +8,7 @@ from reports import original
 from reports.drawing import GREY, Figure, arm_colours, blank
 from reports.evidence import Paired, by_seed, deviation_limits, gain_image_error
 from reports.results import Arm, Results, distinct
-from reports.sections.document import Document, distilled_arm, plain_arms
+from reports.sections.document import Document, plain_arms
 from reports.sections.words import (
     arm_label,
     count,
@@ -41,7 +41,11 @@ def _names(document: Document) -> str:
     """What arms are that are named by how their point was found."""
     found = {"best": "the grid's best point on validation", "tpe": "TPE's", "gp": "that of the Gaussian process"}
     words = [f"*{name}* is {what}" for name, what in found.items() if name in document.plain]
-    others = "; other pairs were asked for" if document.plain.keys() - {"baseline", *found} else ""
+    former = document.former_winners
+    others = "; other pairs were asked for" if document.plain.keys() - {"baseline", *found, *former} else ""
+    if former:
+        labels = ", ".join(arm_label(name, document.arms[name]) for name in former)
+        others += f"; {labels} had been the best after the grid before the search went on"
     return f" {', '.join(words)}{others}." if words else ""
 
 
@@ -166,29 +170,32 @@ def _image_error(document: Document, arm: Arm, pairs: Paired) -> str:
 
 
 def _what_it_can_show(document: Document) -> list[str]:
-    blocks, name = [], distilled_arm(document.results)
+    blocks = []
     if document.undistilled and document.gain is not None:
         blocks.append("The best arm is the baseline's own configuration: its difference says nothing.")
-        name = next((other for other in document.plain if document.gain_of(other) is not None), None)
-    gain = None if name is None else document.gain_of(name)
-    if name is None or gain is None:
+    gains = [gain for name in document.plain if (gain := document.gain_of(name)) is not None]
+    if not gains:
         return blocks
-    runs, known = len(gain.seeds), gain.estimate
-    if known is None:
-        why = gain.why_no_interval
-        return [*blocks, f"{why[0].upper()}{why[1:]}: how far the next seed would fall from it is not known."]
-    low, high = deviation_limits(runs)
-    return [
-        *blocks,
-        f"What {count(runs, 'seed')} can and cannot show: a true difference of the last column but one, in points, "
-        f"would be told from zero in 80 % of repeats if the spread is what {runs} differences say; it may well be "
-        f"{low:.2g} to {high:.2g} times that. The interval takes the differences as roughly normal, which "
-        f"{count(runs, 'value')} cannot check. {_no_other_test(gain)}"
-        "The interval covers the spread of training seeds for these test images and this teacher, not that of other "
-        "teachers, nor of other images: were the test images drawn anew, they alone would bring the standard error in "
-        "the last column; *at most*, as if each arm had images of its own, where it is not stored which of them a run "
-        "had right.",
-    ]
+    known = [gain for gain in gains if gain.estimate is not None]
+    if known:
+        gain = min(known, key=lambda one: len(one.seeds))
+        runs = len(gain.seeds)
+        low, high = deviation_limits(runs)
+        blocks.append(
+            f"What {count(runs, 'seed')} can and cannot show: a true difference as large as the last column but one "
+            "(points) would be told from zero in 80 % of repeats. The spread behind it is known roughly only, so it "
+            f"may be {low:.2g} to {high:.2g} times as large. The interval takes the differences as roughly normal, "
+            f"which {count(runs, 'value')} cannot check. {_no_other_test(gain)}"
+        )
+    else:
+        why = gains[0].why_no_interval
+        blocks.append(f"{why[0].upper()}{why[1:]}: how far the next seed would fall from it is not known.")
+    blocks.append(
+        "All of it is for these test images and this teacher. Were the images drawn anew, they alone would bring the "
+        "standard error in the last column; *at most*, as if each arm had images of its own, where it is not stored "
+        "which of them a run had right."
+    )
+    return blocks
 
 
 def _no_other_test(gain: Paired) -> str:

@@ -66,11 +66,16 @@ def verdict_on_controls(document: Document) -> str | None:
     return " ".join([verdict, *_harmful(document)])
 
 
+def is_above_all_controls(document: Document) -> bool:
+    """Whether the best pair is surely better than each control that can tell; also where there is none."""
+    return all(pairs.estimate is None or pairs.estimate.interval[0] > 0 for *_, pairs in _pairs(document))
+
+
 def _harmful(document: Document) -> list[str]:
     """Controls that are surely worse than the baseline, in a sentence: against them any gain looks large."""
     names = [
         name
-        for name in ("shuffled", "smoothing")
+        for name in ("shuffled", "smoothing", "rate")
         if (pairs := document.paired_with_baseline(name)) is not None
         and pairs.estimate is not None
         and pairs.estimate.interval[1] < 0
@@ -299,7 +304,7 @@ def gains_by_arm(results: Results) -> go.Figure | None:
         y=[arm_label(name, arms[name]).replace(" (", "<br>(") for name in shown],
         mode="markers",
         marker={"color": [BLUE if name == "best" else PURPLE for name in shown], "size": 10},
-        error_x={"array": [0 if known is None else 100 * known.half_width for known in estimates],
+        error_x={"array": [None if known is None else 100 * known.half_width for known in estimates],
                  "color": GREY, "thickness": 1.5, "width": 4},
         hovertemplate="%{y}: %{x:+.2f} points<extra></extra>",
     )  # fmt: skip
@@ -312,7 +317,7 @@ def gains_by_arm(results: Results) -> go.Figure | None:
 GAINS = Figure(
     name="controls",
     caption="Gain in test accuracy over the baseline, of the best pair and of the controls, with 95 % t intervals of "
-    "the paired differences.",
+    "the paired differences where there is one.",
     draw=gains_by_arm,
     panel="Gain of the best pair and of the controls",
 )

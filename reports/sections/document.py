@@ -14,6 +14,10 @@ CONTROLS = ("shuffled", "smoothing", "rate", "best-rate")
 """Arms that stand beside the best pair and the baseline, from which something is taken away."""
 
 
+WINNERS = ("best", "tpe", "gp")
+"""Arms whose point the search chose: the grid's, TPE's and that of a Gaussian process."""
+
+
 def plain_arms(results: Results) -> dict[str, Arm]:
     """The arms without the controls."""
     return {name: arm for name, arm in results["arms"].items() if name not in CONTROLS and arm["control"] is None}
@@ -145,6 +149,21 @@ class Document:
         """The grid's cell at (alpha, T); None where the grid has no such point."""
         return next((cell for cell in self.grid if cell.point == where), None)
 
+    @property
+    def arms_asked_for(self) -> list[tuple[float, float]]:
+        """The pairs that commands named."""
+        return arms_asked_for(self.results["manifest"]["starts"])
+
+    @property
+    def former_winners(self) -> list[str]:
+        """Arms that no command named and the search does not choose any more: it went on after they were compared."""
+        return [
+            name
+            for name, arm in self.plain.items()
+            if name not in ("baseline", *WINNERS)
+            and run_pair(arm["alpha"], arm["temperature"]) not in self.arms_asked_for
+        ]
+
     def missing_runs(self) -> str | None:
         """Which arm has how many of the planned seeds, in a sentence; None where all have all, or nothing has begun."""
         planned = set(self.configuration["final_seeds"])
@@ -154,11 +173,11 @@ class Document:
             and arm_at(self.results, self.best["alpha"], self.best["temperature"]) is None
         )
         begun = [run_pair(arm["alpha"], arm["temperature"]) for arm in self.plain.values()]
-        asked = arms_asked_for(self.results["manifest"]["starts"])
         if waits and self.best is not None:
             begun.append(run_pair(self.best["alpha"], self.best["temperature"]))
-        others = [name_of_pair(pair) for pair in asked if pair not in begun]
+        others = [name_of_pair(pair) for pair in self.arms_asked_for if pair not in begun]
         names = dict.fromkeys(["baseline", *(["best"] if waits else []), *self.arms, *others])
+        names = {name: None for name in names if name not in self.former_winners}
         done = {name: planned & set(self.arms[name]["seeds"]) if name in self.arms else set[int]() for name in names}
         if not self.arms or all(seeds == planned for seeds in done.values()):
             return None

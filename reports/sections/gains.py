@@ -148,7 +148,7 @@ def group_gains(results: Results) -> go.Figure | None:
         mode="markers",
         marker={"color": [_colour(gain) for gain in found], "size": 9,
                 "symbol": ["circle" if gain.paired.mean >= 0 else "diamond" for gain in found]},
-        error_x={"array": [0 if known is None else 100 * known.half_width for known in estimates],
+        error_x={"array": [None if known is None else 100 * known.half_width for known in estimates],
                  "color": GREY, "thickness": 1.2, "width": 3},
         hovertemplate="%{y}: %{x:+.2f} points<extra></extra>",
     )  # fmt: skip

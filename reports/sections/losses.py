@@ -40,7 +40,7 @@ def _beside(document: Document, name: str) -> str:
     pairs = paired(document.arms[name], document.arms["baseline"], "test_loss")
     known = pairs.estimate
     if known is None:
-        return f"{pairs.mean:+.4f} (one seed)" if pairs.seeds else "-"
+        return f"{pairs.mean:+.4f} ({pairs.why_no_interval})" if pairs.seeds else "-"
     return f"{known.mean:+.4f} ({known.interval[0]:+.4f} to {known.interval[1]:+.4f})"
 
 

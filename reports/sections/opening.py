@@ -12,6 +12,9 @@ UNSEARCHED = (
     "No search was run: the baseline (alpha = 0) and the pairs that were asked for are trained over the same seeds and "
     "scored once on the test images."
 )
+ALONE = (
+    "No search was run: the baseline (alpha = 0) alone is trained, over several seeds, and scored once on test images."
+)
 
 
 def opening(document: Document) -> list[str]:
@@ -40,7 +43,7 @@ def opening(document: Document) -> list[str]:
         f"A student (`{document.student['name']}`, {document.student['parameters']:,} parameters) {learns} from "
         f"a teacher (`{document.teacher['name']}`, {document.teacher['parameters']:,} parameters) with the loss "
         "`(1 - alpha) * cross-entropy + alpha * T^2 * KL divergence`. Alpha weighs the teacher; at alpha = 0 there "
-        f"is none. {SEARCHED if document.is_searched else UNSEARCHED}"
+        f"is none. {SEARCHED if document.is_searched else UNSEARCHED if document.arms_asked_for else ALONE}"
     )
     if document.original:
         blocks[-1] += (
@@ -54,4 +57,4 @@ def _on_short_trainings(document: Document) -> str:
     epochs = document.configuration["recipe"]["epochs"]
     if 2 * epochs > original.EPOCHS:
         return ""
-    return f" After {count(epochs, 'epoch')} a student is far from trained out, so a gain may be one of speed."
+    return f" With {count(epochs, 'epoch')} instead of {original.EPOCHS} a gain may be one of speed."

@@ -124,7 +124,7 @@ def _add_curve(figure: go.Figure, place: dict[str, int], cell: Trial, style: Sty
 
 CURVES = Figure(
     name="curves",
-    caption="Validation accuracy by epoch of every trial. A cross ends a pruned trial, a triangle a failed one.",
+    caption="Validation accuracy by epoch of the trials that came to their end or were pruned: a cross ends those.",
     draw=curves,
     panel="Trials that ended, by epoch",
 )

@@ -15,6 +15,7 @@ OF_A_TRAINING: dict[str, Callable[[MadeBy], str]] = {
     "host": lambda made_by: made_by["host"],
     "device": lambda made_by: made_by["device"],
     "precision": lambda made_by: made_by["precision"],
+    "convolutions": lambda made_by: made_by.get("convolutions", "torch"),
     "number of threads": lambda made_by: str(made_by["threads"]),
     "commit": lambda made_by: made_by["commit"],
     "torch version": lambda made_by: made_by["versions"]["torch"],
@@ -71,12 +72,21 @@ def _on_the_teacher(document: Document) -> list[str]:
             "What an imported teacher was trained on is not known here. Where test images were among it, all that is "
             f"distilled from it scores too high on them{so_with_validation}."
         ]
-    if not document.is_searched:
-        return []
-    return [
-        "The teacher was trained on the whole training set, the validation images among them. What it says of them "
-        "is surer than of new images; no student trains on them during the search."
-    ]
+    remarks = []
+    if document.teacher.get("hurried") is not None:
+        remarks.append(
+            "The teacher was trained in parts, as its card says: after each its accuracy on the test images was looked "
+            f"at, and it went on while that was below the original's. Its {percent(document.teacher['test_accuracy'])} "
+            "is a little too good for that."
+        )
+    if document.is_searched and document.teacher["hash"] is not None:
+        copies = document.data.get("copies")
+        but = ", but for the copies named above" if copies is not None and copies["validation"] else ""
+        remarks.append(
+            "The teacher was trained on the whole training set, the validation images among them. What it says of them "
+            f"is surer than of new images; no student trains on them during the search{but}."
+        )
+    return remarks
 
 
 def _on_the_winner(document: Document) -> list[str]:
@@ -121,10 +131,11 @@ def _on_pruning(document: Document) -> list[str]:
             f"{'it' if pruned == 1 else 'they'} would have reached is not known, and a pruned point may be the "
             "true best."
         )
+    proposed = " and which points are proposed" if document.results["tpe"] else ""
     if (document.results["search"]["workers"] or 1) > 1 and document.pruners != {"none"}:
         remarks.append(
             "Several workers shared the search. The numbers of a trial do not depend on that; which trials are "
-            "pruned depends on the order in which they ended."
+            f"pruned{proposed} depends on the order in which they ended."
         )
     return remarks
 
@@ -168,7 +179,7 @@ def _on_arithmetic(document: Document) -> list[str]:
     convolutions = {start["hardware"].get("convolutions") for start in document.results["manifest"]["starts"]}
     if "TF32" in convolutions:
         remarks.append("Convolutions of float32 are TF32 (11 significant bits) on a GPU that has it.")
-    if "Winograd" in convolutions and document.configuration["recipe"]["precision"] == "float32":
+    if "Winograd" in convolutions:
         remarks.append(
             "In starts that say Winograd below, 3 x 3 convolutions of stride 1 were computed by that algorithm, the "
             "student's in training and the teacher's where it was asked; it rounds about ten times as coarsely as the "
@@ -211,6 +222,12 @@ def _on_unlike_arms(document: Document) -> str:
             for arm_name, arm in document.arms.items()
             if arm["made_by"] and None not in arm["made_by"]
         }
+        if name == "commit":  # versions that did not store what made a training are others than those that do
+            values |= {
+                arm_label(arm_name, arm): {"earlier ones, which did not store it"}
+                for arm_name, arm in document.arms.items()
+                if arm["made_by"] and set(map(type, arm["made_by"])) == {type(None)}
+            }
         if any(one.isdisjoint(other) for one, other in itertools.combinations(values.values(), 2)):
             arms: dict[str, list[str]] = {}
             for arm, found in values.items():
@@ -219,7 +236,7 @@ def _on_unlike_arms(document: Document) -> str:
             unlike.append(f"{name} ({named})")
     if not unlike:
         return ""
-    return f" Both are part of every difference between arms that were not made alike: {' and '.join(unlike)}."
+    return f" That is part of every difference between arms that were not made alike: {' and '.join(unlike)}."
 
 
 def _repeat(document: Document) -> list[str]:

@@ -21,7 +21,7 @@ from reports.evidence import (
     scored,
 )
 from reports.results import Arm, Trial
-from reports.sections.controls import verdict_on_controls
+from reports.sections.controls import is_above_all_controls, verdict_on_controls
 from reports.sections.document import Document, distilled_arm
 from reports.sections.transfer import verdict_on_search
 from reports.sections.words import arm_label, count, interval, mean_and_deviation, percent, point, points
@@ -102,20 +102,25 @@ def _verdict_on_gain(document: Document) -> str:
                 "student cannot be said."
             )
         else:
-            low, high = known.interval
-            answer = (
-                "distillation helps this student"
-                if low > 0
-                else "distillation harms this student"
-                if high < 0
-                else "the data cannot say whether distillation helps this student"
-            )
+            seeds = len(document.gain.seeds)
             sentence = (
-                f"{answer}{_on_few_images(document, known)}: mean test accuracy goes {change} (95 % interval "
-                f"{interval(known)}, paired over {len(document.gain.seeds)} seeds, better in {document.gain.wins} of "
-                f"{len(document.gain.seeds)})."
+                f"{_answer(document, known)}: mean test accuracy goes {change} (95 % interval {interval(known)}, "
+                f"paired over {seeds} seeds, better in {document.gain.wins} of {seeds})."
             )
     return where + sentence if where else sentence[0].upper() + sentence[1:]
+
+
+def _answer(document: Document, known: Estimate) -> str:
+    """Whether distillation helps, as far as the gain of the search's best says."""
+    low, high = known.interval
+    if low <= 0 <= high:
+        return "the data cannot say whether distillation helps this student"
+    if low > 0 and not is_above_all_controls(document):
+        return (
+            "the best pair is above the baseline, but not surely above every control below, so that this is the "
+            "teacher's doing is not shown"
+        )
+    return f"distillation {'helps' if low > 0 else 'harms'} this student{_on_few_images(document, known)}"
 
 
 def _on_few_images(document: Document, known: Estimate) -> str:
@@ -125,7 +130,9 @@ def _on_few_images(document: Document, known: Estimate) -> str:
     error = gain_image_error(document.arms["best"], document.arms["baseline"], seeds, document.data["test_images"])
     if low <= 0 <= high or holds_beyond_the_images(known, error):
         return ""
-    return f" on these {document.data['test_images']:,} test images, which are too few to say it of others"
+    stored = None not in (*document.arms["best"]["hits"], *document.arms["baseline"]["hits"])
+    few = f"which {'are' if stored else 'may be'} too few to say it of others"
+    return f" on these {document.data['test_images']:,} test images, {few}"
 
 
 def _how_to_compare(document: Document) -> str:

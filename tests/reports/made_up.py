@@ -26,6 +26,7 @@ HARDWARE: dict[str, str | int] = {
     "name": "a made-up processor",
     "threads": 2,
     "system": "Linux x86_64",
+    "convolutions": "Winograd",
 }
 MADE_BY: MadeBy = {
     "commit": "0123456789ab",
@@ -35,6 +36,7 @@ MADE_BY: MadeBy = {
     "process": 4711,
     "threads": 1,
     "precision": "float32",
+    "convolutions": "Winograd",
 }
 
 

@@ -569,7 +569,7 @@ def test_a_gain_that_other_test_images_may_not_show_is_said_to_be_one() -> None:
     results["data"]["test_images"] = 100
     for arm in results["arms"].values():
         arm["hits"] = [None] * len(arm["seeds"])
-    words = "Distillation helps this student on these 100 test images, which are too few to say it of others: mean"
+    words = "Distillation helps this student on these 100 test images, which may be too few to say it of others: mean"
     assert verdict(results).startswith(f"- {words}")
 
 
@@ -910,11 +910,9 @@ def test_trainings_of_which_it_is_not_stored_what_made_them_are_said_to_be_some(
 
 def test_how_it_was_convolved_is_named_where_that_is_not_the_usual_way() -> None:
     results = made_up_results()
-    assert "Winograd" not in render(results)
-    (start,) = results["manifest"]["starts"]
-    results["manifest"]["starts"] = [{**start, "hardware": {**start["hardware"], "convolutions": "Winograd"}}]
     assert "were computed by that algorithm" in render(results)
-    results["configuration"]["recipe"]["precision"] = "bfloat16"
+    (start,) = results["manifest"]["starts"]
+    del start["hardware"]["convolutions"]
     assert "were computed by that algorithm" not in render(results)
 
 
@@ -984,7 +982,7 @@ def test_the_time_of_the_runs_is_said() -> None:
 
 def test_of_a_short_training_a_gain_may_be_one_of_speed() -> None:
     results = copy.deepcopy(CASES["full protocol"])
-    words = "After 50 epochs a student is far from trained out, so a gain may be one of speed."
+    words = "With 50 epochs instead of 100 a gain may be one of speed."
     assert words not in render(results)
     results["configuration"]["recipe"] |= {"epochs": 50, "step_epochs": [15, 30, 45]}
     assert words in render(results)
