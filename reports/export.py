@@ -7,7 +7,8 @@ python -m reports.build --storage sqlite:///study.db --study quick --output DIR
 import argparse
 import sqlite3
 import tempfile
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import optuna
@@ -32,7 +33,7 @@ def export(opened: OpenStudy, file: Path) -> None:
 
     Raises:
         StorageError: where the storage or the study is not there, or ``file`` is.
-        OSError: where ``file`` cannot be written.
+        OSError: where ``file`` or a temporary one cannot be written.
     """
     if file.exists():
         raise StorageError(f"{file}: is there already; remove it or give another --output")
@@ -44,12 +45,20 @@ def export(opened: OpenStudy, file: Path) -> None:
         for study in filter(None, (search, comparison, opened.rates)):
             optuna.copy_study(from_study_name=study.study_name, from_storage=opened.storage, to_storage=storage)
         storage.engine.dispose()
-        with closing(sqlite3.connect(copy)) as connection:
+        with closing(sqlite3.connect(copy)) as connection, _as_os_error(copy):
             # The dashboard finds notes by the trial's key in the storage, which is another one in a copy.
             connection.execute("DELETE FROM study_system_attributes WHERE key LIKE 'dashboard:%'")
             connection.commit()
             connection.execute("VACUUM")
         write_whole(copy.read_bytes(), file)
+
+
+@contextmanager
+def _as_os_error(file: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        raise OSError(f"{file}: {error}") from error
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import optuna
 import torch
+from optuna.study import StudyDirection
 from torch import nn
 
 from data import ImageBank, ImageSet, Split, count_copies
@@ -129,6 +130,26 @@ def begin(
     return search, comparison
 
 
+def keep_what_is_asked(opened: OpenStudy, request: Request) -> None:
+    """Store how many trials, finalists and seeds there are to be, where a study has them all: its report is of those.
+
+    An earlier start may have asked for more and been stopped.
+
+    Raises:
+        ClaimLostError: where another process may be describing it meanwhile.
+    """
+    with hold(opened.claims, opened.claim_to_create):
+        known, search = opened.description, opened.search
+        if known is None or search is None:
+            return
+        asked = asked_beyond(request, opened)
+        if known.settings == request.configuration and known.tpe_trials == asked:
+            return
+        refuse_another(known, request.configuration, search)
+        configuration = request.configuration.as_json()
+        dataclasses.replace(known, configuration=configuration, format=FORMAT, tpe_trials=asked).store(search)
+
+
 def begin_rates(opened: OpenStudy) -> optuna.Study:
     """The study in which the controls try learning rates, of one that was begun."""
     with hold(opened.claims, opened.claim_to_create):
@@ -144,6 +165,12 @@ def refuse_foreign(opened: OpenStudy) -> None:
         ConfigurationError: where there is one of that name.
     """
     search = opened.search
+    for part in filter(None, (search, opened.comparison, opened.rates)):
+        refuse_unless(
+            part.directions == [StudyDirection.MAXIMIZE],
+            f"study {part.study_name!r} does not maximize, so it was not made by study.run: give --study NAME to begin "
+            "another",
+        )
     if search is not None and Description.of(search) is not None:
         return
     refuse_unless(

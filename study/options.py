@@ -179,7 +179,10 @@ def _refuse_what_has_no_effect(options: argparse.Namespace, configuration: Confi
 
 def _parser(description: str | None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m study.run", description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m study.run",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # the reports look for options in the commands that a study was started by
     )
     add_settings_options(parser)
     _add_search_and_comparison(parser)

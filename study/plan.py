@@ -283,12 +283,22 @@ def _runs_left(request: Request, opened: OpenStudy, trials_left: int, rates_left
 
 
 def _needs_teacher(request: Request, opened: OpenStudy, trials_left: int) -> bool:
-    """Whether anything is distilled: an arm, also of an earlier search, or a run that another start left."""
+    """Whether anything is distilled: an arm, also of an earlier search, or what another start left of any study."""
     arms: Arms = {name_of_pair(pair): pair for pair in request.added_arms}
     if opened.search is not None:
         arms = wanted_arms(request, opened, opened.search)
-    runs = [] if opened.comparison is None else views(opened.comparison)
-    left = [run.point["alpha"] for run in runs if run.point and not run.state.is_finished()]
+    taken_up = [
+        opened.comparison,
+        opened.search if request.searches else None,
+        opened.rates if request.controls else None,
+    ]
+    largest = 1.0 if request.beyond is not None else max(request.configuration.alphas)
+    left = [
+        trial.point.get("alpha", largest)  # what has none yet may get that
+        for study in filter(None, taken_up)
+        for trial in views(study)
+        if not trial.state.is_finished()
+    ]
     if trials_left and (request.beyond is not None or any(request.configuration.alphas)):
         return True
     return any(alpha != 0 for alpha in [*left, *(alpha for alpha, _ in arms.values())])

@@ -13,7 +13,7 @@ from types import FrameType
 import torch
 
 from storage.configuration import ConfigurationError
-from storage.study_storage import STORAGE_ERRORS
+from storage.study_storage import STORAGE_ERRORS, StorageError
 from study.progress import bar, say
 
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -47,7 +47,7 @@ def run_workers(
                 time.sleep(SECONDS_BETWEEN_LOOKS)
                 for relay in relays:
                     relay.check()
-                with suppress(*STORAGE_ERRORS):
+                with suppress(StorageError, *STORAGE_ERRORS):
                     progress.update(ended() - progress.n)
     finally:
         _stop(workers)

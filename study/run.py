@@ -23,7 +23,7 @@ from storage.controls import control_arms, rate_points
 from storage.errors import one_line_errors
 from storage.open_study import OpenStudy, open_study, read_study
 from storage.study_storage import command_of
-from study.begin import begin, begin_rates, going_on, refuse_unusable
+from study.begin import begin, begin_rates, going_on, keep_what_is_asked, refuse_unusable
 from study.comparison import Comparison, points_of
 from study.device import pick_device
 from study.estimate import print_plan
@@ -61,6 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print_plan(request, plan, device)
             if request.dry_run:
                 return
+            if plan.is_done:
+                patiently(lambda: keep_what_is_asked(opened, request))
             # A teacher that was given is held against the study's, also where nothing is left for it to do.
             if not plan.is_done or plan.teacher_file is not None:
                 with kept_current(request.url, request.name):
@@ -83,9 +85,13 @@ def work_on(request: Request, opened: OpenStudy, plan: Plan, device: torch.devic
     trainings = Trainings(configuration, materials, request.runs, request.name)
     here = made_by(device, configuration.recipe.precision)
     worker = Worker(configuration, opened.claims, artifact_store(request.runs.path), here)
-    search = Search(worker, search_study, trainings.of_trial, materials.on_validation, request.beyond or "tpe")
+    search = patiently(
+        lambda: Search(worker, search_study, trainings.of_trial, materials.on_validation, request.beyond or "tpe")
+    )
     has_teacher = materials.logits is not None  # one that is only there to be scored beside teaches nothing
-    comparison = Comparison(worker, comparison_study, trainings.of_run, materials.on_test, "test", has_teacher)
+    comparison = patiently(
+        lambda: Comparison(worker, comparison_study, trainings.of_run, materials.on_test, "test", has_teacher)
+    )
     if request.searches:
         patiently(search.run_grid)
         patiently(lambda: search.run_beyond(request.trials_beyond))
@@ -95,7 +101,9 @@ def work_on(request: Request, opened: OpenStudy, plan: Plan, device: torch.devic
     patiently(lambda: comparison.run(points_of(arms, seeds)))
     if request.controls:
         rates_study = patiently(lambda: begin_rates(opened))
-        rates = Comparison(worker, rates_study, trainings.of_rate, materials.on_validation, "validation")
+        rates = patiently(
+            lambda: Comparison(worker, rates_study, trainings.of_rate, materials.on_validation, "validation")
+        )
         patiently(lambda: rates.run(rate_points(arms, search_study, configuration)))
         controls = patiently(lambda: control_arms(arms, search_study, rates_study, configuration))
         patiently(lambda: comparison.run(points_of(arms, seeds, controls)))
@@ -116,13 +124,19 @@ def report(request: Request, opened: OpenStudy) -> None:
     # makes the report.
     from reports.build import write_report
     from reports.collect import collect
-    from reports.results import count_failed
+    from reports.results import Results, count_failed
 
     folder = request.runs.report(request.name)
-    # Several shells that end together: the last of them to read is the last to write.
-    with hold(opened.claims, f"{request.name}-report"):
-        results = collect(opened)
-        write_report(results, folder)
+
+    def write() -> Results:
+        # Several shells that end together: the last of them to read is the last to write.
+        with hold(opened.claims, f"{request.name}-report"):
+            results = collect(opened)
+            write_report(results, folder)
+        return results
+
+    # Where workers did the work, the session of this process may have been lost long ago.
+    results = patiently(write)
     if failed := count_failed(results):
         print(f"done, but {failed} of its trainings failed, which the report names: {folder / 'report.md'}")
         sys.exit(SOME_FAILED)

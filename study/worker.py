@@ -28,6 +28,7 @@ OUT_OF_MEMORY_TRIES = 3
 STARTS_WITHOUT_EPOCH = 5
 
 # Between tries to reach the storage: about half an hour in all.
+SECONDS_OF_WORK = 300.0
 PAUSES: Sequence[float] = (1, 2, 4, 8, 15, 30, *[60] * 30)
 
 Result = TypeVar("Result")
@@ -115,7 +116,9 @@ def patiently(act: Callable[[], Result]) -> Result:
         StorageError: where it was out of reach for half an hour.
         StorageInternalError, SQLAlchemyError: where its disk is full: nobody makes room for one who only waits.
     """
-    for pause in PAUSES:
+    pauses = iter(PAUSES)
+    while (pause := next(pauses, None)) is not None:
+        begun = time.monotonic()
         try:
             return act()
         except ClaimLostError as error:
@@ -128,6 +131,8 @@ def patiently(act: Callable[[], Result]) -> Result:
             if is_disk_full(error):
                 raise
             say(f"the storage does not answer ({reason_of(error)}); trying again in {pause} s")
+        if time.monotonic() - begun > SECONDS_OF_WORK:  # it answered meanwhile
+            pauses = iter(PAUSES)
         time.sleep(pause)
     raise StorageError("the storage was out of reach for half an hour; the same command goes on from here")
 

@@ -14,15 +14,19 @@ import pytest
 import torch
 
 import study.begin
-from storage.claims import ClaimLostError
+import study.worker
+from storage.claims import ClaimLostError, hold
 from storage.configuration import ConfigurationError
 from storage.description import FORMAT, Description
 from storage.open_study import OpenStudy, open_study, read_study
 from storage.study_storage import sqlite_url
-from study.begin import begin, going_on
+from study.begin import begin, going_on, refuse_foreign
 from study.options import request_of
-from study.run import main
+from study.run import main, report
 from tests.conftest import SMALL
+from tests.reports.stored import export
+from tests.storage.postgres import Server
+from tests.storage.test_claims import CLAIM_SESSIONS
 
 
 def test_a_start_that_is_stopped_while_the_study_is_described_leaves_none(
@@ -89,7 +93,7 @@ def test_a_study_begun_before_copies_were_counted_has_them_once_it_goes_on(
     main([*SMALL, "--seeds", "2", "--runs-dir", str(runs)])
     found = json.loads((runs / "demo" / "results.json").read_text())
     assert found["data"]["copies"] == {"test": 0, "validation": 0}
-    assert found["arms"]["best"]["seeds"] == [1, 2]
+    assert found["arms"]["best"]["seeds"] == [2, 3]  # the search has 1
 
 
 def test_a_dry_run_says_that_there_are_no_images(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -166,3 +170,46 @@ def test_a_study_that_goes_on_is_not_described_without_the_claim(
         with pytest.raises(ClaimLostError):
             go_on(opened, "--finalists", "1")
         assert opened.description == before
+
+
+def test_a_finished_study_of_which_less_is_asked_for_is_one_of_that(studied: Path, tmp_path: Path) -> None:
+    """A start that asked for more was stopped before its first training."""
+    export(sqlite_url(studied / "study.db"), "demo", tmp_path / "study.db")
+    with open_study(sqlite_url(tmp_path / "study.db"), "demo") as opened:
+        known = opened.begun()[0]
+        assert opened.search is not None
+        more = dataclasses.replace(known.settings, seeds=5, finalists=3)
+        dataclasses.replace(known, configuration=more.as_json(), tpe_trials=7).store(opened.search)
+    main([*SMALL, "--runs-dir", str(tmp_path)])
+    with read_study(sqlite_url(tmp_path / "study.db"), "demo") as opened:
+        left = opened.begun()[0]
+    assert left.settings == known.settings
+    assert left.tpe_trials == 7, "trials after the grid stay wanted where the command asks for none"
+    assert "Not all of the planned seeds" not in (tmp_path / "demo" / "report.md").read_text()
+
+
+@pytest.mark.parametrize("part", ["demo", "demo-comparison"])
+def test_a_study_that_minimizes_is_none_of_ours(part: str, tmp_path: Path) -> None:
+    optuna.create_study(storage=sqlite_url(tmp_path / "study.db"), study_name=part, direction="minimize")
+    with (
+        open_study(sqlite_url(tmp_path / "study.db"), "demo") as opened,
+        pytest.raises(ConfigurationError, match=f"study '{part}' does not maximize"),
+    ):
+        refuse_foreign(opened)
+
+
+def test_a_report_is_made_where_the_session_was_lost_while_workers_worked(
+    server: Server, studied: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("BROWSER_PATH", "/nowhere")  # no PNG figures
+    monkeypatch.setattr(study.worker, "PAUSES", (0.05,) * 20)
+    url, of_file = server.new_database(), sqlite_url(studied / "study.db")
+    storage = optuna.storages.RDBStorage(url)
+    for name in ("demo", "demo-comparison"):
+        optuna.copy_study(from_study_name=name, from_storage=of_file, to_storage=storage)
+    storage.engine.dispose()
+    with open_study(url, "demo") as opened:
+        with hold(opened.claims, "anything"):
+            server.execute(CLAIM_SESSIONS)
+        report(request_of([*SMALL, "--runs-dir", str(tmp_path), "--storage", url], None), opened)
+    assert (tmp_path / "demo" / "report.md").exists()

@@ -110,6 +110,20 @@ def test_an_arm_of_an_earlier_search_and_a_run_that_was_left_need_the_teacher(se
         assert planned(tmp_path / "other", *alone, "--seeds", "2").is_done
 
 
+def test_a_trial_that_was_left_needs_the_teacher_where_it_is_gone_on_with(tmp_path: Path) -> None:
+    small = [*SMALL, "--alphas", "0,0.5", "--temperatures", "1", "--seeds", "2"]
+    with open_study(sqlite_url(tmp_path / "study.db"), "demo") as opened:
+        search, comparison = opened.create()
+        end(search, points((0.5, 1), (0, 1)))  # the last is the best
+        end(comparison, points((0, 1), seeds=(1,)))
+        assert not planned(tmp_path, *small).needs_teacher
+        search.enqueue_trial({"alpha": 0.4, "temperature": 3.0})
+        search.ask()
+    assert planned(tmp_path, *small).needs_teacher
+    alone = ("--preset", "demo", "--sampler", "none", "--seeds", "2")
+    assert not planned(tmp_path, *alone, alphas=(0.0, 0.5), temperatures=(1.0,)).needs_teacher
+
+
 def test_where_the_search_chose_no_teacher_what_is_left_needs_none(tmp_path: Path) -> None:
     small = [*SMALL, "--alphas", "0,0.5", "--temperatures", "1"]
     with open_study(sqlite_url(tmp_path / "study.db"), "demo") as opened:
@@ -212,7 +226,7 @@ def test_no_more_workers_help_than_there_are_cores_and_trainings(
 def test_without_a_search_what_the_search_was_begun_with_is_no_matter(studied: Path) -> None:
     # The study has a small grid and no pruner; neither can be given beside --sampler none.
     request = request_of(["--preset", "demo", "--epochs", "2", "--train-images", "320", "--sampler", "none",
-                          "--runs-dir", str(studied)], None)  # fmt: skip
+                          "--seed", "1", "--runs-dir", str(studied)], None)  # fmt: skip
     with read_study(request.url, request.name) as opened:
         assert opened.description is not None
         stored = opened.description.settings
