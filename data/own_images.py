@@ -140,6 +140,12 @@ def _read(
         print(f"{root}: images that are transparent in part, which now lie on white: {transparent}")
     if any(look.largest for look in looks.values()) and surplus != 8:
         print(f"{root}: of the 16 bits of a value {8 + surplus} are used at most, of which the highest 8 are kept")
+    coloured = [path for path, look in looks.items() if look.mode not in GREY]
+    if coloured and len(coloured) < len(looks):
+        example = _printable(coloured[0])
+        print(f"{root}: {len(coloured)} of {len(looks)} images are in colour, so all have three channels: {example}")
+    if resized := sum(look.size != (size, size) for look in looks.values()):
+        print(f"{root}: {resized} of {len(looks)} images are resized and cropped to {size} x {size} (image_size)")
     pixels = np.zeros((len(paths), size, size, 1 if grey else 3), dtype=np.uint8)
     with progress(len(paths), "reading images", "image") as done:
         for index, path in enumerate(paths):
@@ -160,9 +166,10 @@ def _read(
 
 
 class _Look(NamedTuple):
-    """How an image is stored: Pillow's mode, the largest value where it has more than 8 bits, and transparency."""
+    """How an image is stored: mode, width and height, the largest value of more than 8 bits, and transparency."""
 
     mode: str
+    size: tuple[int, int]
     largest: int
     is_transparent: bool
 
@@ -182,7 +189,7 @@ def _look(image: Image.Image, path: Path) -> _Look:
     if image.mode == "F" or (image.mode == "I" and not 256 <= largest < 65_536):
         raise DataError(f"{path}: pixels of 32 bits whose range no file says: save it with 8 or 16 bits a channel")
     is_transparent = image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255
-    return _Look(image.mode, largest, bool(is_transparent))
+    return _Look(image.mode, image.size, largest, bool(is_transparent))
 
 
 def _has_16_bits(image: Image.Image) -> bool:
@@ -205,7 +212,7 @@ def _fitted(image: Image.Image, size: int, grey: bool, surplus: int) -> NDArray[
 
 def _image_set(root: Path, classes: tuple[str, ...], tensors: Content) -> ImageSet:
     image_set = ImageSet(
-        name=root.resolve().name,
+        name=_printable(Path(root.resolve().name)),
         train_images=tensors["train_images"],
         train_labels=tensors["train_labels"],
         test_images=tensors["test_images"],
@@ -214,7 +221,8 @@ def _image_set(root: Path, classes: tuple[str, ...], tensors: Content) -> ImageS
         groups=classes,
     )
     flat = bool((image_set.channel_statistics[1] == 0).any())
-    _refuse([f"{root / 'train'}: a colour channel is the same in all pixels of all images"] if flat else [])
+    why = "a colour channel is the same in all pixels of all images: save them in grey, or without that channel"
+    _refuse([f"{root / 'train'}: {why}"] if flat else [])
     return image_set
 
 

@@ -4,6 +4,7 @@ from models.architecture import Architecture, NetworkError, Normalisation, is_ow
 from models.checkpoint import (
     CheckpointError,
     OtherNetworkError,
+    classes_of,
     load_checkpoint,
     round_to_half,
     save_checkpoint,
@@ -36,6 +37,7 @@ __all__ = [
     "build",
     "check_network",
     "check_training",
+    "classes_of",
     "count_parameters",
     "find_teacher",
     "find_teachers",

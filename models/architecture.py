@@ -158,7 +158,9 @@ def _imported(name: str) -> Callable[..., Any]:
             f"network {name!r}: no module {module_name!r} in the working folder {folder} or among installed packages"
         ) from None
     except (Exception, SystemExit) as error:  # whatever the file does
-        raise NetworkError(f"network {name!r} cannot be imported: {in_one_line(error)}") from None
+        taken = str(getattr(error, "name", None)).partition(".")[0]
+        ours = f"; {taken} is a package of kd-study: give yours another name" if taken in ROOMS else ""
+        raise NetworkError(f"network {name!r} cannot be imported: {in_one_line(error)}{ours}") from None
     where = getattr(found, "__file__", None) or module_name
     for part in attribute.split("."):
         found = getattr(found, part, None)

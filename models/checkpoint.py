@@ -4,6 +4,7 @@ Parameters may be float16 in the file; a network that loads them computes in flo
 """
 
 import hashlib
+import json
 import pickle
 import warnings
 from collections.abc import Iterable
@@ -19,6 +20,7 @@ from storage.files import save_whole
 DATA_PARALLEL = "module."
 UNDER = ("model", "state_dict")
 NORMALISATION = {"mean", "deviation"}  # what study.export keeps beside a network
+EXPORTED = {"classes", "manifest"}  # what it writes beside weights, in JSON
 
 
 class CheckpointError(PlainError):
@@ -77,6 +79,21 @@ def load_checkpoint(network: nn.Module, path: Path, name: str) -> None:
     if misfit is not None:
         raise (OtherNetworkError if misfit.startswith("not ") else CheckpointError)(f"{path}: {misfit}")
     network.load_state_dict(weights)
+
+
+def classes_of(path: Path) -> list[str] | None:
+    """The classes, in the order of its logits, that ``study.export`` wrote beside weights; None where there are none.
+
+    Args:
+        path: a file that ``load_checkpoint`` has read.
+    """
+    if path.suffix != ".safetensors":
+        return None
+    from safetensors import safe_open  # an optional package
+
+    with safe_open(path, "pt") as opened:
+        metadata = opened.metadata() or {}
+    return [str(name) for name in json.loads(metadata["classes"])] if metadata.keys() >= EXPORTED else None
 
 
 def _weights_of(content: Any) -> dict[str, Tensor] | None:

@@ -18,6 +18,7 @@ from storage.errors import in_one_line
 STEP = 0.01
 ROUNDING = 1e-4  # of the largest logit; float32 summed in another order is near 1e-6
 STEPS = 20
+SUMS_TO_1 = 1e-3
 """After so many, what had no gradient is taken to have none ever; a layer may be left out of a step by chance."""
 
 
@@ -137,9 +138,11 @@ def _logits(architecture: Architecture, network: nn.Module, images: Tensor) -> T
         logits = network(images)
     except Exception as error:  # whatever the network does
         advice = "where it wants another size of image, give image_size, or resize in its forward"
-        if len(images) == 1 and network.training:
+        if "view size" in str(error):
+            advice = "images are channels_last here: reshape or flatten where it has view"
+        elif len(images) == 1 and network.training:
             advice = "where it wants more than one image in a batch, give another batch_size"
-        elif architecture.channels == 1:
+        elif architecture.channels == 1 and "channels" in str(error):
             advice = "grey images have one channel: give it a parameter in_channels"
         raise _error(architecture, f"fails on images of shape {shape} ({in_one_line(error)}); {advice}") from None
     _refuse(
@@ -150,8 +153,11 @@ def _logits(architecture: Architecture, network: nn.Module, images: Tensor) -> T
     wanted = (len(images), architecture.classes)
     _refuse(tuple(logits.shape) != wanted, architecture, f"gives logits of shape {tuple(logits.shape)}, not {wanted}")
     _refuse(not bool(logits.isfinite().all()), architecture, "gives logits that are not finite")
-    said: Tensor = logits
-    return said.float()
+    said: Tensor = logits.float()
+    sums = said.detach().sum(dim=1)
+    are_probabilities = bool((said >= 0).all() and ((sums - 1).abs() < SUMS_TO_1).all())
+    _refuse(are_probabilities, architecture, "gives probabilities, not logits: leave out its softmax")
+    return said
 
 
 def _step(architecture: Architecture, network: nn.Module, images: Tensor, precision: str, seed: int) -> Tensor:

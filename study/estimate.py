@@ -1,5 +1,6 @@
 """How long the work that is left should take here, from measured steps."""
 
+import dataclasses
 import os
 from functools import partial
 
@@ -48,8 +49,9 @@ def print_plan(request: Request, plan: Plan, device: torch.device) -> None:
         trainings = _count(plan.trainings, "training")
         say(f"search: {trainings} of {recipe.epochs} epochs on {images.train:,} images, {pruning}")
         if images.not_validated:
+            have = "has" if images.not_validated == 1 else "have"
             say(
-                f"{images.not_validated} of {images.classes} classes have none of its {images.validation:,} "
+                f"{images.not_validated} of {images.classes} classes {have} none of its {images.validation:,} "
                 "validation images"
             )
     if plan.rates:
@@ -74,6 +76,8 @@ def _estimate(request: Request, plan: Plan, device: torch.device) -> tuple[float
     """Seconds of a student's step an image, and of all that is left."""
     configuration, recipe = request.configuration, request.configuration.recipe
     workers = at_once(request.workers, plan, device)
+    # A batch of more images than there are is one of those.
+    recipe = dataclasses.replace(recipe, batch_size=min(recipe.batch_size, plan.images.train + plan.images.validation))
     probe = Probe(plan.student, device, max(PROBE_IMAGES, recipe.batch_size))
     with torch_threads(threads_each(request.workers, device)):
         step = probe.step(plan.student.build, recipe)

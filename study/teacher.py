@@ -33,6 +33,7 @@ from models import (
     Teacher,
     TeacherCard,
     check_network,
+    classes_of,
     count_parameters,
     find_teacher,
     find_teachers,
@@ -92,6 +93,13 @@ def import_teacher(
     """
     imported = architecture(network, image_set).build()
     load_checkpoint(imported, file, network)
+    if (classes := classes_of(file)) is not None:
+        apart = [pair for pair in zip(classes, image_set.classes, strict=True) if pair[0] != pair[1]]
+        if apart:
+            raise CheckpointError(
+                f"{file}: its classes are others than those of {image_set.name}, such as {apart[0][0]!r} where "
+                f"{apart[0][1]!r} is: export the student of a study of these images"
+            )
     digest = weights_hash(imported)
     refuse_unless(
         begun_with in (None, digest),

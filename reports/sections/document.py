@@ -24,13 +24,13 @@ def plain_arms(results: Results) -> dict[str, Arm]:
 
 
 def distilled_arm(results: Results) -> str | None:
-    """The arm whose gains and losses are shown: the search's best, without one the first that was asked for.
+    """The arm whose gains and losses are shown: the grid's best, where that is none or alpha = 0 the first other one.
 
     None where no arm is distilled.
     """
     plain = plain_arms(results)
-    if "best" in plain:
-        return "best" if plain["best"]["alpha"] != 0 else None
+    if "best" in plain and plain["best"]["alpha"] != 0:
+        return "best"
     return next((name for name, arm in plain.items() if arm["alpha"] != 0 and arm["test_accuracy"]), None)
 
 

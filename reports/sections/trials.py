@@ -82,8 +82,8 @@ def _style(cell: Trial, temperatures: list[float], of_tpe: bool) -> Style:
         return SAMPLERS[cell["sampler"]], GREY, "solid", 1.2
     if cell["alpha"] == 0:
         return "no teacher", GREY, "solid", 2
-    index = temperatures.index(cell["temperature"]) % 4
-    return _temperature_name(cell["temperature"]), TEMPERATURE_COLOURS[index], DASHES[index], 2
+    rounds, index = divmod(temperatures.index(cell["temperature"]), 4)
+    return _temperature_name(cell["temperature"]), TEMPERATURE_COLOURS[index], DASHES[(index + rounds) % 4], 2
 
 
 def _add_curve(figure: go.Figure, place: dict[str, int], cell: Trial, style: Style, rank: int, named: set[str]) -> None:

@@ -88,7 +88,7 @@ def _verdict_on_gain(document: Document) -> str:
         if not others and not any(trial["alpha"] for _, trial in ended):
             found = ", but no point with one ran to its end, so it says nothing of distillation"
         sentence = (
-            f"the search chose alpha = 0, which is training without the teacher{found}: the baseline reaches "
+            f"{_chose(document)} alpha = 0, which is training without the teacher{found}: the baseline reaches "
             f"{mean_and_deviation(document.arms['baseline']['test_accuracy'])} on test."
             f"{beside or _how_to_compare(document)}"
         )
@@ -108,6 +108,11 @@ def _verdict_on_gain(document: Document) -> str:
                 f"paired over {seeds} seeds, better in {document.gain.wins} of {seeds})."
             )
     return where + sentence if where else sentence[0].upper() + sentence[1:]
+
+
+def _chose(document: Document) -> str:
+    """Who named the best: the grid alone, where trials after it have a winner of their own."""
+    return "the grid's best is" if document.plain.keys() & {"tpe", "gp"} else "the search chose"
 
 
 def _answer(document: Document, known: Estimate) -> str:
@@ -150,7 +155,7 @@ def _how_to_compare(document: Document) -> str:
     _, alpha, temperature = max(distilled[0] or distilled[1])
     if document.cell((alpha, temperature)) is None:
         return ""
-    pair = {"--arm": f"{alpha:g},{temperature:g}"}
+    pair = {"--arm": ",".join(f"{value!r}".removesuffix(".0") for value in (alpha, temperature))}
     return (
         f" The best point with a teacher is compared with it over all seeds, on test, by `{_command(document, pair)}`."
     )
@@ -258,7 +263,7 @@ def _on_the_border(document: Document) -> str | None:
     options = {"--study": f"{document.results['study']}-wider"}
     for key in values:
         beyond = [value for border in borders if key.startswith(border.key) for value in border.beyond]
-        options[f"--{key}"] = ",".join(f"{value:g}" for value in sorted({*values[key], *beyond}))
+        options[f"--{key}"] = ",".join(f"{value!r}".removesuffix(".0") for value in sorted({*values[key], *beyond}))
     there = _found_beyond(document, borders)
     return f"{where}. {there} A wider grid goes there: `{_command(document, options)}`."
 

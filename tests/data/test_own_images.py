@@ -82,7 +82,9 @@ def test_an_image_of_the_right_size_stays_as_it_is_and_another_is_cropped_in_its
     assert sum(torch.equal(image, expected) for image in images) == 3
 
 
-def test_grey_images_have_one_channel_until_one_is_in_colour(tmp_path: Path) -> None:
+def test_grey_images_have_one_channel_until_one_is_in_colour(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     root = tmp_path / "grey"
     write(root, "L")
     deep = np.full((32, 32), 0x8000, dtype=np.uint16)
@@ -98,7 +100,11 @@ def test_grey_images_have_one_channel_until_one_is_in_colour(tmp_path: Path) -> 
     torch.testing.assert_close(shown, torch.stack([plain[0], plain[1].flip(2)]))
     assert samples(found)[0]["class"] == "daisy"
     photograph(0, 0, (32, 32), "RGB").save(root / "test" / "rose" / "colour.png")
+    assert "in colour" not in capsys.readouterr().out
     assert load(root).train_images.shape == (31, 3, 32, 32)
+    said = capsys.readouterr().out
+    assert f"1 of 38 images are in colour, so all have three channels: {root / 'test' / 'rose' / 'colour.png'}" in said
+    assert f"{root}: 36 of 38 images are resized and cropped to 32 x 32 (image_size)" in said
 
 
 @pytest.mark.parametrize(("dtype", "largest"), [(np.float32, 1.0), (np.int32, 255), (np.int32, 2**31 - 1)])

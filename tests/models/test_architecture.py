@@ -48,6 +48,16 @@ WRONG = {
         "not (4, 5)",
     ),
     "not_finite": ("class Net(Good):\n    def forward(self, x):\n        return super().forward(x) / 0", "not finite"),
+    "probabilities": (
+        "class Net(Good):\n    def forward(self, x):\n        return super().forward(x).softmax(1)",
+        "gives probabilities, not logits: leave out its softmax",
+    ),
+    "views": (
+        "class Net(Good):\n    def __init__(self, num_classes):\n        super().__init__(num_classes)\n"
+        "        self.fc = nn.Linear(4 * 32 * 32, num_classes)\n"
+        "    def forward(self, x):\n        x = self.norm(self.conv(x))\n        return self.fc(x.view(len(x), -1))",
+        "images are channels_last here: reshape or flatten where it has view",
+    ),
     "a_tuple": ("class Net(Good):\n    def forward(self, x):\n        return super().forward(x), x", "gives tuple"),
     "another_size": (
         "class Net(Good):\n    def forward(self, x):\n        assert x.shape[2] == 224, 'wants 224'\n        return x",
@@ -246,6 +256,8 @@ def test_an_unusual_network_is_trained_stored_and_loaded(kind: str, folder: Path
         ("needs:Net", "cannot be imported: ModuleNotFoundError: No module named 'not_there'"),
         ("not_there_nets:Net", "cannot be imported: ModuleNotFoundError: No module named 'not_there'"),
         ("ends:Net", "cannot be imported: SystemExit: 3"),
+        ("beside:Net", "'models.resnet' ("),
+        ("beside:Net", "); models is a package of kd-study: give yours another name"),
         ("models:Net", "network 'models:Net': models is a package of kd-study: give your file another name"),
         ("models:StudentCNN", "models is a package of kd-study: give your file another name"),
         *((f"{room}.nets:Net", f"{room} is a package of kd-study: give your file another name") for room in BELOW),
@@ -255,6 +267,7 @@ def test_a_name_that_is_no_network_is_refused_in_one_line(name: str, said: str, 
     (folder / "broken.py").write_text("class Net(\n")
     for needs in ("needs.py", "not_there_nets.py"):
         (folder / needs).write_text("import not_there\n")
+    (folder / "beside.py").write_text("from models.resnet import ResNet18\n")
     (folder / "ends.py").write_text("import sys\nsys.exit(3)\n")
     with pytest.raises(NetworkError) as refused:
         Architecture(name, 5).build()

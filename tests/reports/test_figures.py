@@ -1,11 +1,13 @@
 """Figures are drawn for what there is, and say what they show."""
 
+import copy
 import re
 
 import plotly.io
 import pytest
 
 from reports.drawing import BLUE, GREEN, GREY, ORANGE, PURPLE
+from reports.figures import figures
 from reports.markdown import render
 from reports.results import Results
 from reports.sections.grid import drawn_cells
@@ -31,6 +33,14 @@ def test_figures_without_something_to_show_are_left_out(drawn_cases: DrawnCases)
     assert not {"comparison", "groups", "loss_with_distillation", "calibration"} & drawn_cases["no arms"].keys()
     assert not {"groups", "classes", "loss_with_distillation"} & drawn_cases["alpha 0 best"].keys()
     assert not {"groups", "classes"} & drawn_cases["no shared seed"].keys()
+
+
+def test_where_the_grid_chose_no_teacher_what_came_after_it_is_drawn() -> None:
+    results = copy.deepcopy(CASES["alpha 0 best"])
+    tpe = copy.deepcopy(made_up_results()["arms"]["best"])
+    results["arms"]["tpe"] = {**tpe, "alpha": 0.6, "temperature": 5.0}
+    assert {"groups", "loss_with_distillation"} <= figures(results).keys()
+    assert "The grid's best is alpha = 0" in render(results)
 
 
 def test_a_grid_that_has_not_begun_is_not_drawn(drawn_cases: DrawnCases) -> None:

@@ -478,6 +478,17 @@ def test_the_weights_of_a_file_of_settings_are_imported_and_nothing_is_trained(
     assert "error: weights w.pth: no such file; give the path of a resnet8 checkpoint" in capsys.readouterr().err
 
 
+def test_a_student_of_other_classes_is_no_teacher(tiny_images: ImageSet, tmp_path: Path) -> None:
+    safetensors = pytest.importorskip("safetensors.torch", reason="the extra export is not installed")
+    file = tmp_path / "student.safetensors"
+    swapped = [*tiny_images.classes[1::-1], *tiny_images.classes[2:]]
+    metadata = {"classes": json.dumps(swapped), "manifest": "{}"}
+    weights = {key: value.contiguous() for key, value in build("resnet8", len(swapped)).state_dict().items()}
+    safetensors.save_file(weights, file, metadata)
+    with pytest.raises(CheckpointError, match=f"such as '{swapped[0]}' where '{swapped[1]}' is"):
+        import_teacher(file, "resnet8", tiny_images, tmp_path, FileClaims(tmp_path), torch.device("cpu"))
+
+
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
