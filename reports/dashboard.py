@@ -8,6 +8,8 @@ While a study runs, ``reports.live`` keeps its notes and figures current, whethe
 
 import argparse
 import ipaddress
+import json
+import re
 import socket
 from collections.abc import Iterable
 from datetime import datetime
@@ -28,8 +30,9 @@ from reports.figures import FIGURES, OF_COMPARISON, OF_SEARCH
 from reports.notes import comparison_note, rates_note, study_note, trial_note
 from reports.results import Results
 from storage.artifacts import artifact_store
+from storage.claims import ClaimLostError
 from storage.errors import one_line_errors
-from storage.folders import RunsFolder
+from storage.folders import COMPARISON, RATES, RunsFolder
 from storage.open_study import OpenStudy, open_study, read_study
 from storage.optuna_internals import set_system_attribute, system_attributes, trial_id
 from storage.study_storage import StorageError
@@ -177,6 +180,33 @@ def _styled(application: "WSGIApplication") -> "WSGIApplication":
     return answer
 
 
+def _leaving_work_alone(application: "WSGIApplication", storage: RDBStorage, url: str) -> "WSGIApplication":
+    """The dashboard, which deletes and renames no study that a living process works on.
+
+    That one would go on writing, and in SQLite maybe into a newer study, whose trials have the same keys by then.
+    """
+
+    def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+        request = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
+        meant = re.fullmatch(r"DELETE /api/studies/(\d+)|POST /api/studies/(\d+)/rename", request)
+        try:
+            name = storage.get_study_name_from_id(int(meant[1] or meant[2])) if meant else ""
+        except KeyError:
+            name = ""
+        if not name:
+            return application(environ, start_response)
+        try:
+            with open_study(url, name.removesuffix(COMPARISON).removesuffix(RATES)) as opened, opened.alone():
+                return [b"".join(application(environ, start_response))]
+        except (StorageError, ClaimLostError) as error:
+            body = json.dumps({"reason": str(error)}).encode()
+            headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
+            start_response("409 Conflict", headers)
+            return [body]
+
+    return answer
+
+
 def is_own_name(header: str, host: str, port: int) -> bool:
     """Whether a request's Host is one that the dashboard was started for.
 
@@ -255,11 +285,12 @@ def serve(options: argparse.Namespace) -> None:
     with read_study(url, "") as opened:
         opened.require_storage()
     with open_study(url, "") as opened:
-        _serve(opened.require_storage(), options)
+        _serve(opened.require_storage(), url, options)
 
 
-def _serve(storage: RDBStorage, options: argparse.Namespace) -> None:
+def _serve(storage: RDBStorage, url: str, options: argparse.Namespace) -> None:
     application = _styled(optuna_dashboard.wsgi(storage, artifact_store=artifact_store(options.runs_dir)))
+    application = _leaving_work_alone(application, storage, url)
     try:
         server = make_server(options.host, options.port, application, _Server, _QuietHandler)
     except (OSError, OverflowError) as error:

@@ -124,7 +124,7 @@ def _add_curve(figure: go.Figure, place: dict[str, int], cell: Trial, style: Sty
 
 CURVES = Figure(
     name="curves",
-    caption="Validation accuracy by epoch of the trials that came to their end or were pruned: a cross ends those.",
+    caption="Validation accuracy by epoch of the trials that ended; a cross ends a pruned one.",
     draw=curves,
     panel="Trials that ended, by epoch",
 )

@@ -1,5 +1,6 @@
 """The dashboard: what it is given to show, and the page itself on a real study in a real browser."""
 
+import io
 import json
 import os
 import re
@@ -11,18 +12,22 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from wsgiref.util import setup_testing_defaults
 
 import optuna
+import optuna_dashboard
 import pytest
+from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 from optuna_dashboard import get_note, save_note
 from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 from playwright.sync_api import FloatRect, Page, sync_playwright
 
 from models import StudentCNN, load_checkpoint
-from reports.dashboard import KEPT, is_own_name, main
+from reports.dashboard import KEPT, _leaving_work_alone, is_own_name, main
 from reports.live import kept_current
 from reports.notes import comparison_note, rates_note, study_note, trial_note
+from storage.open_study import open_study
 from storage.study_storage import open_claims, open_storage, sqlite_url
 from study.sampler import suggest
 from tests.reports.made_up import made_up_results
@@ -282,6 +287,38 @@ def test_the_dashboard_answers_to_its_own_names_alone(address: str) -> None:
 )
 def test_who_listens_elsewhere_answers_to_that_name(header: str, host: str, answers: bool) -> None:
     assert is_own_name(header, host, 8080) is answers
+
+
+@pytest.mark.parametrize("part", ["demo", "demo-comparison"])
+def test_a_study_that_a_process_works_on_is_neither_deleted_nor_renamed(part: str, url: str) -> None:
+    storage = RDBStorage(url)
+    application = _leaving_work_alone(optuna_dashboard.wsgi(storage), storage, url)
+    number = storage.get_study_id_from_name(part)
+
+    def answered(method: str, path: str, body: bytes = b"{}") -> tuple[str, bytes]:
+        environ: dict[str, Any] = {"REQUEST_METHOD": method, "PATH_INFO": f"/api/studies/{number}{path}"}
+        environ |= {
+            "CONTENT_TYPE": "application/json",
+            "CONTENT_LENGTH": str(len(body)),
+            "wsgi.input": io.BytesIO(body),
+        }
+        setup_testing_defaults(environ)
+        status: list[str] = []
+        content = b"".join(application(environ, lambda line, headers, *_: status.append(line)))  # type: ignore[arg-type]
+        return status[0], content
+
+    with open_study(url, "demo") as opened:
+        opened.keep()
+        for method, path, body in (("DELETE", "", b"{}"), ("POST", "/rename", b'{"study_name": "other"}')):
+            line, said = answered(method, path, body)
+            assert line.startswith("409")
+            assert b"a living process works on it" in said
+        assert answered("GET", "")[0].startswith("200")
+    assert part in [study.study_name for study in storage.get_all_studies()]
+    assert answered("DELETE", "")[0].startswith("204")
+    assert part not in [study.study_name for study in storage.get_all_studies()]
+    assert answered("DELETE", "")[0].startswith("404")
+    storage.engine.dispose()
 
 
 def test_a_browser_leaves_out_the_port_80() -> None:
