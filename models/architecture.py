@@ -139,6 +139,12 @@ def _hash(file: str, module: ModuleType | None) -> str:
     return hashlib.sha256(Path(file).read_bytes()).hexdigest()
 
 
+def _taken(error: BaseException) -> str:
+    """That a package which a file means to be its own is one of ours; nothing where it is not."""
+    package = str(error.name).partition(".")[0] if isinstance(error, ImportError) else ""
+    return f"; {package} is a package of kd-study: give yours another name" if package in ROOMS else ""
+
+
 def _imported(name: str) -> Callable[..., Any]:
     module_name, _, attribute = name.partition(":")
     if module_name.endswith(".py") or not all(part.isidentifier() for part in module_name.split(".")):
@@ -153,14 +159,12 @@ def _imported(name: str) -> Callable[..., Any]:
         found: Any = importlib.import_module(module_name)
     except ModuleNotFoundError as error:
         if error.name is None or not f"{module_name}.".startswith(f"{error.name}."):
-            raise NetworkError(f"network {name!r} cannot be imported: {in_one_line(error)}") from None
+            raise NetworkError(f"network {name!r} cannot be imported: {in_one_line(error)}{_taken(error)}") from None
         raise NetworkError(
             f"network {name!r}: no module {module_name!r} in the working folder {folder} or among installed packages"
         ) from None
     except (Exception, SystemExit) as error:  # whatever the file does
-        taken = str(getattr(error, "name", None)).partition(".")[0]
-        ours = f"; {taken} is a package of kd-study: give yours another name" if taken in ROOMS else ""
-        raise NetworkError(f"network {name!r} cannot be imported: {in_one_line(error)}{ours}") from None
+        raise NetworkError(f"network {name!r} cannot be imported: {in_one_line(error)}{_taken(error)}") from None
     where = getattr(found, "__file__", None) or module_name
     for part in attribute.split("."):
         found = getattr(found, part, None)

@@ -13,12 +13,13 @@ from torch.nn.parameter import is_lazy
 
 from models.architecture import Architecture, NetworkError
 from models.checkpoint import load_checkpoint, save_checkpoint, weights_hash
+from models.winograd import has_winograd, with_winograd
 from storage.errors import in_one_line
 
 STEP = 0.01
 ROUNDING = 1e-4  # of the largest logit; float32 summed in another order is near 1e-6
-STEPS = 20
 SUMS_TO_1 = 1e-3
+STEPS = 20
 """After so many, what had no gradient is taken to have none ever; a layer may be left out of a step by chance."""
 
 
@@ -67,6 +68,8 @@ def check_training(
         for batch in sorted({min(batch, 2) for batch in batches}):
             images = _images(architecture, batch, size)
             network, resumed = _made(architecture, seed=0), _made(architecture, seed=1)
+            if precision == "float32" and has_winograd():  # as it will be trained
+                network, resumed = with_winograd(network, frozen=False), with_winograd(resumed, frozen=False)
             _step(architecture, network, images, precision, seed=0)
             untrained = _without_gradient(network)
             state = copy.deepcopy(network.state_dict())

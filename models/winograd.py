@@ -1,7 +1,7 @@
 """3 x 3 convolutions on a CPU in float32 by Winograd's algorithm.
 
-Lavin and Gray 2015 (https://arxiv.org/abs/1509.09308), F(4 x 4, 3 x 3): a quarter of the multiplications. torch has it
-for no CPU of today. It rounds about ten times as coarsely as the usual way, and still far finer than float16 does.
+Lavin and Gray 2015 (https://arxiv.org/abs/1509.09308), F(4 x 4, 3 x 3): a quarter of the multiplications. torch uses
+it on no CPU by default. It rounds about ten times as coarsely as the usual way, and still far finer than float16 does.
 """
 
 import ctypes
@@ -36,15 +36,11 @@ OF_KERNEL = torch.einsum("ih,jw->ijhw", G, G).reshape(36, 9)
 
 
 class WinogradConv2d(nn.Conv2d):
-    """A convolution of another's parameters, of which ``is_fit`` says that it can be computed so.
+    """A convolution that ``with_winograd`` has made one, of those that ``is_fit`` names; its parameters stay.
 
     By Winograd's algorithm where it is trained; where it is not, in evaluation or without gradients, and under
     autocast, in the usual way.
     """
-
-    def __init__(self, usual: nn.Conv2d) -> None:
-        nn.Module.__init__(self)
-        self.__dict__.update(usual.__dict__)  # whatever else a network has given it, too
 
     def forward(self, input: Tensor) -> Tensor:
         """As of ``nn.Conv2d``.
@@ -60,17 +56,18 @@ class WinogradConv2d(nn.Conv2d):
     def can_take(self, input: Tensor) -> bool:
         """Whether it is some float32 images on the CPU, of as many channels as there have to be, and no autocast."""
         is_images = input.dim() == 4 and input.shape[1] == self.in_channels and input.numel() > 0
-        is_float32 = input.dtype == torch.float32 and input.device.type == "cpu"
-        return is_images and is_float32 and not torch.is_autocast_enabled("cpu")
+        are_float32 = input.dtype == self.weight.dtype == torch.float32 and input.device.type == "cpu"
+        return is_images and are_float32 and not torch.is_autocast_enabled("cpu")
 
 
 class FrozenWinogradConv2d(WinogradConv2d):
     """One whose weights do not change any more, for inference alone: by Winograd's algorithm without gradients."""
 
-    def __init__(self, usual: nn.Conv2d) -> None:
-        super().__init__(usual)
-        self._frozen = (self.weight,)  # in a tuple it is no second parameter
-        self._transformed = _transform(usual.weight.detach().double().permute(2, 3, 1, 0)).float()
+    _frozen: tuple[Tensor, Tensor]  # the weights, and what they are transformed; in a tuple they are no others
+
+    def freeze(self) -> None:
+        """Transform the weights, once."""
+        self._frozen = self.weight, _transform(self.weight.detach().double().permute(2, 3, 1, 0)).float()
 
     def forward(self, input: Tensor) -> Tensor:
         """As of ``nn.Conv2d``.
@@ -78,9 +75,10 @@ class FrozenWinogradConv2d(WinogradConv2d):
         Raises:
             MemoryError: where there is none for what goes between the steps.
         """
-        if torch.is_grad_enabled() or self.weight is not self._frozen[0] or not self.can_take(input):
+        weight, transformed = self._frozen
+        if torch.is_grad_enabled() or self.weight is not weight or not self.can_take(input):
             return nn.Conv2d.forward(self, input)
-        return _convolve(input, self._transformed, self.bias)
+        return _convolve(input, transformed, self.bias)
 
 
 class _Convolution(torch.autograd.Function):
@@ -114,10 +112,13 @@ def with_winograd(network: nn.Module, frozen: bool) -> nn.Module:
     Raises:
         RuntimeError: where there is no ``has_winograd``.
     """
-    together, kind = _together(), FrozenWinogradConv2d if frozen else WinogradConv2d
-    for name, module in list(network.named_modules(remove_duplicate=False)):
+    together = _together()
+    for module in network.modules():
         if is_fit(module, together):
-            network.set_submodule(name, kind(module))
+            # In place, as torch's parametrizations are: whoever refers to the module refers to this one.
+            module.__class__ = FrozenWinogradConv2d if frozen else WinogradConv2d
+        if isinstance(module, FrozenWinogradConv2d):
+            module.freeze()
     return network
 
 
@@ -143,7 +144,7 @@ def is_fit(module: nn.Module, together: int) -> bool:
 
 
 def has_winograd() -> bool:
-    """Whether there is a C compiler, ``CC`` or cc, that takes ``winograd.c``: half a second when it is first asked."""
+    """Whether ``winograd.c`` can be compiled: under Linux by ``CC``, or cc; half a second when it is first asked."""
     return _compiled() is not None
 
 
@@ -160,7 +161,7 @@ def _compiled() -> ctypes.CDLL | None:
             compiler = shlex.split(os.environ.get("CC") or "cc")
             subprocess.run([*compiler, *options, str(SOURCE)], check=True, capture_output=True)
             return ctypes.CDLL(str(library))
-    except (OSError, subprocess.CalledProcessError):
+    except (OSError, ValueError, subprocess.CalledProcessError):  # the second is of quotes in CC
         return None
 
 
@@ -186,7 +187,10 @@ def _transform(kernels: Tensor) -> Tensor:
 def _convolve(input: Tensor, transformed: Tensor, bias: Tensor | None) -> Tensor:
     images, channels, height, width = input.shape
     filters = transformed.shape[1] * transformed.shape[3]
-    output = input.new_empty(images, height, width, filters).permute(0, 3, 1, 2)  # as channels_last
+    # No view, which nothing behind it could change in place.
+    output = torch.empty(
+        (images, filters, height, width), dtype=input.dtype, device=input.device, memory_format=torch.channels_last
+    )
     input = input.contiguous(memory_format=torch.channels_last)
     _call("winograd_convolve", input, transformed, bias, output, images, height, width, channels, filters)
     return output

@@ -15,13 +15,13 @@ from storage.trials import Beyond, Sampler, TrialView, run_pair, views
 Arms = dict[str, tuple[float, float]]
 
 
-def winner(trials: Sequence[TrialView], sampler: Sampler) -> TrialView | None:
-    """The COMPLETE trial of a sampler at the point with the highest validation accuracy; None without one.
+def winner(trials: Sequence[TrialView], *samplers: Sampler) -> TrialView | None:
+    """The COMPLETE trial of these samplers at the point with the highest validation accuracy; None without one.
 
     A point that was trained with several seeds counts by its mean, and before all that have one: it is a finalist.
     The first of equals.
     """
-    candidates = [trial for trial in trials if trial.value is not None and trial.sampler == sampler]
+    candidates = [trial for trial in trials if trial.value is not None and trial.sampler in samplers]
 
     def rank(trial: TrialView) -> tuple[bool, float, int]:
         values = values_by_seed(trial.pair, trials).values()

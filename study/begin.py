@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from contextlib import suppress
 from datetime import datetime
 from typing import Any, cast
 
@@ -19,6 +20,7 @@ from storage.claims import hold
 from storage.configuration import Configuration, ConfigurationError, refuse_unless
 from storage.description import FORMAT, Copies, CostFacts, Description, Start, TeacherFacts
 from storage.open_study import COMPARISON_METRIC, SEARCH_METRIC, OpenStudy
+from storage.study_storage import StorageError
 from storage.trials import views
 from study.evaluation import precision_effect
 from study.manifest import commit, hardware, versions
@@ -133,12 +135,13 @@ def begin(
 def keep_what_is_asked(opened: OpenStudy, request: Request) -> None:
     """Store how many trials, finalists and seeds there are to be, where a study has them all: its report is of those.
 
-    An earlier start may have asked for more and been stopped.
+    An earlier start may have asked for more and been stopped. Where a living process works on it, what that one asked
+    for stays.
 
     Raises:
         ClaimLostError: where another process may be describing it meanwhile.
     """
-    with hold(opened.claims, opened.claim_to_create):
+    with suppress(StorageError), opened.alone():
         known, search = opened.description, opened.search
         if known is None or search is None:
             return

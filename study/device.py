@@ -7,6 +7,7 @@ import argparse
 import ctypes
 import platform
 import re
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -14,7 +15,7 @@ from contextlib import contextmanager
 import torch
 from torch import nn
 
-from models import has_winograd
+from models import has_winograd, with_winograd
 from storage.configuration import refuse_unless
 from storage.errors import one_line_errors
 from study.progress import say
@@ -105,13 +106,17 @@ def convolutions(device: torch.device, precision: str) -> str:
 def bfloat16_cost(device: torch.device) -> float:
     """How many times as long as in float32 a convolution takes in bfloat16, measured on one thread of a CPU.
 
-    About 0.5 where the processor has instructions for it, and 10 where a CPU has none and torch makes up for them.
+    About 0.5 where the processor has instructions for it, and 10 where a CPU has none and torch makes up for them;
+    twice that where float32 has Winograd's algorithm.
     """
     layer = nn.Conv2d(64, 64, 3, padding=1).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     batch = 16 if device.type == "cpu" else 2048  # of a few images a GPU has computed before it is told of the next
     images = torch.randn(batch, 64, 16, 16, device=device).contiguous(memory_format=torch.channels_last)
     with torch_threads(1):  # of several, one that waits for another is all that would be measured on a busy machine
-        return _seconds(layer, images, bfloat16=True) / _seconds(layer, images, bfloat16=False)
+        in_bfloat16 = _seconds(layer, images, bfloat16=True)
+        if computes_by_winograd(device, "float32"):
+            layer = with_winograd(layer, frozen=True)
+        return in_bfloat16 / _seconds(layer, images, bfloat16=False)
 
 
 def faster_precision(device: torch.device) -> str:
@@ -121,8 +126,8 @@ def faster_precision(device: torch.device) -> str:
 
 def say_if_slow(precision: str, device: torch.device) -> None:
     """Say where bfloat16 costs time instead of saving it, and where a compiler would save some."""
-    if precision == "float32" and device.type == "cpu" and not has_winograd():
-        say("no C compiler (CC, or cc) takes models/winograd.c here: 3 x 3 convolutions take about twice the time")
+    if precision == "float32" and device.type == "cpu" and sys.platform == "linux" and not has_winograd():
+        say("models/winograd.c cannot be compiled here (by CC, or cc): 3 x 3 convolutions take about twice the time")
     if precision == "bfloat16" and (cost := bfloat16_cost(device)) > 1:
         say(f"bfloat16 takes {cost:.1f} times as long as float32 on this {device.type}: --precision float32 is faster")
 

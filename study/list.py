@@ -94,11 +94,7 @@ def row_of(opened: OpenStudy) -> tuple[str, ...]:
     is_tuned = rates is None or rates_are_known(arms, search, rates, settings)
     searched = ended >= planned or not trials  # arms may be compared without a search
     state = "done" if searched and is_tuned and done >= len(wanted) > 0 else "begun"
-    best = max(
-        (found for sampler in ("grid", "tpe", "gp") if (found := winner(trials, sampler)) is not None),
-        key=lambda trial: trial.value or 0.0,
-        default=None,
-    )
+    best = winner(trials, "grid", "tpe", "gp")
     return (
         opened.name,
         state + (f", {failed} failed" if failed else ""),

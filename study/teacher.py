@@ -119,7 +119,8 @@ def import_teacher(
                         save_checkpoint(imported, stored.path, stored.test_accuracy, stored.card.get("epochs", 0))
                         return stored
             say(f"evaluating {file.name} on the test images")
-            teacher = _store(imported, network, image_set, cache, device, _origin_of(file, digest, image_set.hash))
+            origin = _origin_of(file, digest, image_set.hash)
+            teacher = _store(imported, network, image_set, cache, device, origin, trained_in=None)
             say(f"{network}: {100 * teacher.test_accuracy:.2f} % on test, as imported from {file.name}")
             return teacher
 
@@ -249,7 +250,7 @@ def _round_and_store(training: Training, image_set: ImageSet, cache: Path, devic
         "train_loss": [round(epoch.train_loss, 4) for epoch in training.curve],
     }
     round_to_half(network)
-    teacher = _store(network, name, image_set, cache, device, origin)
+    teacher = _store(network, name, image_set, cache, device, origin, recipe.precision)
     say(
         f"{name}: {100 * unrounded.accuracy:.2f} % on test as trained, {100 * teacher.test_accuracy:.2f} % "
         "rounded to float16"
@@ -318,8 +319,19 @@ def teacher_at_hand(
 
 
 def _store(
-    network: nn.Module, name: str, image_set: ImageSet, cache: Path, device: torch.device, origin: Origin
+    network: nn.Module,
+    name: str,
+    image_set: ImageSet,
+    cache: Path,
+    device: torch.device,
+    origin: Origin,
+    trained_in: str | None,
 ) -> Teacher:
+    """Score a teacher and store it with its card.
+
+    Args:
+        trained_in: the precision, where it was trained here.
+    """
     made = architecture(name, image_set)
     network = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
     who = f"the {name} {origin['origin']}"
@@ -353,7 +365,7 @@ def _store(
         "calibration": scores.calibration,
         "correct_by_class": scores.correct_by_class,
         "versions": versions(),
-        "hardware": hardware(device, origin["recipe"]["precision"] if "recipe" in origin else None),
+        "hardware": hardware(device, trained_in),
         "date": time.strftime("%Y-%m-%d"),
         **origin,
     }

@@ -27,8 +27,8 @@ SECONDS_BETWEEN_LINES = 300.0
 OUT_OF_MEMORY_TRIES = 3
 STARTS_WITHOUT_EPOCH = 5
 
+SECONDS_OF_WORK = 300.0  # after so many the storage has answered meanwhile
 # Between tries to reach the storage: about half an hour in all.
-SECONDS_OF_WORK = 300.0
 PAUSES: Sequence[float] = (1, 2, 4, 8, 15, 30, *[60] * 30)
 
 Result = TypeVar("Result")

@@ -28,6 +28,7 @@ from tqdm import tqdm
 from data import VIEWS, ImageBank, load_images, split
 from models import StudentCNN, build, fold_batch_norm, load_checkpoint, with_winograd
 from models.teacher_card import SHIPPED
+from models.winograd import WinogradConv2d
 from storage.claims import FileClaims
 from storage.configuration import Recipe
 from storage.folders import RunsFolder
@@ -141,6 +142,14 @@ def recipe(**changes: object) -> Recipe:
     return replace(PRESETS["full"].recipe, learning_rate=1e-9, **changes)  # type: ignore[arg-type]
 
 
+def by_torch(step: TrainingStep) -> TrainingStep:
+    """The step, its convolutions torch's own."""
+    for module in step.network.modules():
+        if isinstance(module, WinogradConv2d):
+            module.__class__ = nn.Conv2d  # type: ignore[assignment]
+    return step
+
+
 def show(name: str, ratios: list[float]) -> None:
     """One row of the table."""
     print(f"{name:<58} {statistics.median(ratios):5.2f} ({min(ratios):.2f} to {max(ratios):.2f})", flush=True)
@@ -212,7 +221,8 @@ def main() -> None:
 
     step = step_of()
     ours = once(step)
-    contiguous = step_of(Contiguous)
+    usual = by_torch(step_of())
+    contiguous = by_torch(step_of(Contiguous))
     contiguous.network.to(memory_format=torch.contiguous_format)
     for_each = step_of()
     optimizer = torch.optim.SGD(for_each.network.parameters(), lr=1e-9, weight_decay=5e-4)
@@ -221,21 +231,17 @@ def main() -> None:
     print(f"on {device}, {torch.get_num_threads()} threads, torch {torch.__version__}")
     print(f"as it is: {1000 * seconds_of(ours, device) / len(bank):.3f} ms an image\n")
     print("time of a step / time of the step as it is, median (min to max)\n")
-    show("channels first", in_turns(once(contiguous), ours, device))
+    show("channels first (both by torch's convolutions)", in_turns(once(contiguous), once(usual), device))
     show("ReLU before the pool", in_turns(once(step_of(ReluFirst)), ours, device))
     show("SGD tensor by tensor, not fused", in_turns(once(for_each), ours, device))
     show("reading the loss of every step", in_turns(once(asks), ours, device))
     show("distilled (teacher's part of the loss is always there)", in_turns(once(step, said), ours, device))
-    if computes_by_winograd(device, "float32"):
-        usual = step_of()
-        usual.network = StudentCNN(CLASSES).to(memory_format=torch.channels_last)
-        usual._weights = list(usual.network.parameters())
-        show("torch's convolutions, not by Winograd's algorithm", in_turns(once(usual), ours, device))
+    show("torch's convolutions, on a CPU not by Winograd's algorithm", in_turns(once(usual), ours, device))
     show("bfloat16", in_turns(once(step_of(precision="bfloat16")), ours, device))
     if options.compile:
-        compiled = step_of()
+        compiled = by_torch(step_of())
         compiled._loss = torch.compile(compiled._forward, dynamic=False)
-        show("compiled", in_turns(once(compiled), ours, device))
+        show("compiled (both by torch's convolutions)", in_turns(once(compiled), once(usual), device))
 
     if computes_by_winograd(device, "float32"):
         show_winograd(bank)

@@ -245,10 +245,6 @@ def test_arms_without_a_search_are_those_of_a_search_that_comes_later(runs_dir: 
     compared = results(runs_dir)["arms"]
     assert compared.keys() == {"baseline", "0.5,4"}
     assert costs[0] == costs[1], "measured beside the student's, before there was a teacher"
-    starts = results(runs_dir)["manifest"]["starts"]
-    assert [start["hardware"].get("teacher logits") for start in starts] == [None, "Winograd"], (
-        "none was asked at first"
-    )
     # A worker was killed at a distilled run; whoever comes for the baseline alone goes on with it.
     with open_study(sqlite_url(runs_dir / "study.db"), "demo") as opened:
         _, comparison = opened.create()

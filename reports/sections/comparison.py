@@ -45,7 +45,7 @@ def _names(document: Document) -> str:
     others = "; other pairs were asked for" if document.plain.keys() - {"baseline", *found, *former} else ""
     if former:
         labels = ", ".join(arm_label(name, document.arms[name]) for name in former)
-        others += f"; {labels} had been the best after the grid before the search went on"
+        others += f"; {labels} had been chosen before the search went on"
     return f" {', '.join(words)}{others}." if words else ""
 
 
@@ -185,7 +185,7 @@ def _what_it_can_show(document: Document) -> list[str]:
             f"What {count(runs, 'seed')} can and cannot show: a true difference as large as the last column but one "
             "(points) would be told from zero in 80 % of repeats. The spread behind it is known roughly only, so it "
             f"may be {low:.2g} to {high:.2g} times as large. The interval takes the differences as roughly normal, "
-            f"which {count(runs, 'value')} cannot check. {_no_other_test(gain)}"
+            f"which {count(runs, 'value')} cannot check. {_no_other_test(gain)}".rstrip()
         )
     else:
         why = gains[0].why_no_interval

@@ -13,7 +13,7 @@ UNSEARCHED = (
     "scored once on the test images."
 )
 ALONE = (
-    "No search was run: the baseline (alpha = 0) alone is trained, over several seeds, and scored once on test images."
+    "No search was run: the baseline (alpha = 0) alone is trained, and each of its runs scored once on the test images."
 )
 
 

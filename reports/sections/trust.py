@@ -181,9 +181,9 @@ def _on_arithmetic(document: Document) -> list[str]:
         remarks.append("Convolutions of float32 are TF32 (11 significant bits) on a GPU that has it.")
     if "Winograd" in convolutions:
         remarks.append(
-            "In starts that say Winograd below, 3 x 3 convolutions of stride 1 were computed by that algorithm, the "
-            "student's in training and the teacher's where it was asked; it rounds about ten times as coarsely as the "
-            "usual way."
+            "In starts that say Winograd below, 3 x 3 convolutions of stride 1 were computed by that algorithm, those "
+            "of what was trained and those of the teacher where it was asked; it rounds about ten times as coarsely as "
+            "the usual way."
         )
     return remarks
 
@@ -200,6 +200,7 @@ def _on_machines(document: Document) -> list[str]:
     differences["processor"] = {str(start["hardware"]["name"]) for start in may_be_of_any}
     differences["number of threads"] |= {str(start["hardware"]["threads"]) for start in from_starts}
     differences["commit"] |= {start["commit"] for start in from_starts}
+    differences["convolutions"] |= {"torch"} if from_starts else set()  # what is not stored is older than the other
     differences["torch version"] |= {start["versions"]["torch"] for start in from_starts}
     several = [f"{name} ({', '.join(sorted(values))})" for name, values in differences.items() if len(values) > 1]
     if not several:

@@ -122,8 +122,8 @@ def _answer(document: Document, known: Estimate) -> str:
         return "the data cannot say whether distillation helps this student"
     if low > 0 and not is_above_all_controls(document):
         return (
-            "the best pair is above the baseline, but not surely above every control below, so that this is the "
-            "teacher's doing is not shown"
+            f"the best pair is above the baseline{_on_few_images(document, known)}, but not surely above every control "
+            "below, so that this is the teacher's doing is not shown"
         )
     return f"distillation {'helps' if low > 0 else 'harms'} this student{_on_few_images(document, known)}"
 

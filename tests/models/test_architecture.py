@@ -256,8 +256,9 @@ def test_an_unusual_network_is_trained_stored_and_loaded(kind: str, folder: Path
         ("needs:Net", "cannot be imported: ModuleNotFoundError: No module named 'not_there'"),
         ("not_there_nets:Net", "cannot be imported: ModuleNotFoundError: No module named 'not_there'"),
         ("ends:Net", "cannot be imported: SystemExit: 3"),
-        ("beside:Net", "'models.resnet' ("),
-        ("beside:Net", "); models is a package of kd-study: give yours another name"),
+        ("beside:Net", "; models is a package of kd-study: give yours another name"),
+        ("below:Net", "No module named 'data.mine'; data is a package of kd-study: give yours another name"),
+        ("forgot:Net", "cannot be imported: NameError: name 'data' is not defined"),
         ("models:Net", "network 'models:Net': models is a package of kd-study: give your file another name"),
         ("models:StudentCNN", "models is a package of kd-study: give your file another name"),
         *((f"{room}.nets:Net", f"{room} is a package of kd-study: give your file another name") for room in BELOW),
@@ -268,10 +269,13 @@ def test_a_name_that_is_no_network_is_refused_in_one_line(name: str, said: str, 
     for needs in ("needs.py", "not_there_nets.py"):
         (folder / needs).write_text("import not_there\n")
     (folder / "beside.py").write_text("from models.resnet import ResNet18\n")
+    (folder / "below.py").write_text("import data.mine\n")
+    (folder / "forgot.py").write_text("data\n")
     (folder / "ends.py").write_text("import sys\nsys.exit(3)\n")
     with pytest.raises(NetworkError) as refused:
         Architecture(name, 5).build()
     assert said in str(refused.value)
+    assert str(refused.value).endswith(said) or name != "forgot:Net"
     assert "\n" not in str(refused.value)
 
 

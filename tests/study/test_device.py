@@ -69,10 +69,14 @@ def test_a_precision_that_costs_time_is_named_before_it_does(
     cpu = torch.device("cpu")
     for cost, precision in ((0.5, "bfloat16"), (10.0, "float32")):
         monkeypatch.setattr("study.device.bfloat16_cost", lambda device, cost=cost: cost)
+        monkeypatch.setattr("study.device.has_winograd", lambda: True)
         say_if_slow(precision, cpu)
     assert capsys.readouterr().out == ""
     say_if_slow("bfloat16", cpu)
     assert "bfloat16 takes 10.0 times as long as float32 on this cpu: --precision float32" in capsys.readouterr().out
+    monkeypatch.setattr("study.device.has_winograd", lambda: False)
+    say_if_slow("float32", cpu)
+    assert "winograd.c cannot be compiled here" in capsys.readouterr().out
 
 
 def test_the_precision_is_the_one_that_is_clearly_faster(monkeypatch: pytest.MonkeyPatch) -> None:

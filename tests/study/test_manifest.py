@@ -72,6 +72,7 @@ def test_how_cuda_computes_in_float32_is_told_of_convolutions_and_products(monke
     assert set(_float32_of_cuda().values()) == {"IEEE float32"}
     monkeypatch.setattr(torch.cuda, "is_tf32_supported", lambda: True)
     assert _float32_of_cuda() == {"convolutions": "TF32", "matrix products": "IEEE float32"}
+    monkeypatch.setattr("study.device.has_winograd", lambda: True)
     cpu = torch.device("cpu")
     usual = hardware(cpu, "bfloat16")
     assert set(usual) == {"device", "name", "threads", "system"}

@@ -4,9 +4,11 @@ import sys
 
 import pytest
 
+from storage.claims import ClaimLostError
+from storage.study_storage import StorageError
 from study import worker
 from study.training import Epoch
-from study.worker import with_lines
+from study.worker import patiently, with_lines
 
 EPOCHS = [Epoch(loss, None, None, 60.0) for loss in (2.0, 1.0, 0.5)]
 
@@ -42,3 +44,23 @@ def test_lines_are_minutes_apart(capsys: pytest.CaptureFixture[str], monkeypatch
     assert list(with_lines(iter(EPOCHS * 2), 6, "run 4")) == EPOCHS * 2
     epochs = [line.split(",")[0] for line in capsys.readouterr().out.splitlines()]
     assert epochs == ["run 4: epoch 3 of 6"]
+
+
+@pytest.mark.parametrize("has_answered", [True, False])
+def test_patience_begins_anew_where_the_storage_has_answered_meanwhile(
+    has_answered: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(worker, "PAUSES", (0.0, 0.0))
+    monkeypatch.setattr(worker, "SECONDS_OF_WORK", -1.0 if has_answered else 1e9)
+    losses = iter(range(10))
+
+    def work() -> str:
+        if (loss := next(losses, None)) is not None:
+            raise ClaimLostError(str(loss))
+        return "done"
+
+    if has_answered:
+        assert patiently(work) == "done"
+    else:
+        with pytest.raises(StorageError, match="half an hour"):
+            patiently(work)
