@@ -24,6 +24,7 @@ from typing import Literal
 import optuna
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 from torch.utils.data import DataLoader, Dataset
 from torch.utils.flop_counter import FlopCounterMode
 from torchvision import transforms
@@ -36,7 +37,7 @@ from storage.configuration import Recipe
 from storage.pruner import make_pruner
 from storage.rows import count_rows
 from storage.study_storage import open_claims, open_storage, sqlite_url
-from study.device import pick_device, wait_for
+from study.device import bfloat16_cost, pick_device, wait_for
 from study.loss import distillation_loss
 from study.sampler import suggest
 from study.settings import PRESETS
@@ -141,8 +142,9 @@ class Bench:
     def rates(self, precision: Precision) -> tuple[list[float], list[float]]:
         """Operations a second of the best matrix product and of a student's step (forward, backward, update).
 
-        Both in one precision and in turns, so that a change in the speed of the machine falls on both. On CUDA the step
-        here is not replayed from a graph, as that of a training is.
+        Counted are those of the usual convolutions, also where Winograd's algorithm has fewer. Both in one precision
+        and in turns, so that a change in the speed of the machine falls on both. On CUDA the step here is not replayed
+        from a graph, as that of a training is.
         """
         student = self._step_in(precision)
         batch = torch.arange(self.recipe.batch_size, device=self.device)
@@ -157,9 +159,9 @@ class Bench:
             student._loss(images, labels, said).backward()
             student._descend()
 
+        usual = self._put(StudentCNN(CLASSES))
         with FlopCounterMode(display=False) as counter:
-            # Not compiled, which torch refuses while operations are counted: https://github.com/pytorch/pytorch/pull/177809
-            student._forward(images, labels, said).backward()
+            functional.cross_entropy(usual(images), labels).backward()
         operations = counter.get_total_flops()
         products, steps = [], []
         for _ in range(10 * self.repeats):
@@ -168,10 +170,10 @@ class Bench:
             steps.append(operations / statistics.median(self._times(step, 5)))
         return products, steps
 
-    def epochs(self, logits: TeacherLogits) -> list[tuple[float, ...]]:
-        """Seconds of each epoch but the first, epoch by epoch in turn, of three trainings.
+    def epochs(self, logits: TeacherLogits, precisions: Sequence[Precision]) -> list[tuple[float, ...]]:
+        """Seconds of each epoch but the first, epoch by epoch in turn, of a plain training and distilled ones.
 
-        Of a plain one, a distilled one, and a distilled one in bfloat16.
+        The plain one is in float32, the distilled ones in these precisions.
         """
 
         def begin(name: str, alpha: float, precision: Precision) -> Iterator[Epoch]:
@@ -180,11 +182,8 @@ class Bench:
                 checkpoint=self.folder / f"{name}.pt", name=name, logits=logits, alpha=alpha, temperature=TEMPERATURE,
             ).epochs()  # fmt: skip
 
-        trainings = (
-            begin("plain", 0.0, "float32"),
-            begin("distilled", ALPHA, "float32"),
-            begin("distilled in bfloat16", ALPHA, "bfloat16"),
-        )
+        distilled = [begin(f"distilled in {precision}", ALPHA, precision) for precision in precisions]
+        trainings = [begin("plain", 0.0, "float32"), *distilled]
         turns = list(zip(*trainings, strict=True))[1:]
         return list(zip(*(tuple(epoch.seconds for epoch in turn) for turn in turns), strict=True))
 
@@ -374,14 +373,19 @@ def main() -> None:
     bench = Bench(device, repeats=3 if options.quick else 7, images=2560 if options.quick else 10_240,
                   usual_batches=6 if options.quick else 20)  # fmt: skip
 
-    with stage("matrix products and student steps, in turn"):
-        matrix_rates, step_rates = bench.rates("float32")
-    with stage("the same in bfloat16"):
-        matrix_rates_bfloat16, step_rates_bfloat16 = bench.rates("bfloat16")
+    precisions: list[Precision] = ["float32"]
+    if bfloat16_cost(device) < 1:
+        precisions.append("bfloat16")
+    else:
+        print("bfloat16 is slower than float32 here, and is left out")
+    rates = {}
+    for precision in precisions:
+        with stage(f"matrix products and student steps in {precision}, in turn"):
+            rates[precision] = bench.rates(precision)
     with stage("teacher logits, filled once"):
         logits = bench.warm_logits()
     with stage("plain and distilled epochs, in turn"):
-        plain, distilled, distilled_bfloat16 = bench.epochs(logits)
+        plain, *distilled = bench.epochs(logits, precisions)
     with stage("a small study"):
         views_of_study = bench.views_of_study()
     with stage("teacher logits of an epoch of new views"):
@@ -402,14 +406,14 @@ def main() -> None:
         live = (time.perf_counter() - start) / live_images
 
     plain_image = statistics.median(plain) / bench.images
-    distilled_image = statistics.median(distilled) / bench.images
-    bfloat16_image = statistics.median(distilled_bfloat16) / bench.images
-    ratios = {
-        "distilled_over_plain": spread(pairs(distilled, plain)),
-        "usual_over_ours": spread([seconds / distilled_image for seconds in usual]),
-        "usual_over_ours_bfloat16": spread([seconds / bfloat16_image for seconds in usual]),
-        "matrix_rate_share": spread(pairs(step_rates, matrix_rates)),
-        "matrix_rate_share_bfloat16": spread(pairs(step_rates_bfloat16, matrix_rates_bfloat16)),
+    distilled_images = [statistics.median(seconds) / bench.images for seconds in distilled]
+    ratios = {"distilled_over_plain": spread(pairs(distilled[0], plain))}
+    for precision, of_image in zip(precisions, distilled_images, strict=True):
+        suffix = "" if precision == "float32" else f"_{precision}"
+        products, steps = rates[precision]
+        ratios[f"usual_over_ours{suffix}"] = spread([seconds / of_image for seconds in usual])
+        ratios[f"matrix_rate_share{suffix}"] = spread(pairs(steps, products))
+    ratios |= {
         "input_share": spread([seconds / statistics.median(plain) for seconds in inputs]),
         "overhead_share": spread([seconds / (plain_image * FULL_EPOCH_IMAGES) for seconds in overheads]),
         "views_of_study": spread([views_of_study]),
@@ -421,23 +425,19 @@ def main() -> None:
         figures = f"{values['median']:.4g} ({values['minimum']:.4g} to {values['maximum']:.4g})"
         print(f"{what:<50} {figures:<34} target {target}")
     print()
-    for precision, products, steps in (
-        ("float32", matrix_rates, step_rates),
-        ("bfloat16", matrix_rates_bfloat16, step_rates_bfloat16),
-    ):
-        matrix_rate, step_rate = (statistics.median(rates) / 1e9 for rates in (products, steps))
+    for precision, of_precision in rates.items():
+        matrix_rate, step_rate = (statistics.median(each) / 1e9 for each in of_precision)
         print(
             f"\nin {precision}: matrix products {matrix_rate:.0f} GFLOPS, student step {step_rate:.0f} GFLOPS", end=""
         )
     print("\n")
     for name, seconds in (
         ("plain", plain_image),
-        ("distilled, warm logits", distilled_image),
-        ("the same in bfloat16", bfloat16_image),
+        *((f"distilled, warm logits, {name}", each) for name, each in zip(precisions, distilled_images, strict=True)),
         ("distilled, live ResNet32x4", plain_image + live),
         ("the usual way, live ResNet32x4", statistics.median(usual)),
     ):
-        print(f"{name:<32} {1000 * seconds:8.2f} ms an image, {FULL_EPOCH_IMAGES * seconds:7.0f} s a full-length epoch")
+        print(f"{name:<36} {1000 * seconds:8.2f} ms an image, {FULL_EPOCH_IMAGES * seconds:7.0f} s a full-length epoch")
     print(
         f"second start until the first step, {'quick' if options.data_dir else 'demo'} preset: "
         f"{statistics.median(starts):.1f} s ({min(starts):.1f} to {max(starts):.1f}), target at most 4"
