@@ -127,7 +127,9 @@ def faster_precision(device: torch.device) -> str:
 def say_if_slow(precision: str, device: torch.device) -> None:
     """Say where bfloat16 costs time instead of saving it, and where a compiler would save some."""
     if precision == "float32" and device.type == "cpu" and sys.platform == "linux" and not has_winograd():
-        say("models/winograd.c cannot be compiled here (by CC, or cc): 3 x 3 convolutions take about twice the time")
+        say(
+            "models/winograd.c cannot be compiled here (by CC, or cc): 3 x 3 convolutions take 1.5 to 2.5 times as long"
+        )
     if precision == "bfloat16" and (cost := bfloat16_cost(device)) > 1:
         say(f"bfloat16 takes {cost:.1f} times as long as float32 on this {device.type}: --precision float32 is faster")
 
