@@ -20,7 +20,7 @@ from storage.files import save_whole
 DATA_PARALLEL = "module."
 UNDER = ("model", "state_dict")
 NORMALISATION = {"mean", "deviation"}  # what study.export keeps beside a network
-EXPORTED = {"classes", "manifest"}  # what it writes beside weights, in JSON
+METADATA = ("classes", "manifest")  # what it writes beside weights, each in JSON
 
 
 class CheckpointError(PlainError):
@@ -93,7 +93,7 @@ def classes_of(path: Path) -> list[str] | None:
 
     with safe_open(path, "pt") as opened:
         metadata = opened.metadata() or {}
-    return [str(name) for name in json.loads(metadata["classes"])] if metadata.keys() >= EXPORTED else None
+    return [str(name) for name in json.loads(metadata["classes"])] if metadata.keys() >= set(METADATA) else None
 
 
 def _weights_of(content: Any) -> dict[str, Tensor] | None:

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from data import split
 from models import load_checkpoint, weights_hash
+from models.checkpoint import METADATA
 from storage.arms import arms_to_train, name_of_pair
 from storage.artifacts import weights_of
 from storage.configuration import ConfigurationError, refuse_unless
@@ -39,7 +40,6 @@ from storage.trials import ExportFacts, TrialView, store_export, views
 from study.device import keep_freed_memory, torch_threads
 from study.formats import (
     FORMATS,
-    METADATA,
     ExportError,
     Format,
     FromPixels,

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor, nn
 
 from data import ImageSet
+from models.checkpoint import METADATA
 from storage.errors import PlainError
 from study.evaluation import BATCH_SIZE
 
 CALIBRATION_IMAGES = 512
 CALIBRATION_BATCH = 32
-METADATA = ("classes", "manifest")  # both are JSON
 
 Predict = Callable[[Tensor], Tensor]
 """Float32 logits of shape (batch, classes) of uint8 images of shape (batch, channels, height, width)."""
