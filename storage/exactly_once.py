@@ -50,7 +50,8 @@ class TrialClaims:
         """
         with hold(self.claims, f"{self.study.study_name}-ask"):
             for left in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                if left.params and not ready(left):
+                has_point = {"alpha", "temperature"} <= left.params.keys()
+                if has_point and not ready(left):
                     continue
                 if self.claims.try_claim(self._claim(left.number)):
                     # Its owner may have told it between the listing and the claim.
@@ -60,9 +61,10 @@ class TrialClaims:
                         if ready(as_stored(self.study, trial)):
                             return trial
                     self.claims.release(self._claim(left.number))
-                elif not left.params:
-                    # Its owner died before it had parameters, on a machine that the server still waits for. What
-                    # they will be decides what other trials repeat, so nothing is asked for until then.
+                elif not has_point:
+                    # Its owner died before it had all parameters, on a machine that the server still waits for, or the
+                    # storage did not take one. What they will be decides what other trials repeat and which points are
+                    # left, so nothing is asked for until then.
                     return None
             while (asked := ask()) is not None:
                 self.claims.try_claim(self._claim(asked.number))

@@ -178,6 +178,18 @@ def test_a_trial_of_tpe_without_parameters_does_not_make_a_later_worker_skip_a_f
     assert {str(point_of(trial)) for trial in ended} >= set(map(str, POINTS))
 
 
+def test_a_point_is_not_asked_for_again_while_its_trial_has_one_parameter_of_two(url: str, tmp_path: Path) -> None:
+    toy = Toy(url, tmp_path, alphas=(0.5,), temperatures=(2.0,))
+    search = toy.search()
+    ours = search.study.ask()
+    assert search.worker.claims.try_claim(f"toy-{ours.number}")
+    ours.suggest_float("alpha", 0.0, 1.0)
+    assert toy.search().trials.claim_next(search._ask_grid, suggest) is None
+    suggest(ours)
+    (trial,) = search.study.get_trials()
+    assert trial.params == {"alpha": 0.5, "temperature": 2.0}
+
+
 def die_after_ask(toy: Toy) -> None:
     search = toy.search()
     with hold(search.worker.claims, "toy-ask"):
