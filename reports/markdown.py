@@ -15,7 +15,7 @@ from reports.sections.gains import gains
 from reports.sections.grid import grid
 from reports.sections.images import images
 from reports.sections.losses import losses
-from reports.sections.opening import opening
+from reports.sections.opening import method, opening
 from reports.sections.pruning import pruning
 from reports.sections.tpe import tpe
 from reports.sections.transfer import transfer
@@ -34,6 +34,6 @@ def render(results: Results, figure_names: Collection[str] = ()) -> str:
         figure_names: the figures that lie beside it as ``figures/NAME.png``; the text is whole without them.
     """
     document = Document(results, figure_names)
-    of_search = OF_SEARCH if document.is_searched else (grid,)
-    sections = (opening, verdict, claims, cost, *of_search, *OF_COMPARISON, images, trust)
+    of_search = OF_SEARCH if document.is_searched else ()
+    sections = (opening, verdict, method, claims, cost, *of_search, *OF_COMPARISON, images, trust)
     return "\n\n".join(block for section in sections for block in section(document)) + "\n"

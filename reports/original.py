@@ -105,7 +105,7 @@ def departures(results: Results) -> list[str]:
     searched = any(trial["state"] != "MISSING" for trial in results["grid"])
     if searched and configuration["train_images"] < 45_000:
         found.append(f"{configuration['train_images']:,} training images in the search instead of 45,000 or more")
-    elif together < data["official_train_images"]:
+    if together < data["official_train_images"]:
         found.append(f"{together:,} images in the comparison instead of {data['official_train_images']:,}")
     if not recipe.get("flip", True):
         found.append("no mirrored images")

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from reports.calibration import calibration_error, calibration_floor, overconfidence, pool_bins
 from reports.drawing import DASHES, GREEN, GREY, Figure, arm_colours, blank
-from reports.results import Results
+from reports.results import Results, distinct
 from reports.sections.document import Document, plain_arms
 from reports.sections.words import arm_label, mean, table
 
@@ -18,7 +18,7 @@ def calibration(document: Document) -> list[str]:
     """The calibration error of each arm and of the teacher."""
     if not document.arms:
         return []
-    kept = {arm_label(name, arm): arm["calibration"] for name, arm in document.arms.items()}
+    kept = {arm_label(name, arm): arm["calibration"] for name, arm in distinct(document.arms).items() if arm["seeds"]}
     if document.teacher["hash"] is not None:
         kept["teacher"] = [document.teacher["calibration"]]
     rows = [

@@ -3,10 +3,19 @@
 from collections.abc import Sequence
 
 from reports import original
-from reports.evidence import TOLERANCE, arm_at, estimate_of, paired, replications_confirmed, reproduced
+from reports.evidence import (
+    TOLERANCE,
+    arm_at,
+    estimate_of,
+    gain_image_error,
+    holds_beyond_the_images,
+    paired,
+    replications_confirmed,
+    reproduced,
+)
 from reports.sections.cost import costs
 from reports.sections.document import Document
-from reports.sections.words import interval, mean_and_deviation, percent, points, state_words, table
+from reports.sections.words import filled_table, interval, mean_and_deviation, percent, points, state_words
 from reports.standing import are_apart
 
 
@@ -26,7 +35,7 @@ def claims(document: Document) -> list[str]:
     ]
     return [
         "## The original's claims, one by one",
-        table(["Claim", "Original", "Here", "Reproduced?", "Difference in points, 95 % interval"], rows),
+        filled_table(["Claim", "Original", "Here", "Reproduced?", "Difference in points, 95 % interval"], rows),
         *_rule(document),
         *([] if document.departures else [_unsaid(document)]),
         *_readings(document),
@@ -35,7 +44,7 @@ def claims(document: Document) -> list[str]:
 
 def _unsaid(document: Document) -> str:
     rests = document.left_over
-    left_over = "none are" if rests is None else f"a last step takes them, {rests[1]} in the comparison"
+    left_over = "none are left over" if rests is None else f"a last step takes them, {rests[1]} in the comparison"
     return original.UNSAID.format(left_over=left_over)
 
 
@@ -43,7 +52,8 @@ def _rule(document: Document) -> list[str]:
     """How means are judged, and how strictly; nothing where none is."""
     if document.departures:
         single = " For the teacher's accuracy, a single number without spread, *yes* means within 1 point."
-        judged = single if original.is_original_teacher(document.results) else ""
+        judged_here = original.is_original_teacher(document.results) and _is_own_teacher(document)
+        judged = single if judged_here and document.teacher["test_accuracy"] is not None else ""
         return [f"What students reach under another protocol is not judged.{judged}"]
     best_point = (
         " A best point is *yes* where it is ours and every other ran to its end and can be told apart from it, *no* "
@@ -87,13 +97,20 @@ def _judged_of_teacher(document: Document, verdict: str) -> str:
 
 
 def _teacher_claim(document: Document) -> Sequence[str]:
-    ours, difference, verdict = document.teacher["test_accuracy"], "-", "cannot tell"
-    if ours is not None and original.is_original_teacher(document.results):
+    ours, difference, verdict = document.teacher["test_accuracy"], "-", "no teacher yet"
+    if ours is not None and not _is_own_teacher(document):
+        verdict = "not judged: imported" if document.imported_teacher else "not judged: trained towards it"
+    elif ours is not None and original.is_original_teacher(document.results):
         gap = ours - original.TEACHER_ACCURACY
         difference, verdict = f"{100 * gap:+.2f} (one run each)", "yes" if abs(gap) <= TOLERANCE else "no"
     here = f"{percent(ours)} (`{document.teacher['name']}`)"
     claim = "Teacher, test accuracy"
     return claim, percent(original.TEACHER_ACCURACY), here, _judged_of_teacher(document, verdict), difference
+
+
+def _is_own_teacher(document: Document) -> bool:
+    """Whether the teacher's accuracy on test is an outcome: it was trained here, without looks at the test images."""
+    return not document.imported_teacher and document.teacher.get("hurried") is None
 
 
 def _distilled_claim(document: Document, name: str, where: str) -> Sequence[str]:
@@ -191,7 +208,7 @@ def _readings(document: Document) -> list[str]:
 
 
 def _readings_on_test(document: Document) -> str | None:
-    """What the comparison says of both points; None where it has not two seeds of both."""
+    """What the comparison says of both points; None where it has no interval of their difference."""
     low, high = (arm_at(document.results, *where) for where in original.BEST_POINTS)
     if low is None or high is None:
         return None
@@ -207,16 +224,20 @@ def _readings_on_test(document: Document) -> str | None:
         if high_end < 0
         else "The data support neither"
     )
+    error = gain_image_error(document.arms[high], document.arms[low], pairs.seeds, document.data["test_images"])
+    few = ""
+    if not low_end <= 0 <= high_end and not holds_beyond_the_images(known, error):
+        few = f", on these {document.data['test_images']:,} test images, which may be too few to say it of others"
     return (
-        f"{answer} as the better point: on test, (0.75, 4) minus (0.25, 4) is {points(known.mean)} (95 % interval "
-        f"{interval(known)}, paired over {len(pairs.seeds)} seeds, (0.75, 4) better in {pairs.wins}). "
-        "Which of both the original ran, they do not say."
+        f"{answer} as the better point{few}: on test, (0.75, 4) minus (0.25, 4) is {points(known.mean)} (95 % interval "
+        f"{interval(known)}, paired over {len(pairs.seeds)} seeds, (0.75, 4) better in {pairs.wins} of "
+        f"{len(pairs.seeds)}). The data do not say which of the two the original ran."
     )
 
 
 def _readings_on_validation(document: Document) -> str:
     if not document.is_searched:
-        return "Without two seeds of both on test, the data support neither over the other."
+        return "Without an interval of their difference on test, the data support neither over the other."
     cells = [cell for where in original.BEST_POINTS if (cell := document.cell(where)) is not None]
     if len(cells) < 2:
         return "The grid of this study does not hold both points."

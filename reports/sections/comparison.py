@@ -4,7 +4,6 @@ import statistics
 
 import plotly.graph_objects as go
 
-from reports import original
 from reports.drawing import GREY, Figure, arm_colours, blank
 from reports.evidence import Paired, by_seed, deviation_limits, gain_image_error
 from reports.results import Arm, Results, distinct
@@ -23,55 +22,16 @@ from reports.sections.words import (
 
 
 def comparison(document: Document) -> list[str]:
-    """Means of the arms, run by run, and their paired differences."""
+    """The arms run by run, and their paired differences."""
     blocks = [
         "## The comparison",
-        "Test accuracy after the last epoch, mean ± sample standard deviation over seeds. Training and validation "
-        f"images are trained on together, and each student meets the test images once.{_names(document)}",
-        _models(document),
+        "Training and validation images are trained on together, and each student meets the test images once, after "
+        "its last epoch.",
         *_over_classes(document),
     ]
     if not document.arms:
         return [*blocks, "The final comparison has not started."]
-    missing = document.missing_runs()
-    return [*blocks, *([missing] if missing else []), *_runs(document), *document.figure(RUNS), *_differences(document)]
-
-
-def _names(document: Document) -> str:
-    """What arms are that are named by how their point was found."""
-    found = {"best": "the grid's best point on validation", "tpe": "TPE's", "gp": "that of the Gaussian process"}
-    words = [f"*{name}* is {what}" for name, what in found.items() if name in document.plain]
-    former = document.former_winners
-    others = "; other pairs were asked for" if document.plain.keys() - {"baseline", *found, *former} else ""
-    if former:
-        labels = ", ".join(arm_label(name, document.arms[name]) for name in former)
-        others += f"; {labels} had been chosen before the search went on"
-    return f" {', '.join(words)}{others}." if words else ""
-
-
-def _models(document: Document) -> str:
-    """Teacher and arms, beside the original's where the images are its own."""
-    originals = {"baseline": original.BASELINE, **dict.fromkeys(document.held_against_original, original.DISTILLED)}
-    if document.undistilled:
-        del originals["best"]
-    teacher = f"Teacher (`{document.teacher['name']}`)"
-    accuracy = document.teacher["test_accuracy"]
-    rows = [[teacher, percent(original.TEACHER_ACCURACY), percent(accuracy), "-" if accuracy is None else "1"]]
-    for name, arm in document.plain.items():
-        there = originals.get(name)
-        rows.append(
-            [
-                f"Student, {arm_label(name, arm)}",
-                "-" if there is None else f"{percent(there.mean)} ± {100 * there.deviation:.2f} %",
-                mean_and_deviation(arm["test_accuracy"]),
-                str(len(arm["seeds"])),
-            ]
-        )
-    beside = "Original, table 2" if not document.departures else "Original, table 2 (another protocol)"
-    header = ["Model", beside, "Here", "Runs"]
-    if not document.original:
-        header, rows = header[:1] + header[2:], [row[:1] + row[2:] for row in rows]
-    return table(header, rows)
+    return [*blocks, *_runs(document), *document.figure(RUNS), *_differences(document)]
 
 
 def _over_classes(document: Document) -> list[str]:
@@ -105,7 +65,8 @@ def _runs(document: Document) -> list[str]:
     blocks = ["Run by run:", table(header, rows)] if rows else []
     seconds = sum(sum(arm["seconds"]) for arm in distinct(document.plain).values())
     if rows:
-        blocks.append(f"Their training took {duration(seconds)} in all, with what the teacher was asked on the way.")
+        asked = ", with what the teacher was asked on the way" if _asked_a_teacher(document) else ""
+        blocks.append(f"Their training took {duration(seconds)} in all{asked}.")
     failed = [
         f"- {name}, seed {failure['seed']}: {plain(failure['reason'] or 'no reason stored')}"
         for name, arm in distinct(document.arms).items()
@@ -114,6 +75,10 @@ def _runs(document: Document) -> list[str]:
     if failed:
         blocks += ["Runs that failed, left out of every number here:", "\n".join(failed)]
     return blocks
+
+
+def _asked_a_teacher(document: Document) -> bool:
+    return any(arm["alpha"] and arm["seeds"] for arm in document.plain.values())
 
 
 def _differences(document: Document) -> list[str]:
@@ -145,7 +110,7 @@ def _differences(document: Document) -> list[str]:
                 "95 % t interval",
                 "Better in",
                 "Of the way to the teacher",
-                "Smallest difference found in 80 % of repeats",
+                "Found in 80 % of repeats",
                 "Error of the images",
             ],
             rows,
@@ -182,8 +147,8 @@ def _what_it_can_show(document: Document) -> list[str]:
         runs = len(gain.seeds)
         low, high = deviation_limits(runs)
         blocks.append(
-            f"What {count(runs, 'seed')} can and cannot show: a true difference as large as the last column but one "
-            "(points) would be told from zero in 80 % of repeats. The spread behind it is known roughly only, so it "
+            f"What {count(runs, 'seed')} can and cannot show: a true difference as large as *Found in 80 % of repeats* "
+            "(points) would be told from zero so often. The spread behind it is known roughly only, so it "
             f"may be {low:.2g} to {high:.2g} times as large. The interval takes the differences as roughly normal, "
             f"which {count(runs, 'value')} cannot check. {_no_other_test(gain)}".rstrip()
         )
@@ -191,9 +156,8 @@ def _what_it_can_show(document: Document) -> list[str]:
         why = gains[0].why_no_interval
         blocks.append(f"{why[0].upper()}{why[1:]}: how far the next seed would fall from it is not known.")
     blocks.append(
-        "All of it is for these test images and this teacher. Were the images drawn anew, they alone would bring the "
-        "standard error in the last column; *at most*, as if each arm had images of its own, where it is not stored "
-        "which of them a run had right."
+        "All of it holds for these test images and this teacher. *Error of the images* is the standard error that "
+        "other test images would add; *at most* where it is not stored which images each run had right."
     )
     return blocks
 

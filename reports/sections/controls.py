@@ -7,7 +7,7 @@ import plotly.graph_objects as go
 
 from reports.drawing import BLUE, GREY, PURPLE, Figure, blank
 from reports.evidence import Paired, accuracy_standard_error, paired, range_constant, seed_deviation
-from reports.results import Results
+from reports.results import Results, distinct
 from reports.sections.document import CONTROLS, Document
 from reports.sections.words import arm_label, difference_cells, interval, mean, percent, plain, points, seed_rows, table
 from reports.standing import STATE_WORDS
@@ -16,7 +16,7 @@ from storage.controls import best_rate
 # The second arm is the first without it, in the words of the verdict and of the table.
 TAKEN_AWAY = (
     ("best", "shuffled", "the teacher's logits shuffled within each class", "knowledge of the single image"),
-    ("best", "smoothing", "a virtual teacher as sure as the softened teacher", "the teacher"),
+    ("best", "smoothing", "a virtual teacher that knows the label alone", "the teacher"),
     (
         "best-rate",
         "rate",
@@ -26,11 +26,15 @@ TAKEN_AWAY = (
 )
 
 
+OF_RATES = {"rate": "baseline", "best-rate": "best"}
+"""Whose learning rates a control is about."""
+
+
 def controls(document: Document) -> list[str]:
-    """The controls beside the arms; nothing where neither they nor the likeness to the teacher are known."""
+    """The controls beside the arms, and how like the teacher each is; nothing of a baseline alone."""
     arms = document.arms
     has_controls = any(name in arms for name in CONTROLS)
-    if not has_controls and not any(share is not None for arm in arms.values() for share in arm["agreement"]):
+    if arms.keys() <= {"baseline"}:
         return []
     blocks = ["## Is it the teacher?"]
     if has_controls:
@@ -54,10 +58,16 @@ def controls(document: Document) -> list[str]:
 
 
 def verdict_on_controls(document: Document) -> str | None:
-    """How far the best pair is above the controls, in a sentence; None where no control shares a seed."""
+    """How far the best pair is above the controls, in a sentence, or that none were asked for; None without a gain."""
     found = [(words, pairs) for _, _, words, _, pairs in _pairs(document)]
-    if not found or document.undistilled:
+    if document.undistilled:
         return None
+    if not found:
+        asked = document.results["rates"] or any(arm["control"] is not None for arm in document.arms.values())
+        gains = any(document.gain_of(name) is not None for name in document.plain)
+        return (
+            "No controls were run, so that a gain is the teacher's doing is not shown." if gains and not asked else None
+        )
     left = []
     for words, pairs in found:
         known = pairs.estimate
@@ -96,7 +106,11 @@ def _strictest(document: Document, harmful: Collection[str]) -> str:
     if not left:
         return ""
     words = min(left, key=lambda one: left[one])
-    chosen = ", which one seed chose" if words.endswith("learning rate") else ""
+    chosen = ""
+    if words.endswith("learning rate"):
+        chosen = ", the best of four by one seed"
+        at_end = [f"that of *{who}* is the {end} tried" for who, end in _at_the_end(document).items()]
+        chosen += f"; {' and '.join(at_end)}, so a better may lie beyond" if at_end else ""
     return f"; the smallest difference is {points(left[words])} {words}{chosen}"
 
 
@@ -171,7 +185,7 @@ def _gains(document: Document) -> list[str]:
     rows = [
         (arm_label(name, document.arms[name]), *difference_cells(pairs))
         for name in ("best", *CONTROLS)
-        if (pairs := document.paired_with_baseline(name)) is not None
+        if name in distinct(document.arms) and (pairs := document.paired_with_baseline(name)) is not None
     ]
     return [table(["Arm", "Gain over the baseline, points", "95 % t interval", "Better in"], rows)] if rows else []
 
@@ -190,7 +204,7 @@ def _left(document: Document) -> list[str]:
 
 
 def _runs(document: Document) -> list[str]:
-    arms = {name: arm for name, arm in document.arms.items() if name in CONTROLS}
+    arms = {name: arm for name, arm in distinct(document.arms).items() if name in CONTROLS}
     rows = seed_rows(arms)
     header = ["Seed", *(arm_label(name, arm) for name, arm in arms.items())]
     return ["Test accuracy, run by run:", table(header, rows)] if rows else []
@@ -200,30 +214,27 @@ def _rates(document: Document) -> list[str]:
     tried = document.results["rates"]
     if not tried:
         return []
-    names = {"rate": "baseline", "best-rate": "best"}
     rates = sorted({rate["learning_rate"] for rate in tried})
     rows, remarks = [], []
     for control in dict.fromkeys(rate["control"] for rate in tried):
-        cells = {rate["learning_rate"]: rate for rate in tried if rate["control"] == control}
+        name, cells = OF_RATES[control], {rate["learning_rate"]: rate for rate in tried if rate["control"] == control}
         words = [
             "-" if (cell := cells.get(rate)) is None
             else percent(cell["value"]) if cell["value"] is not None
             else plain(cell["reason"] or STATE_WORDS.get(cell["state"]) or cell["state"].lower())
             for rate in rates
         ]  # fmt: skip
-        rows.append([names[control], *words])
-        values = {rate: cell["value"] for rate, cell in cells.items() if cell["value"] is not None}
+        rows.append([name, *words])
+        values = _scores_by_rate(document, control)
         protocol = document.configuration["recipe"]["learning_rate"]
         best = best_rate(values, protocol)
         if best is not None and best != protocol and protocol in values:
-            remarks.append(_told_apart(document, names[control], values, best, protocol))
-        if best in (rates[0], rates[-1]):
-            remarks.append(
-                f"The best rate of {names[control]}, {best:.3g}, is the last one tried: a better may lie beyond."
-            )
+            remarks.append(_told_apart(document, name, values, best, protocol))
+        if (end := _at_the_end(document).get(name)) is not None:
+            remarks.append(f"The best rate of {name}, {best:.3g}, is the {end} tried: a better may lie beyond.")
         if _is_rough(document, values):
             remarks.append(
-                f"Rates of {names[control]} between two better ones do worse than images and seeds of the comparison "
+                f"Rates of {name} between two better ones do worse than images and seeds of the comparison "
                 "explain: accuracy is not smooth in the rate, so one seed may choose wrongly by several points, and in "
                 "the grid ≈ may mark too few."
             )
@@ -232,6 +243,32 @@ def _rates(document: Document) -> list[str]:
         table(["Arm", *(f"{rate:.3g}" for rate in rates)], rows),
         *remarks,
     ]
+
+
+def _scores_by_rate(document: Document, control: str) -> dict[float, float]:
+    tried = document.results["rates"]
+    return {
+        rate["learning_rate"]: rate["value"]
+        for rate in tried
+        if rate["control"] == control and rate["value"] is not None
+    }
+
+
+def _at_the_end(document: Document) -> dict[str, str]:
+    """Whose best learning rate is the smallest or the largest of those tried, and which of both."""
+    found = {}
+    protocol = document.configuration["recipe"]["learning_rate"]
+    tried = sorted(rate["learning_rate"] for rate in document.results["rates"])
+    for control, name in OF_RATES.items():
+        best = best_rate(_scores_by_rate(document, control), protocol)
+        if best is not None and best in (tried[0], tried[-1]):
+            found[name] = "smallest" if best == tried[0] else "largest"
+    return found
+
+
+def rates_are_rough(document: Document) -> bool:
+    """Whether accuracy scatters over the learning rates by more than images and seeds explain."""
+    return any(_is_rough(document, _scores_by_rate(document, control)) for control in OF_RATES)
 
 
 def _told_apart(document: Document, who: str, values: dict[float, float], best: float, protocol: float) -> str:
@@ -263,7 +300,7 @@ def _is_rough(document: Document, values: dict[float, float]) -> bool:
 
 def _likeness(document: Document) -> list[str]:
     rows = []
-    for name, arm in document.arms.items():
+    for name, arm in distinct(document.arms).items():
         agreement = [share for share in arm["agreement"] if share is not None]
         divergence = [by_temperature for by_temperature in arm["divergence"] if by_temperature is not None]
         if not agreement:
@@ -279,8 +316,10 @@ def _likeness(document: Document) -> list[str]:
     if not rows:
         return []
     missing = ""
-    if len(rows) < sum(bool(arm["test_accuracy"]) for arm in document.arms.values()):
-        missing = " Of the other arms it is not stored; where their weights are, `python -m study.rescore` adds it."
+    if len(rows) < sum(bool(arm["test_accuracy"]) for arm in distinct(document.arms).values()):
+        missing = (
+            " Of the other arms it is not stored; where their weights are kept, `python -m study.rescore` adds it."
+        )
     return [
         "How like the teacher each arm is on the test images:",
         table(["Arm", "Same class as the teacher", "KL at T = 1", "KL at T = 4"], rows),

@@ -12,8 +12,8 @@ def cost(document: Document) -> list[str]:
     return [
         f"{'###' if document.original else '##'} Smaller and faster",
         table(["Quantity", "Teacher", "Student", "Teacher / student"], _rows(document)),
-        "Multiply-adds are those of convolutions and matrix products for one image. Latency and memory were "
-        "measured where the study was begun and hold for it alone; latency, on whatever else ran there, is not judged."
+        "Multiply-adds are those of convolutions and matrix products for one image. Latency and memory were measured "
+        "on the machine where the study was begun. Latency depends on what else ran there and is not judged."
         + _memory_words(document),
         *_exports(document),
     ]
@@ -81,4 +81,5 @@ def _rows(document: Document) -> list[Sequence[str]]:
     return [
         (name, teacher, student, "-" if ratio is None else f"{ratio:.2f}")
         for name, (teacher, student), ratio in costs(document)
+        if (teacher, student) != ("-", "-")
     ]

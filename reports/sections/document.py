@@ -145,6 +145,14 @@ class Document:
             return {"best": ""}
         return {**({"best": " at the search's best"} if "best" in self.arms else {}), **named}
 
+    @property
+    def originals(self) -> dict[str, original.Summary]:
+        """What the original has of an arm, by its name; nothing where images or networks are others."""
+        if not self.original:
+            return {}
+        held = [name for name in self.held_against_original if name != "best" or not self.undistilled]
+        return {"baseline": original.BASELINE, **dict.fromkeys(held, original.DISTILLED)}
+
     def cell(self, where: tuple[float, float]) -> Cell | None:
         """The grid's cell at (alpha, T); None where the grid has no such point."""
         return next((cell for cell in self.grid if cell.point == where), None)
@@ -184,7 +192,8 @@ class Document:
         words = []
         for name, seeds in done.items():
             failed = {run["seed"] for run in self.arms[name]["failed"]} & planned if name in self.arms else set()
-            words.append(f"{name} has {len(seeds)} of {len(planned)}" + (f" ({len(failed)} failed)" if failed else ""))
+            label = f"({name.replace(',', ', ')})" if "," in name else name
+            words.append(f"{label} has {len(seeds)} of {len(planned)}" + (f" ({len(failed)} failed)" if failed else ""))
         lacking = [name for name, seeds in done.items() if seeds != planned]
         how = "; `--controls` with the same command trains them" if set(lacking) <= set(CONTROLS) else ""
         return f"Not all of the planned seeds are done: {', '.join(words)}{how}."

@@ -7,6 +7,8 @@ import plotly.graph_objects as go
 from reports.drawing import CLEAR, GREY, ORANGE, Figure, blank
 from reports.evidence import hits_of, range_constant, seed_deviation
 from reports.results import Results
+from reports.sections.border import look_beyond
+from reports.sections.controls import rates_are_rough
 from reports.sections.document import Document
 from reports.sections.words import count, duration, percent, state_words, table
 from reports.standing import UNFINISHED, Cell, grid_cells
@@ -16,14 +18,13 @@ PATTERNS = {"pruned": "/", "failed": "x", "running": "."}
 
 def grid(document: Document) -> list[str]:
     """What the search did, the grid's accuracies, and which of them one seed can tell apart."""
-    if not document.is_searched:
-        return ["## The search", "No search was run: the comparison has the arms that were asked for."]
     return [
         "## The search",
         _summary(document),
         _table(document),
         _rule(document),
         *document.figure(HEATMAP),
+        *look_beyond(document),
     ]
 
 
@@ -40,8 +41,8 @@ def _summary(document: Document) -> str:
     summary = f"The grid has {count(len(cells), 'point')}: {words}."
     if repeats:
         summary += (
-            f" At alpha = 0 the temperature has no effect: {count(repeats, 'point repeats', 'points repeat')} the "
-            "one that was trained."
+            f" Of these, {repeats} {'repeats' if repeats == 1 else 'repeat'} the one that was trained at alpha = 0, "
+            "where the temperature has no effect."
         )
     search = document.results["search"]
     summary += (
@@ -66,9 +67,9 @@ def _rule(document: Document) -> str:
     )
     if any(hits is None for hits in by_image):
         notes += (
-            "Which images a point had right is not stored, so the error is computed as if each point had "
-            f"{images:,} images of its own, which is too large, since all share them"
-            + ("." if spread is None else f"; and of training seeds, {100 * spread:.2f} points from the comparison.")
+            "Which images a point had right is not stored, so the error is an upper bound: of the images as if each "
+            f"point had {images:,} of its own"
+            + ("." if spread is None else f", and of the seeds {100 * spread:.2f} points, from the comparison.")
         )
     elif spread is None:
         notes += (
@@ -82,6 +83,8 @@ def _rule(document: Document) -> str:
         )
     if document.results["finalists"]:
         notes += " The best is chosen by its mean over more seeds, so that in this one seed another may be higher."
+    if rates_are_rough(document):
+        notes += " The learning rates tried below scatter more than this error allows, so ≈ may mark too few."
     return notes + " A pruned or failed point has no result."
 
 

@@ -4,29 +4,36 @@ import plotly.graph_objects as go
 
 from reports.drawing import ORANGE, Figure, arm_colours, blank, by_epoch
 from reports.evidence import paired, trial_of
-from reports.results import Results
+from reports.results import Results, distinct
 from reports.sections.document import Document, distilled_arm
-from reports.sections.words import arm_label, count, mean, table, trial_label
+from reports.sections.words import arm_label, count, filled_table, mean, trial_label
 
 
 def losses(document: Document) -> list[str]:
     """Training and test loss of each arm."""
     if not document.arms:
         return []
-    rows = []
-    for name, arm in document.arms.items():
+    rows: list[list[str]] = []
+    for name, arm in distinct(document.arms).items():
+        if not arm["seeds"]:
+            continue
         last = [curve[-1]["train_loss"] for curve in arm["curves"] if curve]
         rows.append(
             [arm_label(name, arm), mean(last, "{:.4f}"), mean(arm["test_loss"], "{:.4f}"), _beside(document, name)]
         )
+    if not rows:
+        return []
     header = ["Arm", "Training loss, last epoch", "Test cross-entropy", "Minus the baseline's, 95 % t interval"]
-    if len(rows) == 1:
-        header, rows = header[:3], [row[:3] for row in rows]
+    distilled = ""
+    if any(arm["alpha"] and arm["seeds"] for arm in document.arms.values()):
+        distilled = (
+            ", differences paired by seed. The training loss of a distilled arm is the weighted sum that it trains on "
+            "and does not compare with the baseline's"
+        )
     return [
         "### Losses",
-        table(header, rows),
-        "Means over seeds, in nats, differences paired by seed. The training loss of a distilled arm is the "
-        "weighted sum that it trains on and does not compare with the baseline's."
+        filled_table(header, rows),
+        f"Means over seeds, in nats{distilled}."
         + (" The original shows its training losses in its figures 2 and 3." if document.original else ""),
         *document.figure(WITHOUT_DISTILLATION),
         *document.figure(WITH_DISTILLATION),

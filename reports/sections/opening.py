@@ -1,4 +1,4 @@
-"""What was studied."""
+"""What kind of study it is, and what was done in it."""
 
 from reports import original
 from reports.sections.document import Document
@@ -18,7 +18,7 @@ ALONE = (
 
 
 def opening(document: Document) -> list[str]:
-    """Title, what kind of study it is, and what was done in it."""
+    """Title, and what kind of study it is."""
     if document.synthetic:
         what = "synthetic images (not CIFAR-100)"
     elif not document.original:
@@ -33,28 +33,36 @@ def opening(document: Document) -> list[str]:
             "**The images are synthetic.** They are drawn by a program to show that everything works. Nothing "
             "below says anything about CIFAR-100."
         )
-    elif document.departures:
-        blocks.append(
-            f"**This is not the protocol of the original report**: {'; '.join(document.departures)}. The numbers may "
-            f"stand beside the original's, but cannot confirm or refute them.{_on_short_trainings(document)}"
+    elif document.original:
+        repeats = (
+            'This study repeats the course project "DATASCI223 Final Project" by Faezeh Mirlohi, *the original* below.'
         )
+        if document.departures:
+            repeats += (
+                f" **This is not the protocol of the original report**: {'; '.join(document.departures)}. The numbers "
+                f"may stand beside the original's, but cannot confirm or refute them.{_on_short_trainings(document)}"
+            )
+        blocks.append(repeats)
+    return blocks
+
+
+def method(document: Document) -> list[str]:
+    """What was done."""
     learns = "learns" if document.teacher["hash"] is not None else "is to learn"
-    blocks.append(
+    return [
+        "## What was done",
         f"A student (`{document.student['name']}`, {document.student['parameters']:,} parameters) {learns} from "
         f"a teacher (`{document.teacher['name']}`, {document.teacher['parameters']:,} parameters) with the loss "
         "`(1 - alpha) * cross-entropy + alpha * T^2 * KL divergence`. Alpha weighs the teacher; at alpha = 0 there "
-        f"is none. {SEARCHED if document.is_searched else UNSEARCHED if document.arms_asked_for else ALONE}"
-    )
-    if document.original:
-        blocks[-1] += (
-            ' *The original* below is the course project "DATASCI223 Final Project" by Faezeh Mirlohi, which this '
-            "study repeats."
-        )
-    return blocks
+        f"is none. {SEARCHED if document.is_searched else UNSEARCHED if document.arms_asked_for else ALONE}",
+    ]
 
 
 def _on_short_trainings(document: Document) -> str:
     epochs = document.configuration["recipe"]["epochs"]
     if 2 * epochs > original.EPOCHS:
         return ""
-    return f" With {count(epochs, 'epoch')} instead of {original.EPOCHS} a gain may be one of speed."
+    return (
+        f" After {count(epochs, 'epoch')} instead of {original.EPOCHS} a gain may only mean that the student learns "
+        "faster."
+    )

@@ -30,7 +30,7 @@ def tpe(document: Document) -> list[str]:
         (cell["number"], f"{cell['alpha']:.3f}", f"{cell['temperature']:.2f}", percent(value))
         for value, cell in ranked[:5]
     ]
-    words += _on_validation(document, *ranked[0]) + _on_test(document)
+    words += _on_validation(document, *ranked[0]) + on_test(document)
     if len(ranked) > len(rows):
         words += f" The best {len(rows)} are:"
     return [title, words, table(["Trial", "alpha", "T", "Validation accuracy"], rows), *document.figure(PATH)]
@@ -48,8 +48,8 @@ def _on_validation(document: Document, value: float, top: Trial) -> str:
     return (
         f"{words}, {points(value - best['value'])} from the grid's best; "
         f"{'the two can be told apart' if apart else 'the two cannot be told apart'} by the rule above, which allows "
-        f"{range_constant(max(2, among)):.2f} standard errors to the best of {among}. The best of more trials is "
-        "higher by luck alone."
+        f"{range_constant(max(2, among)):.2f} standard errors to the best of {among}. The best of more trials tends to "
+        "be higher, by luck alone."
     )
 
 
@@ -57,7 +57,8 @@ def _whose(document: Document) -> str:
     return "Its" if len({trial["sampler"] for trial in document.results["tpe"]}) == 1 else "Their"
 
 
-def _on_test(document: Document) -> str:
+def on_test(document: Document) -> str:
+    """Where their points end on test beside the grid's best, in sentences; nothing where that is not known."""
     words = ""
     for sampler, name in SAMPLERS.items():
         if sampler not in document.arms or "best" not in document.arms:
@@ -66,7 +67,7 @@ def _on_test(document: Document) -> str:
         known = pairs.estimate
         if known is not None:
             words += (
-                f" On test, the point of {name} minus the best arm is {points(known.mean)} (95 % interval "
+                f" On test, {name}'s point minus the grid's best is {points(known.mean)} (95 % interval "
                 f"{interval(known)}, {len(pairs.seeds)} seeds)."
             )
     return words

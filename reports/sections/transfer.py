@@ -14,7 +14,16 @@ from reports.evidence import (
 )
 from reports.results import Arm, Trial
 from reports.sections.document import Document, distilled_arm
-from reports.sections.words import SAMPLERS, arm_label, difference_cells, mean_and_deviation, percent, points, table
+from reports.sections.words import (
+    SAMPLERS,
+    arm_label,
+    count,
+    difference_cells,
+    mean_and_deviation,
+    percent,
+    points,
+    table,
+)
 from reports.standing import count_competed
 
 CAREFUL = 2
@@ -137,6 +146,16 @@ def _no_more_than_luck(document: Document, found: dict[str, Transfer]) -> list[s
     return [f"How far both lie apart, in standard errors: {'; '.join(distances)}.", conclusion]
 
 
+def verdict_on_last_steps(document: Document) -> str | None:
+    """That steps on a few images may have touched the comparison, where it has such."""
+    if not _ends_with_few(document) or document.left_over is None or not document.left_over[1]:
+        return None
+    return (
+        f"Each epoch of the comparison ended with a step on {count(document.left_over[1], 'left-over image')}, which "
+        "undoes part of it at a high learning rate: how much of these numbers comes from that is not known."
+    )
+
+
 def verdict_on_search(document: Document) -> str | None:
     """A sentence where the search said another gain than the test."""
     found, name = transfers(document), distilled_arm(document.results)
@@ -160,16 +179,20 @@ def _apart(label: str, known: Transfer) -> str:
 
 def _last_steps(document: Document) -> list[str]:
     """A cause, where there is one: steps on a few images, which do not weigh alike in search and comparison."""
-    if document.left_over is None:
+    if document.left_over is None or not _ends_with_few(document):
         return []
     search, comparison = document.left_over
-    if 4 * min(rest for rest in document.left_over if rest) > document.configuration["recipe"]["batch_size"]:
-        return []
     return [
         f"Here each epoch ends with a step on what is left over from whole batches, {search} images in the search and "
         f"{comparison} in the comparison. A step on so few at a high learning rate undoes much of an epoch "
         "(`python -m tests.choices --batches` shows it), so search and comparison did not train alike."
     ]
+
+
+def _ends_with_few(document: Document) -> bool:
+    """Whether the last step of an epoch takes a quarter of a batch or less."""
+    rests = [rest for rest in document.left_over or () if rest]
+    return bool(rests) and 4 * min(rests) <= document.configuration["recipe"]["batch_size"]
 
 
 def _row(document: Document, name: str, arm: Arm, known: Transfer | None) -> tuple[str, ...] | None:

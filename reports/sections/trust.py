@@ -21,6 +21,10 @@ OF_A_TRAINING: dict[str, Callable[[MadeBy], str]] = {
     "torch version": lambda made_by: made_by["versions"]["torch"],
 }
 """What may change the rounding of a training's numbers."""
+NEAR_DOUBLES = (
+    "A tenth of CIFAR-100's test images have a near double among its training images (Barz and Denzler 2020, arXiv "
+    "1902.00423)"
+)
 FOLDERS = ("--runs-dir", "--data-dir", "--storage", "--config", "--teacher")
 
 
@@ -42,11 +46,13 @@ def trust(document: Document) -> list[str]:
 
 
 def _on_copies(document: Document) -> list[str]:
-    """Images that are scored on and were trained on; nothing in studies begun before they were counted."""
+    """Images that are scored on and were trained on; studies begun before they were counted know what others found."""
     data = document.data
     copies = data.get("copies")
-    if copies is None or document.synthetic:
+    if document.synthetic or (copies is None and not original.is_original_data(document.results)):
         return []
+    if copies is None:
+        return [f"Whether test images are training images too was not counted. {NEAR_DOUBLES}."]
     of_validation, none_of_validation = "", ""
     if document.is_searched:
         of_validation = (
@@ -61,7 +67,7 @@ def _on_copies(document: Document) -> list[str]:
     )
     near = "Images that are nearly the same were not looked for"
     if original.is_original_data(document.results):
-        near += "; a tenth of CIFAR-100's test images have such a double (Barz and Denzler 2020, arXiv 1902.00423)"
+        near += f"; {NEAR_DOUBLES[0].lower()}{NEAR_DOUBLES[1:]}"
     return [f"{found}{near}."]
 
 
@@ -77,7 +83,7 @@ def _on_the_teacher(document: Document) -> list[str]:
         remarks.append(
             "The teacher was trained in parts, as its card says: after each its accuracy on the test images was looked "
             f"at, and it went on while that was below the original's. Its {percent(document.teacher['test_accuracy'])} "
-            "is a little too good for that."
+            "is a little too good for that reason."
         )
     if document.is_searched and document.teacher["hash"] is not None:
         copies = document.data.get("copies")
@@ -208,15 +214,22 @@ def _on_machines(document: Document) -> list[str]:
     differ = f"differ in {', '.join(several)}"
     if from_starts:
         differ = f"may {differ}: of some it is not stored what made them, so these are those of the study's starts"
+    commits = "; what a commit changed is not judged here" if len(differences["commit"]) > 1 else ""
+    unlike = unlike_arms(document)
+    part = " That is part of every difference between arms that were not made alike: " if unlike else ""
+    named = f"{part}{' and '.join(f'{name} ({arms})' for name, arms in unlike.items())}." if unlike else ""
     return [
-        f"The trainings {differ}. What is computed otherwise is rounded otherwise, and a training amplifies that; what "
-        f"a commit changed is not judged here.{_on_unlike_arms(document)}"
+        f"The trainings {differ}. What is computed otherwise is rounded otherwise, and a training amplifies that"
+        f"{commits}.{named}"
     ]
 
 
-def _on_unlike_arms(document: Document) -> str:
-    """Arms of which no training was made as one of another's: the comparison cannot tell what that does."""
-    unlike = []
+def unlike_arms(document: Document) -> dict[str, str]:
+    """In what arms differ of which no training was made as one of another's, and which arms have what.
+
+    The comparison cannot tell what that does.
+    """
+    unlike = {}
     for name, of in OF_A_TRAINING.items():
         values = {
             arm_label(arm_name, arm): {of(one) for one in arm["made_by"] if one is not None}
@@ -233,11 +246,8 @@ def _on_unlike_arms(document: Document) -> str:
             arms: dict[str, list[str]] = {}
             for arm, found in values.items():
                 arms.setdefault(", ".join(sorted(found)), []).append(arm)
-            named = "; ".join(f"{found}: {', '.join(labels)}" for found, labels in arms.items())
-            unlike.append(f"{name} ({named})")
-    if not unlike:
-        return ""
-    return f" That is part of every difference between arms that were not made alike: {' and '.join(unlike)}."
+            unlike[name] = "; ".join(f"{found}: {', '.join(labels)}" for found, labels in arms.items())
+    return unlike
 
 
 def _repeat(document: Document) -> list[str]:
@@ -259,21 +269,21 @@ def _repeat(document: Document) -> list[str]:
         )
     if (digest := document.teacher["hash"]) is not None:
         blocks.append(
-            f"Its teacher has the weights `{digest[:12]}`; `--teacher FILE` names it where the cache of the runs "
-            "folder, or else `models/teachers`, would give another or none."
+            f"Its teacher has the weights `{digest[:12]}`. Where another one or none is found, `--teacher FILE` names "
+            "its file."
         )
     if document.configuration["draws"] == "independent":
         blocks.append(
-            "Its runs draw their views apart from each other. Versions that have shared draws go on with it so, but "
-            "begin a new study of these commands with shared ones."
+            "Runs of different seeds draw their views independently; arms of one seed share them. A later version goes "
+            "on with this study so; a new study of these commands has draws that all seeds share."
         )
     if document.left_over is not None:
         search, comparison = document.left_over
         left = f"{search} in the search and {comparison} in the comparison" if document.is_searched else comparison
         blocks.append(
             "The last step of each epoch takes the images that are left over from whole batches of "
-            f"{document.configuration['recipe']['batch_size']}: {left}. Versions that have even "
-            "batches go on with it so, but begin a new study of these commands with even ones."
+            f"{document.configuration['recipe']['batch_size']}: {left}. A later version goes on with this study so; a "
+            "new study of these commands has even batches."
         )
     if any(commit.endswith("+changes") for commit in commits):
         blocks.append("The code had changes that are in no commit.")
@@ -282,7 +292,8 @@ def _repeat(document: Document) -> list[str]:
 
 def _on_folders(commands: Iterable[str]) -> list[str]:
     """That folders are those of the machine that ran the study, where a command names any."""
-    named = [{word.split("=")[0] for word in line.split()}.intersection(FOLDERS) for line in commands]
+    typed = [line for line in commands if not line.startswith("git ")]
+    named = [{word.split("=")[0] for word in line.split()}.intersection(FOLDERS) for line in typed]
     if not any(named):
         return []
     listed = ", ".join(f"`{option}`" for option in sorted(set().union(*named)))
@@ -299,10 +310,10 @@ def _manifest(document: Document) -> list[str]:
         "teacher": {
             "name": teacher["name"],
             "origin": teacher["origin"],
-            "epochs": teacher.get("epochs"),
+            **({"epochs": epochs} if (epochs := teacher.get("epochs")) is not None else {}),
             **({"recipe": teacher["recipe"]} if "recipe" in teacher else {}),
         },
-        "search": {"started": search["started"], "finished": search["finished"]},
+        **({"search": {key: search[key] for key in ("started", "finished")}} if document.is_searched else {}),
     }
     of_study, starts = dict(document.results["manifest"]), document.results["manifest"]["starts"]
     del of_study["starts"]

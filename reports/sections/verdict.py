@@ -1,12 +1,8 @@
 """The verdict in a few sentences: does distillation help, at which point, and does the original's gain hold."""
 
 import itertools
-import re
-import shlex
 import statistics
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Sequence
 
 from reports import original
 from reports.evidence import (
@@ -20,37 +16,41 @@ from reports.evidence import (
     reproduced,
     scored,
 )
-from reports.results import Arm, Trial
-from reports.sections.controls import is_above_all_controls, verdict_on_controls
+from reports.results import Arm
+from reports.sections.border import on_the_border
+from reports.sections.commands import command_with
+from reports.sections.controls import is_above_all_controls, rates_are_rough, verdict_on_controls
 from reports.sections.document import Document, distilled_arm
-from reports.sections.transfer import verdict_on_search
-from reports.sections.words import arm_label, count, interval, mean_and_deviation, percent, point, points
-from reports.standing import are_apart, count_compared
+from reports.sections.scoreboard import scoreboard
+from reports.sections.tpe import on_test
+from reports.sections.transfer import verdict_on_last_steps, verdict_on_search
+from reports.sections.trust import unlike_arms
+from reports.sections.words import arm_label, interval, mean_and_deviation, percent, point, points
+from reports.standing import are_apart, count_compared, count_competed
 from storage.trials import run_pair
 
-SEARCHED_BY = ("--sampler", "--n-trials")
-"""Options that an earlier command may have, and that do not belong to the next."""
 CALIBRATION_CHANGE = 0.01
 """Of the expected calibration error, from which on the verdict speaks of it."""
 
 
 def verdict(document: Document) -> list[str]:
-    """Does distillation help, at which point, and does the original's gain hold."""
+    """What every network reaches; does distillation help, at which point, and does the original's gain hold."""
     sentences = [
         _verdict_on_gain(document),
         verdict_on_search(document),
-        _on_other_arms(document),
         _between_arms(document),
         _on_the_largest_class(document),
         _on_images(document),
         _verdict_on_point(document),
-        _on_the_border(document),
+        on_the_border(document),
         _verdict_on_original(document) if document.original else None,
         verdict_on_controls(document),
         _on_calibration(document),
+        verdict_on_last_steps(document),
+        _on_unlike_arms(document),
         document.missing_runs(),
     ]
-    return ["## Verdict", "\n".join(f"- {sentence}" for sentence in sentences if sentence)]
+    return ["## Verdict", *scoreboard(document), "\n".join(f"- {sentence}" for sentence in sentences if sentence)]
 
 
 def _on_calibration(document: Document) -> str | None:
@@ -61,13 +61,24 @@ def _on_calibration(document: Document) -> str | None:
             continue
         known = paired(arm, document.arms["baseline"], "calibration_error").estimate
         if known is not None and abs(known.mean) >= max(CALIBRATION_CHANGE, known.half_width):
-            distilled.append(f"{percent(statistics.fmean(arm['calibration_error']))} at {arm_label(name, arm)}")
+            distilled.append(f"{percent(statistics.fmean(arm['calibration_error']))} for {arm_label(name, arm)}")
     if not distilled:
         return None
     without = statistics.fmean(document.arms["baseline"]["calibration_error"])
     return (
-        f"The student's expected calibration error is {percent(without)} without a teacher, {', '.join(distilled)}: "
+        f"The expected calibration error on test is {percent(without)} without a teacher, {', '.join(distilled)}; "
         "lower is better."
+    )
+
+
+def _on_unlike_arms(document: Document) -> str | None:
+    """That the comparison may owe something to how its arms were made, in short."""
+    unlike = unlike_arms(document)
+    if not unlike:
+        return None
+    return (
+        f"Not all arms were made alike ({', '.join(unlike)}, below): what that does is part of the differences between "
+        "those that were not."
     )
 
 
@@ -117,27 +128,34 @@ def _chose(document: Document) -> str:
 
 def _answer(document: Document, known: Estimate) -> str:
     """Whether distillation helps, as far as the gain of the search's best says."""
-    low, high = known.interval
+    (low, high), few = known.interval, _on_few_images(document, "best")
     if low <= 0 <= high:
         return "the data cannot say whether distillation helps this student"
     if low > 0 and not is_above_all_controls(document):
         return (
-            f"the best pair is above the baseline{_on_few_images(document, known)}, but not surely above every control "
-            "below, so that this is the teacher's doing is not shown"
+            f"the best pair is above the baseline{few}, but not surely above every control below, so that this is the "
+            "teacher's doing is not shown"
         )
-    return f"distillation {'helps' if low > 0 else 'harms'} this student{_on_few_images(document, known)}"
+    return f"distillation {'helps' if low > 0 else 'harms'} this student{few}"
 
 
-def _on_few_images(document: Document, known: Estimate) -> str:
-    """That a difference between best and baseline may be one on these test images alone; nothing where it is not."""
-    low, high = known.interval
-    seeds = document.gain.seeds if document.gain is not None else []
-    error = gain_image_error(document.arms["best"], document.arms["baseline"], seeds, document.data["test_images"])
-    if low <= 0 <= high or holds_beyond_the_images(known, error):
+def _on_few_images(document: Document, *names: str) -> str:
+    """That a gain of these arms may be one on these test images alone; nothing where none is."""
+    unsure = [name for name in names if not _holds_beyond_the_images(document, name)]
+    if not unsure:
         return ""
-    stored = None not in (*document.arms["best"]["hits"], *document.arms["baseline"]["hits"])
+    stored = all(None not in document.arms[name]["hits"] for name in ("baseline", *unsure))
     few = f"which {'are' if stored else 'may be'} too few to say it of others"
     return f" on these {document.data['test_images']:,} test images, {few}"
+
+
+def _holds_beyond_the_images(document: Document, name: str) -> bool:
+    gain, arms = document.gain_of(name), document.arms
+    if gain is None or gain.estimate is None:
+        return True
+    low, high = gain.estimate.interval
+    error = gain_image_error(arms[name], arms["baseline"], gain.seeds, document.data["test_images"])
+    return low <= 0 <= high or holds_beyond_the_images(gain.estimate, error)
 
 
 def _how_to_compare(document: Document) -> str:
@@ -156,17 +174,8 @@ def _how_to_compare(document: Document) -> str:
     if document.cell((alpha, temperature)) is None:
         return ""
     pair = {"--arm": ",".join(f"{value!r}".removesuffix(".0") for value in (alpha, temperature))}
-    return (
-        f" The best point with a teacher is compared with it over all seeds, on test, by `{_command(document, pair)}`."
-    )
-
-
-def _on_other_arms(document: Document) -> str | None:
-    """What the arms gain that the search did not choose, where it chose one that is distilled."""
-    others = _gains_of_others(document)
-    if not others or document.gain is None or document.undistilled:
-        return None
-    return f"Of the other arms, against the baseline: {'; '.join(others)}."
+    command = command_with(document, pair)
+    return f" The best point with a teacher is compared with it over all seeds, on test, by `{command}`."
 
 
 def _between_arms(document: Document) -> str | None:
@@ -200,7 +209,11 @@ def _gains_of_others(document: Document) -> list[str]:
 def _given_arms(document: Document, gains: Sequence[str]) -> str:
     """What the arms that were asked for gain, where no search chose one."""
     if gains:
-        return f"against the baseline, on test, {'; '.join(gains)}."
+        known = {name: gain.estimate for name in document.plain if (gain := document.gain_of(name)) is not None}
+        helps = all(estimate is not None and estimate.interval[0] > 0 for estimate in known.values())
+        each = " at each pair" if len(known) > 1 else ""
+        answer = f"distillation helps this student{_on_few_images(document, *known)}{each}: " if helps else ""
+        return f"{answer}against the baseline, on test, {'; '.join(gains)}."
     ended = {name: arm["test_accuracy"] for name, arm in document.plain.items() if arm["test_accuracy"]}
     if not ended:
         return "no run has ended."
@@ -245,95 +258,6 @@ def _on_images(document: Document) -> str | None:
     )
 
 
-def _on_the_border(document: Document) -> str | None:
-    """Whether a better point may lie beyond the grid, and the command that looks there."""
-    best = document.best
-    if best is None or best["alpha"] == 0:
-        return None
-    values = {key: sorted(document.configuration[key]) for key in ("alphas", "temperatures")}
-    borders = [
-        *_borders("alpha", best["alpha"], values["alphas"], (0.0, 1.0)),
-        *_borders("temperature", best["temperature"], values["temperatures"], (1.0, 16.0)),
-    ]
-    if not borders:
-        return None
-    where = f"The grid's best lies on its border ({' and '.join(map(str, borders))}), so a better one may lie beyond"
-    if not document.results["tpe"]:
-        return f"{where}; to look there: `{_command(document, {'--sampler': 'tpe', '--n-trials': '16'})}`."
-    options = {"--study": f"{document.results['study']}-wider"}
-    for key in values:
-        beyond = [value for border in borders if key.startswith(border.key) for value in border.beyond]
-        options[f"--{key}"] = ",".join(f"{value!r}".removesuffix(".0") for value in sorted({*values[key], *beyond}))
-    there = _found_beyond(document, borders)
-    return f"{where}. {there} A wider grid goes there: `{_command(document, options)}`."
-
-
-@dataclass(frozen=True)
-class Border:
-    """A border of the grid that its best lies on.
-
-    Attributes:
-        beyond: values that a wider grid would have.
-    """
-
-    key: Literal["alpha", "temperature"]
-    value: float
-    is_largest: bool
-    beyond: list[float]
-
-    def __str__(self) -> str:
-        name = "alpha" if self.key == "alpha" else "T"
-        return f"{name} = {self.value:g} is the {'largest' if self.is_largest else 'smallest'}"
-
-    def is_crossed_by(self, trial: Trial) -> bool:
-        """Whether a trial lies beyond it."""
-        return trial[self.key] > self.value if self.is_largest else trial[self.key] < self.value
-
-
-def _borders(
-    key: Literal["alpha", "temperature"], value: float, values: Sequence[float], limits: tuple[float, float]
-) -> list[Border]:
-    """The border that the best's value of one key lies on; none where nothing lies beyond."""
-    low, high = limits
-    if len(values) > 1 and value == values[-1] < high:
-        return [Border(key, value, True, [(value + high) / 2, high] if key == "alpha" else [min(2 * value, high)])]
-    if len(values) > 1 and value == values[0] > low:
-        return [Border(key, value, False, [(value + low) / 2, low])]
-    return []
-
-
-def _found_beyond(document: Document, borders: Sequence[Border]) -> str:
-    """What the trials after the grid found beyond the borders that the best lies on, in a sentence."""
-    beyond = [trial for trial in document.results["tpe"] if any(border.is_crossed_by(trial) for border in borders)]
-    if not beyond:
-        return "No trial after the grid went there."
-    values = [value for value, _ in scored(beyond)]
-    if not values:
-        found = "none of them to the end"
-    elif len(values) == len(beyond):
-        found = f"the best with {percent(max(values))}"
-    else:
-        found = f"of which {len(values)} came to the end, the best with {percent(max(values))}"
-    return f"{count(len(beyond), 'trial')} after the grid went beyond it, {found}."
-
-
-def _command(document: Document, options: Mapping[str, str]) -> str:
-    """The last command that searched with other options; those of the search are left to them."""
-    replaced = {*options, *SEARCHED_BY}
-    commands = [start["command"] for start in document.results["manifest"]["starts"]]
-    # One without a search does not name the grid.
-    searching = [command for command in commands if not re.search("--sampler[ =]none", command)]
-    kept, words = [], iter(shlex.split((searching or commands)[-1]))
-    for word in words:
-        if word == "--worker":  # of a process that another command started, in studies of format 1
-            continue
-        if word.split("=")[0] not in replaced:
-            kept.append(word)
-        elif "=" not in word:
-            next(words, None)
-    return shlex.join([*kept, *(word for option in options.items() for word in option)])
-
-
 def _mean_over(seeds: Sequence[int], arm: Arm) -> float:
     return statistics.fmean(by_seed(arm)[seed] for seed in seeds)
 
@@ -347,6 +271,7 @@ def _verdict_on_point(document: Document) -> str:
         return f"The search {reason}, so it names no best alpha and T."
     trained = [cell.standing for cell in document.grid if cell.repeats is None]
     near, others = trained.count("near best"), trained.count("near best") + trained.count("measured")
+    rivals, least = count_competed(document.results["grid"]), "at least " if rates_are_rough(document) else ""
     pair = run_pair(document.best["alpha"], document.best["temperature"])
     named = _among_finalists(document, pair)
     beside = " the only complete point of the grid"
@@ -354,14 +279,15 @@ def _verdict_on_point(document: Document) -> str:
         rest = f"{'the one other complete point' if others == 1 else f'all {others} other complete points'}"
         beside = f" and {rest} can be told apart from it by one seed"
     if near:
-        rest = "the one other complete point" if others == 1 else f"{near} of the {others} other complete points"
+        rest = "the one other complete point" if others == 1 else f"{least}{near} of the {others} other complete points"
         beside = f" and {rest} cannot be told apart from it by one seed"
         if near == others > 1:
             beside = f" and none of the {others} other complete points can be told apart from it by one seed"
     return (
         f"The {'unfinished ' if unfinished else ''}grid's best point is "
         f"{point(document.best['alpha'], document.best['temperature'])} with {percent(document.best['value'])} on "
-        f"{document.validation_images:,} validation images,{beside}{named}.{_best_after_the_grid(document)}"
+        f"{document.validation_images:,} validation images{f', optimistic as the best of {rivals}' * (rivals > 1)},"
+        f"{beside}{named}.{_best_after_the_grid(document)}"
     )
 
 
@@ -376,7 +302,7 @@ def _best_after_the_grid(document: Document) -> str:
     is_better = best["value"] is not None and value > best["value"]
     held = f"is {'better' if is_better else 'worse'}" if apart else "cannot be told apart from it"
     found = f"{point(trial['alpha'], trial['temperature'])} with {percent(value)}"
-    return f" The best after the grid is {found}, which {held}."
+    return f" The best after the grid is {found}, which {held}.{on_test(document)}"
 
 
 def _among_finalists(document: Document, pair: tuple[float, float]) -> str:
@@ -399,6 +325,11 @@ def _among_finalists(document: Document, pair: tuple[float, float]) -> str:
 
 def _verdict_on_original(document: Document) -> str:
     theirs = points(original.DISTILLED.mean - original.BASELINE.mean)
+    if distilled_arm(document.results) is None and not document.is_searched:
+        return (
+            f"{'' if document.departures else _on_the_baseline(document)}The original's gain of {theirs} is not "
+            "judged: no distilled student has ended."
+        )
     if document.departures:
         return f"The original's gain of {theirs} is neither confirmed nor refuted by this changed protocol."
     judged, held = [], document.held_against_original

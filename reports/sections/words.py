@@ -73,6 +73,12 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     return pd.DataFrame(cells, columns=list(header)).to_markdown(index=False, tablefmt="github", disable_numparse=True)
 
 
+def filled_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """``table`` without the columns in which every cell is ``-``."""
+    filled = [place for place in range(len(header)) if any(row[place] != "-" for row in rows)]
+    return table([header[place] for place in filled], ([row[place] for place in filled] for row in rows))
+
+
 def plain(text: str) -> str:
     """Text from outside, so that markdown shows it as it is written; an underscore within a word is as it is."""
     return re.sub(r"[\\`*\[\]<>&~!]|(?<!\w)_|_(?!\w)", r"\\\g<0>", re.sub(r"\s+", " ", text))

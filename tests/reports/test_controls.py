@@ -7,7 +7,7 @@ from typing import Any, cast
 import pytest
 
 from reports.markdown import render
-from reports.results import count_failed
+from reports.results import count_failed, distinct
 from reports.sections.controls import controls, verdict_on_controls
 from reports.sections.document import Document
 from tests.reports.made_up import drop_run, made_up_arm, made_up_results, odd_cases, with_controls
@@ -51,17 +51,20 @@ def test_controls_are_not_among_the_arms_of_the_comparison() -> None:
 def test_agreement_divergence_and_calibration_are_there_for_every_arm() -> None:
     results = odd_cases()["with controls"]
     table = section(render(results)).split("How like the teacher")[1]
-    assert len([line for line in table.splitlines() if "%" in line]) == len(results["arms"])
+    assert len([line for line in table.splitlines() if "%" in line]) == len(distinct(results["arms"]))
     baseline = next(line for line in table.splitlines() if line.startswith("| baseline"))
     assert [cell.strip() for cell in baseline.split("|")[2:5]] == ["50.00 %", "1.2000", "0.3000"]
 
 
-def test_the_section_is_left_out_where_nothing_is_known() -> None:
+def test_that_no_controls_were_run_is_said_wherever_an_arm_is_distilled() -> None:
     results = made_up_results()
     for arm in results["arms"].values():
         arm["agreement"] = [None] * len(arm["seeds"])
+    assert "No controls were run; `--controls` adds them" in section(render(results))
+    assert "- No controls were run, so that a gain is the teacher's doing is not shown." in render(results)
+    del results["arms"]["best"]
     assert controls(Document(results, ())) == []
-    assert "No controls were run" in section(render(made_up_results()))
+    assert "No controls were run" not in render(results)
 
 
 def verdict(gain: float) -> str:
@@ -69,7 +72,6 @@ def verdict(gain: float) -> str:
 
 
 def test_the_verdict_says_what_is_left_of_the_gain() -> None:
-    assert verdict_on_controls(Document(made_up_results("full"), ())) is None
     text = verdict(0.1)
     assert text.endswith("; each is clear of zero.")
     assert text in render(with_controls(made_up_results("full", gain=0.1), 0.1)).split("## The original")[0]
@@ -87,7 +89,7 @@ def test_a_control_of_one_seed_does_not_silence_the_others() -> None:
         drop_run(arm, 0)
     text = verdict_on_controls(Document(results, ())) or ""
     assert "the best pair does worse than the teacher's logits shuffled within each class" in text
-    assert "over a virtual teacher as sure as the softened teacher one seed gives no interval" in text
+    assert "over a virtual teacher that knows the label alone one seed gives no interval" in text
 
 
 def test_a_gain_over_a_control_that_is_a_loss_is_said_to_be_one() -> None:
@@ -113,11 +115,15 @@ def test_a_control_that_is_worse_than_the_baseline_is_said_to_overstate() -> Non
     assert words in (verdict_on_controls(Document(results, ())) or "")
     assert words in section(render(results))
     over = r"the smallest difference is \+[0-9.]+ points over "
-    assert re.search(rf"{over}a virtual teacher as sure as the softened teacher\.", section(render(results)))
+    assert re.search(rf"{over}a virtual teacher that knows the label alone\.", section(render(results)))
     results["arms"]["smoothing"]["test_accuracy"] = shuffled["test_accuracy"]
     assert "But *shuffled* and *smoothing* do worse than the baseline" in section(render(results))
-    rates = r"the baseline, each at its best learning rate, which one seed chose\."
-    assert re.search(rf"{over}{rates}", section(render(results)))
+    rates = r"the baseline, each at its best learning rate, the best of four by one seed"
+    assert re.search(rf"{over}{rates}\.", section(render(results)))
+    largest = next(rate for rate in results["rates"] if rate["control"] == "rate" and rate["learning_rate"] == 0.4)
+    largest.update({"state": "COMPLETE", "value": 0.9, "reason": None})
+    at_end = r"; that of \*baseline\* is the largest tried, so a better may lie beyond\."
+    assert re.search(rf"{over}{rates}{at_end}", section(render(results)))
     results["arms"]["rate"]["test_accuracy"] = [accuracy - 0.01 for accuracy in baseline["test_accuracy"]]
     assert re.search(rf"{over}the baseline\.", section(render(results)))
     for name in ("rate", "best-rate"):
@@ -138,10 +144,16 @@ def test_a_rate_that_is_worse_than_those_around_it_is_said_to_be_rough() -> None
     )
     for rate, value in zip(of_baseline, (0.40, 0.45, 0.30, 0.46), strict=True):
         rate |= {"state": "COMPLETE", "value": value, "reason": None}
+    results["grid"][4].update({"state": "COMPLETE", "value": 0.1, "hits": None})
     rough = "Rates of baseline between two better ones do worse"
     assert rough in section(render(results))
+    few = "so ≈ may mark too few."
+    assert few in render(results).split("## The search")[1].split("###")[0]
+    assert re.search(r"and at least \d+ of the \d+ other complete points cannot be told apart", render(results))
     of_baseline[2]["value"] = 0.45
     assert rough not in section(render(results))
+    assert few not in render(results)
+    assert "at least" not in render(results).split("## What was done")[0]
 
 
 def test_a_learning_rate_that_one_seed_does_not_tell_from_the_protocol_s_is_said_to_be_one() -> None:
@@ -181,7 +193,7 @@ def test_a_best_rate_that_is_the_last_one_tried_is_said_to_be_one() -> None:
     assert "a better may lie beyond" not in render(results)
     largest = next(rate for rate in results["rates"] if rate["control"] == "rate" and rate["learning_rate"] == 0.4)
     largest.update({"state": "COMPLETE", "value": 0.9, "reason": None})
-    assert "The best rate of baseline, 0.4, is the last one tried" in section(render(results))
+    assert "The best rate of baseline, 0.4, is the largest tried: a better" in section(render(results))
 
 
 def test_a_rate_at_which_the_loss_diverges_is_an_answer_and_no_failure() -> None:
@@ -217,3 +229,46 @@ def test_a_step_of_another_size_is_spoken_of_only_where_the_optimizer_leaves_it(
     text = render(results)
     assert "No controls were run: they stand beside the best pair of a search." in text
     assert "So a step of another size" not in text
+
+
+def test_a_best_pair_that_is_not_above_every_control_is_not_said_to_help() -> None:
+    results = with_controls(made_up_results("full"))
+    arms = results["arms"]
+    arms["baseline"]["test_accuracy"] = [0.500, 0.510, 0.520, 0.510, 0.500]
+    arms["best"]["test_accuracy"] = [0.530, 0.541, 0.550, 0.541, 0.529]  # best-rate has the same runs
+    for name in ("shuffled", "smoothing", "rate"):
+        arms[name]["test_accuracy"] = [0.510, 0.519, 0.530, 0.520, 0.509]
+    assert "- Distillation helps this student: mean test accuracy goes from 50.80 % to 53.82 %" in render(results)
+    arms["shuffled"]["test_accuracy"] = [0.520, 0.550, 0.540, 0.551, 0.519]
+    not_shown = "but not surely above every control below, so that this is the teacher's doing is not shown: mean"
+    assert f"- The best pair is above the baseline, {not_shown}" in render(results)
+    assert "istillation helps this student" not in render(results)
+    results["data"]["test_images"] = 100
+    for arm in arms.values():
+        arm["hits"] = [None] * len(arm["seeds"])
+    few = "on these 100 test images, which may be too few to say it of others"
+    assert f"- The best pair is above the baseline {few}, {not_shown}" in render(results)
+    for _ in range(4):
+        drop_run(arms["shuffled"], 0)
+    assert f"- Distillation helps this student {few}: mean" in render(results), "of one seed no control can tell"
+
+
+def test_a_tuned_baseline_that_is_worse_than_the_baseline_overstates_too() -> None:
+    results = with_controls(made_up_results("full"))
+    rate, baseline = results["arms"]["rate"], results["arms"]["baseline"]
+    lost = (0.03, 0.031, 0.03, 0.029, 0.03)
+    rate["test_accuracy"] = [one - less for one, less in zip(baseline["test_accuracy"], lost, strict=True)]
+    words = "But *rate* does worse than the baseline, so a difference to that overstates what the teacher brings"
+    assert words in section(render(results))
+
+
+def test_controls_of_another_pair_and_of_no_teacher_have_sentences_of_their_own() -> None:
+    results = made_up_results("full")
+    other = made_up_arm(0.5, 2.0, (1, 2, 3, 4, 5), 0.55, 100)
+    other["control"] = "shuffled"
+    results["arms"]["0.5,2 shuffled"] = other
+    words = "The controls that were trained are of another pair; `--controls` adds those of the best one."
+    assert words in section(render(results))
+    assert "shuffled" not in render(results).split("## The comparison")[1].split("### ")[0]
+    words = "No controls were run; `--controls` adds the baseline at its own best learning rate."
+    assert words in section(render(odd_cases()["alpha 0 best"]))

@@ -30,7 +30,7 @@ from reports.notes import comparison_note, rates_note, study_note, trial_note
 from storage.open_study import open_study
 from storage.study_storage import open_claims, open_storage, sqlite_url
 from study.sampler import suggest
-from tests.reports.made_up import made_up_results
+from tests.reports.made_up import made_up_results, with_controls
 from tests.reports.stored import refresh
 from tests.reports.test_page import BROWSER
 
@@ -105,6 +105,7 @@ def test_the_note_of_a_study_that_has_just_begun(url: str) -> None:
         ({"state": "PRUNED", "epochs": 5}, "Pruned after epoch 5 of 10"),
         ({"state": "COMPLETE", "repeats": 3}, "Repeats trial 3** and has the same value"),
         ({"state": "PRUNED", "repeats": 3}, "Repeats trial 3** and was pruned too"),
+        ({"state": "FAIL", "repeats": 3}, "Repeats trial 3** and failed too"),
         ({"state": "FAIL", "reason": "the loss became nan"}, "Failed**: the loss became nan."),
         ({"state": "COMPLETE"}, None),
         ({"state": "RUNNING"}, None),
@@ -148,6 +149,21 @@ def test_the_note_of_the_learning_rates_lists_them_and_what_failed() -> None:
     note = single_spaced(rates_note(results, []))
     assert "| rate | 0.2 | 43.21 |" in note
     assert "| rate | 0.2 | the loss became nan |" in note
+    for state, words in (("RUNNING", "running"), ("MISSING", "not yet")):
+        last: Any = results["rates"][-1]
+        last.update({"state": state, "value": None, "reason": None})
+        assert f"| rate | 0.2 | {words} |" in single_spaced(rates_note(results, []))
+
+
+def test_the_note_counts_runs_that_arms_share_once() -> None:
+    assert "| comparison | 5 runs | 0 | 0 |" in study_note(made_up_results("full", best=(0.0, 1.0)), [], [])
+    assert "| comparison | 25 runs | 0 | 0 |" in study_note(with_controls(made_up_results("full")), [], [])
+
+
+def test_the_note_names_what_failed_once_and_not_its_copies() -> None:
+    without = tuple((0.0, temperature) for temperature in (1.0, 2.0, 4.0, 8.0))
+    note = study_note(made_up_results(pruned=(), failed=without), [], [])
+    assert note.count("the loss became nan in epoch 6") == 1
 
 
 # How they are stored.

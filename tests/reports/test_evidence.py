@@ -426,3 +426,10 @@ def test_luck_of_the_baseline_is_no_lead_that_brings_a_gain() -> None:
     order = np.argsort(baseline.mean(axis=0))
     naive = (best - baseline).mean(axis=0)[order]
     assert naive[:25].mean() - naive[-25:].mean() > 7, "or it shows nothing: where both are of the same seeds"
+
+
+def test_runs_that_are_all_alike_do_not_show_that_seeds_do_not_spread() -> None:
+    results: Any = made_up_results()
+    for one in results["arms"].values():
+        one["test_accuracy"] = [0.5] * 5
+    assert seed_deviation(results) is None

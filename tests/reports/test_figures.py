@@ -2,6 +2,7 @@
 
 import copy
 import re
+from typing import Any, cast
 
 import plotly.io
 import pytest
@@ -11,8 +12,9 @@ from reports.figures import figures
 from reports.markdown import render
 from reports.results import Results
 from reports.sections.grid import drawn_cells
+from reports.sections.trials import _style
 from tests.reports.conftest import DrawnCases
-from tests.reports.made_up import made_up_results, odd_cases
+from tests.reports.made_up import made_up_results, odd_cases, with_controls
 
 CASES = odd_cases()
 UNSEARCHED = {"arms without a search", "the baseline alone, before a teacher"}
@@ -128,3 +130,15 @@ def test_text_of_the_dashboard_is_readable_on_its_light_and_its_dark_cards(paper
     lighter, darker = sorted((luminance(text), luminance(paper)), reverse=True)
     # 4.1 on both is the most that one colour can reach.
     assert (lighter + 0.05) / (darker + 0.05) >= 3.9
+
+
+def test_what_has_no_interval_has_no_bar_of_one() -> None:
+    drawn = figures(with_controls(made_up_results("full", seeds=(1,))))
+    for name in ("groups", "controls"):
+        assert set(drawn[name].data[0].error_x.array) == {None}, name
+
+
+def test_curves_of_many_temperatures_differ_in_colour_or_dash() -> None:
+    temperatures, cell = [1.0, 1.5, 2.0, 3.0, 4.0, 6.0, 8.0, 12.0], made_up_results()["grid"][4]
+    cells = [cast(Any, {**cell, "temperature": temperature}) for temperature in temperatures]
+    assert len({_style(one, temperatures, of_tpe=False)[1:3] for one in cells}) == len(temperatures)

@@ -85,3 +85,19 @@ def test_an_arm_that_is_not_there_is_one_line(folders: list[str], capsys: pytest
         main([*folders, "--arm", "gp"])
     assert stopped.value.code == 1
     assert capsys.readouterr().err == "error: study 'quick' has no arm 'gp'; it has baseline, best\n"
+
+
+def test_one_seed_in_common_gives_no_interval_and_none_is_refused(
+    folders: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = Path(folders[1]) / "results.json"
+    results = json.loads(file.read_text())
+    results["arms"]["baseline"]["seeds"] = [5, 11, 12, 13]
+    file.write_text(json.dumps(results))
+    main(folders)
+    assert "One seed gives no interval." in capsys.readouterr().out
+    results["arms"]["baseline"]["seeds"] = [10, 11, 12, 13]
+    file.write_text(json.dumps(results))
+    with pytest.raises(SystemExit):
+        main(folders)
+    assert capsys.readouterr().err == "error: quick and quick share no seed of arm 'baseline'\n"

@@ -186,6 +186,7 @@ def test_the_search_took_the_time_of_finalists_too_and_not_their_epochs(studied:
         )
     )
     after = collect(url, "demo")
-    assert len(after["finalists"]) == 1
+    point = {"alpha": trial.params["alpha"], "temperature": trial.params["temperature"]}
+    assert after["finalists"] == [{**point, "seeds": [1, 10002], "values": [trial.value, 0.5]}], "the search has seed 1"
     assert after["search"]["seconds"] == pytest.approx(before["search"]["seconds"] + 7)
     assert after["search"]["epochs_trained"] == before["search"]["epochs_trained"]

@@ -1,0 +1,29 @@
+"""Commands that the report tells to type, after those that the study was started by."""
+
+import re
+import shlex
+from collections.abc import Mapping
+
+from reports.sections.document import Document
+
+SEARCHED_BY = ("--sampler", "--n-trials")
+"""Options that an earlier command may have, and that do not belong to the next."""
+FLAGS = ("--worker", "--controls")
+"""As ``SEARCHED_BY``, without a value. ``--worker`` is of a process that another started, in studies of format 1."""
+
+
+def command_with(document: Document, options: Mapping[str, str]) -> str:
+    """The last command that searched with other options; those of the search are left to them."""
+    replaced = {*options, *SEARCHED_BY}
+    commands = [start["command"] for start in document.results["manifest"]["starts"]]
+    # One without a search does not name the grid.
+    searching = [command for command in commands if not re.search("--sampler[ =]none", command)]
+    kept, words = [], iter(shlex.split((searching or commands)[-1]))
+    for word in words:
+        if word in FLAGS:
+            continue
+        if word.split("=")[0] not in replaced:
+            kept.append(word)
+        elif "=" not in word:
+            next(words, None)
+    return shlex.join([*kept, *(word for option in options.items() for word in option)])
