@@ -14,11 +14,11 @@ demo: .venv/installed
 FULL = study.run --study full --precision $(PRECISION) $(OPTIONS)
 ARMS := --arm 0.25,4 --arm 0.75,4
 full: .venv/installed
-	$(eval PRECISION ?= $(shell $(BIN)/python -m study.device))
+	$(eval PRECISION ?= $(shell $(BIN)/python -m study.device $(OPTIONS)))
 	$(BIN)/python -m $(FULL) --sampler grid --pruner none $(ARMS) --dry-run > /dev/null # or it is refused after days
 	! $(BIN)/python -m $(FULL) --sampler none $(ARMS) --dry-run | grep "none is stored" || \
-		$(BIN)/python -m study.teacher --network resnet32x4 --precision $(PRECISION) $(OPTIONS) --recipe \
-		$$($(BIN)/python -c "import torch; print('large-batch' if torch.cuda.is_available() else 'two-cores')")
+		$(BIN)/python -m study.teacher --network resnet32x4 --precision $(PRECISION) $(OPTIONS) \
+		--recipe $$($(BIN)/python -m study.device --recipe $(OPTIONS))
 	$(BIN)/python -m $(FULL) --sampler none $(ARMS) || [ $$? = 3 ]
 	$(BIN)/python -m $(FULL) --sampler grid --pruner none $(ARMS) || [ $$? = 3 ]
 	$(BIN)/python -m $(FULL) --sampler tpe --n-trials 16 $(ARMS)

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from data.cifar100 import load_cifar100
 from data.image_set import DataError, ImageSet
-from data.own_images import Progress, load_own_images, no_bar
+from data.own_images import Progress, load_own_images
 from data.synthetic import load_synthetic
 from storage.claims import Claims
 from storage.configuration import Configuration
@@ -15,7 +15,7 @@ def load_images(
     cache: Path | None,
     data_dir: Path | None,
     claims: Claims,
-    progress: Progress = no_bar,
+    progress: Progress,
 ) -> ImageSet:
     """The images of the data set that a configuration names.
 

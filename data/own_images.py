@@ -29,14 +29,7 @@ Progress = Callable[[int, str, str], "tqdm[Any]"]
 """Gives a bar for so many of something, with a name and a unit."""
 
 
-def no_bar(total: int, name: str, unit: str) -> "tqdm[Any]":
-    """A bar that is not drawn."""
-    return tqdm(total=total, desc=name, unit=unit, disable=True)
-
-
-def load_own_images(
-    root: Path, image_size: int, cache: Path | None, claims: Claims, progress: Progress = no_bar
-) -> ImageSet:
+def load_own_images(root: Path, image_size: int, cache: Path | None, claims: Claims, progress: Progress) -> ImageSet:
     """Load ``root/train/<class>/*`` and ``root/test/<class>/*``, from the cache where nothing there has changed.
 
     Where all images are stored in grey, they have one channel; where one of them is in colour, all have three. Those of

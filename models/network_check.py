@@ -1,4 +1,4 @@
-"""Whether a network can be studied: asked of one's own before anything is trained, by training two tiny steps."""
+"""Whether a network can be studied: asked of one's own before anything is trained, by training tiny steps."""
 
 import copy
 import tempfile

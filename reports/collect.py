@@ -122,7 +122,7 @@ def _trial(trial: TrialView) -> Trial:
         "number": trial.number,
         "state": trial.state.name,
         "value": trial.value,
-        "epochs": trial.epochs,
+        "epochs": trial.last_epoch,
         "repeats": trial.repeats,
         "seconds": trial.seconds,
         "reason": trial.reason,

@@ -262,7 +262,9 @@ class _QuietHandler(WSGIRequestHandler):
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m reports.dashboard", description="Open optuna-dashboard on the studies of a runs folder."
+        prog="python -m reports.dashboard",
+        description="Open optuna-dashboard on the studies of a runs folder.",
+        allow_abbrev=False,
     )
     parser.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="(default: runs)")
     parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: sqlite:///RUNS_DIR/study.db)")
@@ -289,7 +291,9 @@ def serve(options: argparse.Namespace) -> None:
 
 
 def _serve(storage: RDBStorage, url: str, options: argparse.Namespace) -> None:
-    application = _styled(optuna_dashboard.wsgi(storage, artifact_store=artifact_store(options.runs_dir)))
+    application = _styled(
+        optuna_dashboard.wsgi(storage, artifact_store=artifact_store(RunsFolder(options.runs_dir).artifacts))
+    )
     application = _leaving_work_alone(application, storage, url)
     try:
         server = make_server(options.host, options.port, application, _Server, _QuietHandler)

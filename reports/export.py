@@ -64,7 +64,9 @@ def _as_os_error(file: Path) -> Iterator[None]:
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m reports.export", description="Export a study into a file from which its report can be rebuilt."
+        prog="python -m reports.export",
+        description="Export a study into a file from which its report can be rebuilt.",
+        allow_abbrev=False,
     )
     parser.add_argument("--study", required=True, metavar="NAME")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="a new SQLite file")

@@ -103,7 +103,9 @@ def _words(pairs: Paired) -> str:
 def main(arguments: list[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m reports.paired", description="Compare one arm of two studies over the seeds that they share."
+        prog="python -m reports.paired",
+        description="Compare one arm of two studies over the seeds that they share.",
+        allow_abbrev=False,
     )
     parser.add_argument("folders", type=Path, nargs=2, metavar="FOLDER", help="a report, with its results.json")
     parser.add_argument("--arm", default="baseline", metavar="NAME", help="(default: baseline)")

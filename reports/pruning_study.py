@@ -143,6 +143,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         prog="python -m reports.pruning_study",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("studies", nargs="*", metavar="STUDY", help="a study that ran with --pruner none")
     parser.add_argument("--curves", type=Path, action="append", default=[], metavar="FILE", help="a results.json")

@@ -14,9 +14,8 @@ WEIGHTS = "student-"
 """How the name of a trained student begins."""
 
 
-def artifact_store(runs_dir: Path) -> FileSystemArtifactStore:
-    """The artifact folder of a runs folder, which optuna-dashboard shows with ``--artifact-dir``."""
-    folder = runs_dir / "artifacts"
+def artifact_store(folder: Path) -> FileSystemArtifactStore:
+    """The store in the artifact folder of a runs folder, which is made where it is missing."""
     folder.mkdir(parents=True, exist_ok=True)
     return FileSystemArtifactStore(str(folder))
 

@@ -7,10 +7,11 @@ import math
 from collections.abc import Mapping
 
 import optuna
+from optuna.trial import FrozenTrial
 
 from storage.arms import Arms, name_of_pair
 from storage.configuration import Configuration, Point
-from storage.trials import run_pair, views
+from storage.trials import TrialView, run_pair, views
 
 KNOWLEDGE = ("shuffled", "smoothing")
 """Parameters of a run that say, as 1, by what the teacher's logits are replaced."""
@@ -35,6 +36,11 @@ def rate_points(arms: Arms, search: optuna.Study, configuration: Configuration) 
             if rate not in known
         ]
     return points
+
+
+def is_no_answer(failed: FrozenTrial) -> bool:
+    """Whether a learning rate that failed is tried again: that the loss diverges there is an answer."""
+    return not TrialView(failed).has_diverged
 
 
 def tried_rates(

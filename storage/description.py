@@ -5,7 +5,7 @@ Every key is an attribute of the Optuna study of the search; that of the compari
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from typing import Any, NotRequired, TypedDict
 
 import optuna
@@ -98,9 +98,9 @@ class TeacherFacts(CostFacts):
         hash, test_accuracy, test_loss: None as long as the baseline alone was trained, which has no teacher.
         calibration: for each bin of confidence the images, the sum of their confidence, and the images correct.
         origin: how it came here, in words.
-        recipe, seed, epochs, training_seconds: absent where it was imported.
+        recipe, seed, epochs, training_seconds: absent where it was imported without a card that has them.
         channels, image_size, normalisation: of the images it was made for; absent of older cards.
-        weights, before_rounding: absent where it was imported, or trained before weights were rounded.
+        weights, before_rounding: likewise, and where it was trained before weights were rounded.
         precision_effect: absent in float32.
     """
 
@@ -162,7 +162,7 @@ class Description:
 
     @classmethod
     def of(cls, search: optuna.Study) -> "Description | None":
-        """What is stored with a study; None where it was only begun, by a process that died.
+        """What is stored with a study; None where it was only begun, by a process that died, or is one of others.
 
         Raises:
             ConfigurationError: where a newer version stored it.
@@ -175,6 +175,8 @@ class Description:
             written <= FORMAT,
             f"study {search.study_name!r} was stored in format {written}, this version knows {FORMAT}: update kd-study",
         )
+        if any(field.default is MISSING and field.name not in stored for field in fields(cls)):
+            return None
         known = {field.name for field in fields(cls)}
         return cls(**{"format": written, **{key: value for key, value in stored.items() if key in known}})
 

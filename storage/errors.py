@@ -2,6 +2,7 @@
 
 import errno
 import os
+import re
 import signal
 import sqlite3
 import sys
@@ -14,6 +15,7 @@ from typing import NoReturn
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 SECONDS_TO_STOP = 25  # schedulers send SIGKILL 30 seconds after SIGTERM
 OUTPUT_CLOSED = 128 + signal.SIGPIPE
+NO_MEMORY = re.compile(r"can't allocate memory|out of memory|(CUBLAS|CUDNN)_STATUS_ALLOC_FAILED")
 
 
 class PlainError(Exception):
@@ -25,6 +27,19 @@ class PlainError(Exception):
 def in_one_line(error: BaseException) -> str:
     """An error as a message may name it: its type, and the first line of what it says."""
     return ": ".join([type(error).__name__, *str(error).strip().splitlines()[:1]])
+
+
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Whether the device or the machine had no memory left."""
+    if error is None:
+        return False
+    # On a CPU and on MPS torch raises a bare RuntimeError, and on CUDA what a library of NVIDIA's says. Its own error
+    # is known by name: not every command has loaded torch.
+    says_so = isinstance(error, RuntimeError) and NO_MEMORY.search(str(error)) is not None
+    if says_so or isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    # The recording of a CUDA graph that ran out of memory ends with an error of its own, raised over the first.
+    return is_out_of_memory(error.__cause__ or error.__context__)
 
 
 class Stopped(KeyboardInterrupt):
@@ -136,6 +151,9 @@ def one_line_errors(goes_on: str | None = None, says_stopped: bool = True) -> It
         # Imported here, since a command that fails early has not waited for it.
         from storage.study_storage import STORAGE_ERRORS, reason_of
 
+        if is_out_of_memory(error):
+            then = "give a smaller batch_size in a file, --config FILE, fewer --workers or another --device"
+            _end(1, f"error: out of memory ({in_one_line(error)}); {then}")
         if not isinstance(error, STORAGE_ERRORS):
             raise
         if is_disk_full(error):

@@ -50,8 +50,7 @@ class TrialClaims:
         """
         with hold(self.claims, f"{self.study.study_name}-ask"):
             for left in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
-                has_point = {"alpha", "temperature"} <= left.params.keys()
-                if has_point and not ready(left):
+                if not lacks_point(left) and not ready(left):
                     continue
                 if self.claims.try_claim(self._claim(left.number)):
                     # Its owner may have told it between the listing and the claim.
@@ -61,7 +60,7 @@ class TrialClaims:
                         if ready(as_stored(self.study, trial)):
                             return trial
                     self.claims.release(self._claim(left.number))
-                elif not has_point:
+                elif lacks_point(left):
                     # Its owner died before it had all parameters, on a machine that the server still waits for, or the
                     # storage did not take one. What they will be decides what other trials repeat and which points are
                     # left, so nothing is asked for until then.
@@ -134,6 +133,11 @@ class TrialClaims:
 
     def _claim(self, number: int) -> str:
         return f"{self.study.study_name}-{number}"
+
+
+def lacks_point(trial: FrozenTrial) -> bool:
+    """Whether a trial runs that has not all parameters yet: nothing else can be asked for until it has."""
+    return trial.state == TrialState.RUNNING and not {"alpha", "temperature"} <= trial.params.keys()
 
 
 def point_of(trial: FrozenTrial) -> Point:

@@ -8,7 +8,7 @@ from typing import Any
 import optuna
 from optuna.artifacts import FileSystemArtifactStore
 from optuna.storages import BaseStorage, RDBStorage
-from optuna.storages._rdb.models import BaseModel
+from optuna.storages._rdb.models import NOT_FOUND_MSG, BaseModel
 from optuna.trial import FrozenTrial, Trial
 
 
@@ -67,6 +67,11 @@ def set_system_attribute(study: optuna.Study, key: str, value: str | int) -> Non
 def folder_of(store: FileSystemArtifactStore) -> Path:
     """Where an artifact store keeps its files."""
     return store._base_path
+
+
+def is_deleted(error: KeyError) -> bool:
+    """Whether a study or trial that was asked for is not in its storage any more."""
+    return error.args == (NOT_FOUND_MSG,)
 
 
 def make_missing_indexes(storage: RDBStorage) -> None:

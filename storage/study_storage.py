@@ -17,9 +17,6 @@ from storage.claims import ClaimLostError, Claims, FileClaims, hold
 from storage.errors import PlainError
 from storage.optuna_internals import make_missing_indexes
 
-# argparse takes every unambiguous beginning of an option.
-STORAGE_OPTION = ("--storage", "--storag", "--stora", "--stor", "--sto", "--st")
-
 KNOWN = "sqlite:///FILE or postgresql+psycopg://USER@HOST/DATABASE"
 
 # How long a connection to PostgreSQL waits for a server that is silent, as libpq has it: one that vanished without a
@@ -62,9 +59,9 @@ def without_password(arguments: Sequence[str]) -> list[str]:
     kept: list[str] = []
     for argument in arguments:
         option, sign, value = argument.partition("=")
-        if kept and kept[-1] in STORAGE_OPTION:
+        if kept and kept[-1] == "--storage":
             kept.append(shown(argument))
-        elif sign and option in STORAGE_OPTION:
+        elif sign and option == "--storage":
             kept.append(f"{option}={shown(value)}")
         else:
             kept.append(argument)
@@ -93,7 +90,7 @@ def open_claims(url: str) -> Claims:
     """
     try:
         parsed = make_url(url)
-    except sqlalchemy.exc.ArgumentError:
+    except (sqlalchemy.exc.ArgumentError, ValueError):  # the port is no number, as after a password with a colon
         raise StorageError(f"--storage: no storage address; give {KNOWN}") from None
     if parsed.drivername in ("sqlite", "sqlite+pysqlite") and parsed.database not in (None, "", ":memory:"):
         return FileClaims.beside(Path(str(parsed.database)))

@@ -157,11 +157,6 @@ class TrialView:
         return self.sampler in get_args(Beyond)
 
     @property
-    def epochs(self) -> int:
-        """How many epochs were reported."""
-        return len(self.trial.intermediate_values)
-
-    @property
     def last_epoch(self) -> int:
         """The last epoch that was reported, from 1; 0 where none was."""
         return max(self.trial.intermediate_values, default=0)

@@ -121,15 +121,18 @@ def begin(
                 taught["peak_memory_bytes"] = known.teacher["peak_memory_bytes"]
                 known = dataclasses.replace(known, teacher=taught)
         opened.claims.check_held(opened.claim_to_create)  # what came before may take seconds
-        is_kept = known.settings == request.configuration
-        dataclasses.replace(
-            known,
-            configuration=known.configuration if is_kept else request.configuration.as_json(),
-            format=known.format if is_kept else FORMAT,
-            starts=_with_start(known.starts, request.command, hardware(device, request.configuration.recipe.precision)),
-            tpe_trials=asked_beyond(request, opened),
-        ).store(search)
+        machine = hardware(device, request.configuration.recipe.precision)
+        known = dataclasses.replace(known, starts=_with_start(known.starts, request.command, machine))
+        _as_asked(known, request, opened).store(search)
     return search, comparison
+
+
+def _as_asked(known: Description, request: Request, opened: OpenStudy) -> Description:
+    """The description with what this request asks for; settings that are the same stay as they are stored."""
+    known = dataclasses.replace(known, tpe_trials=asked_beyond(request, opened))
+    if known.settings == request.configuration:
+        return known
+    return dataclasses.replace(known, configuration=request.configuration.as_json(), format=FORMAT)
 
 
 def keep_what_is_asked(opened: OpenStudy, request: Request) -> None:
@@ -145,12 +148,9 @@ def keep_what_is_asked(opened: OpenStudy, request: Request) -> None:
         known, search = opened.description, opened.search
         if known is None or search is None:
             return
-        asked = asked_beyond(request, opened)
-        if known.settings == request.configuration and known.tpe_trials == asked:
-            return
-        refuse_another(known, request.configuration, search)
-        configuration = request.configuration.as_json()
-        dataclasses.replace(known, configuration=configuration, format=FORMAT, tpe_trials=asked).store(search)
+        if (asked := _as_asked(known, request, opened)) != known:
+            refuse_another(known, request.configuration, search)
+            asked.store(search)
 
 
 def begin_rates(opened: OpenStudy) -> optuna.Study:

@@ -3,12 +3,12 @@
 The controls try their learning rates in the same way, on the images of the search.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
 import optuna
-from optuna.trial import Trial
+from optuna.trial import FrozenTrial, Trial
 
 from storage.arms import Arms
 from storage.configuration import LARGEST_SEED, Point
@@ -40,6 +40,7 @@ class Comparison:
         held_out: the images that each run is scored on at its end.
         part: what those images are.
         has_teacher: whether what is distilled can be trained here; a run of it waits for another worker where not.
+        retry: whether what failed is tried again; as the worker has it where None.
     """
 
     worker: Worker
@@ -48,6 +49,7 @@ class Comparison:
     held_out: HeldOut
     part: Part = "test"
     has_teacher: bool = True
+    retry: Callable[[FrozenTrial], bool] | None = None
 
     def __post_init__(self) -> None:
         self.trials = TrialClaims(self.study, self.worker.claims)
@@ -57,7 +59,7 @@ class Comparison:
         with bar(len(points), self.study.study_name, "run", initial=self._ended(points)) as progress:
             work_together(
                 self.trials,
-                ask=lambda: self.trials.ask_for(points, self.worker.is_worth_trying_again),
+                ask=lambda: self.trials.ask_for(points, self.retry or self.worker.is_worth_trying_again),
                 suggest=self._suggest,
                 run=self._run,
                 progress=progress,

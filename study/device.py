@@ -146,14 +146,21 @@ def _seconds(layer: nn.Module, images: torch.Tensor, bfloat16: bool) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the precision."""
+    """Print the precision, or the recipe for a teacher; options of other commands are ignored, as ``make full`` has."""
     parser = argparse.ArgumentParser(
-        prog="python -m study.device", description="Measure and print the precision that is faster here."
+        prog="python -m study.device",
+        description="Print the precision that is faster here, which is measured.",
+        allow_abbrev=False,
     )
     parser.add_argument("--device", default="auto", metavar="NAME", help=f"{', '.join(DEVICES)} (default: auto)")
-    options = parser.parse_args(arguments)
+    parser.add_argument("--recipe", action="store_true", help="the recipe for a teacher instead")
+    options, _ = parser.parse_known_args(arguments)
     with one_line_errors():
-        print(faster_precision(pick_device(options.device)))
+        device = pick_device(options.device)
+        if options.recipe:
+            print("large-batch" if device.type == "cuda" else "two-cores")
+        else:
+            print(faster_precision(device))
 
 
 if __name__ == "__main__":

@@ -229,7 +229,7 @@ def compare(predict: Predict, student: FromPixels, images: Tensor) -> Agreement:
     """A file's predictions beside the network's, all at once and one by one.
 
     Args:
-        images: uint8 of shape (images, 3, height, width).
+        images: uint8 of shape (images, channels, height, width).
     """
     file_times, network_times = [], []
     with torch.inference_mode():
@@ -342,7 +342,10 @@ def _metadata(manifest: dict[str, Any]) -> dict[str, str]:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m study.export", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m study.export",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--study", required=True, metavar="NAME")
     parser.add_argument(

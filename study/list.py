@@ -36,7 +36,10 @@ HEADER = ("study", "state", "trials", "runs", "best on validation", "not ended")
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m study.list", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m study.list",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("--runs-dir", type=Path, metavar="DIR", help="(default: runs)")
     parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: sqlite:///RUNS_DIR/study.db)")
@@ -46,6 +49,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
     with one_line_errors():
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         refuse_unless(not options.yes or options.delete is not None, "--yes: answers what --delete asks, give both")
+        refuse_unless(
+            options.storage is None or options.runs_dir is None or options.delete is not None,
+            f"--runs-dir {options.runs_dir}: has no effect beside --storage but with --delete, leave it out",
+        )
         runs = RunsFolder(options.runs_dir or Path("runs"))
         url = options.storage or runs.url
         if options.delete is not None:

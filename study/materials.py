@@ -19,6 +19,7 @@ from study.plan import Plan
 from study.progress import bar
 from study.teacher import choose_teacher
 from study.teacher_logits import TeacherLogits, logits_folder
+from study.worker import patiently
 
 
 @dataclass(frozen=True)
@@ -52,7 +53,7 @@ def fetch(request: Request, plan: Plan, claims: Claims, device: torch.device) ->
         OSError: where the disk has no room for the logits.
     """
     configuration, cache = request.configuration, request.runs.cache
-    images = load_images(configuration, cache, request.data_dir, claims, bar)
+    images = patiently(lambda: load_images(configuration, cache, request.data_dir, claims, bar))
     plan.refuse_other_images(request.name, images.hash)
     bank = ImageBank.of_training_images(images, device)
     teacher = logits = None
@@ -64,6 +65,8 @@ def fetch(request: Request, plan: Plan, claims: Claims, device: torch.device) ->
     elif plan.begun_with is not None:
         # Where the baseline alone is left, it is scored beside the teacher if that is still there.
         teacher = find_teacher(cache, images.hash, configuration.teacher_network, plan.begun_with)
+        if teacher is not None:
+            teacher.load(torch.device("cpu"))  # or says now that it is damaged, and not after a training
     parts = split(images.train_labels, configuration.train_images, configuration.validation_images)
     on_validation, on_test = held_out(bank, images, parts.validation, teacher, configuration)
     return Materials(

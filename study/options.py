@@ -83,6 +83,10 @@ def request_of(arguments: Sequence[str], description: str | None) -> Request:
             "n_trials": None,
             "workers": 1,
             "data_dir": None,
+            "runs_dir": Path("runs"),
+            "storage": None,
+            "device": "auto",
+            "dry_run": False,
         }
         where = {
             "teacher": "write it there as weights of [teacher]",

@@ -38,7 +38,10 @@ from study.teacher import choose_teacher
 def main(arguments: Sequence[str] | None = None) -> None:
     """The command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m study.rescore", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+        prog="python -m study.rescore",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     parser.add_argument("study", metavar="NAME")
     parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: sqlite:///RUNS_DIR/study.db)")

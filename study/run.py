@@ -19,7 +19,7 @@ import torch
 from reports.live import kept_current
 from storage.artifacts import artifact_store
 from storage.claims import hold
-from storage.controls import control_arms, rate_points
+from storage.controls import control_arms, is_no_answer, rate_points
 from storage.errors import one_line_errors
 from storage.open_study import OpenStudy, open_study, read_study
 from storage.study_storage import command_of
@@ -84,7 +84,7 @@ def work_on(request: Request, opened: OpenStudy, plan: Plan, device: torch.devic
     configuration = request.configuration
     trainings = Trainings(configuration, materials, request.runs, request.name)
     here = made_by(device, configuration.recipe.precision)
-    worker = Worker(configuration, opened.claims, artifact_store(request.runs.path), here)
+    worker = Worker(configuration, opened.claims, artifact_store(request.runs.artifacts), here)
     search = patiently(
         lambda: Search(worker, search_study, trainings.of_trial, materials.on_validation, request.beyond or "tpe")
     )
@@ -102,7 +102,9 @@ def work_on(request: Request, opened: OpenStudy, plan: Plan, device: torch.devic
     if request.controls:
         rates_study = patiently(lambda: begin_rates(opened))
         rates = patiently(
-            lambda: Comparison(worker, rates_study, trainings.of_rate, materials.on_validation, "validation")
+            lambda: Comparison(
+                worker, rates_study, trainings.of_rate, materials.on_validation, "validation", retry=is_no_answer
+            )
         )
         patiently(lambda: rates.run(rate_points(arms, search_study, configuration)))
         controls = patiently(lambda: control_arms(arms, search_study, rates_study, configuration))

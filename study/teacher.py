@@ -49,7 +49,7 @@ from models.architecture import file_name, source_of
 from models.teacher_card import Origin, read_card
 from storage.claims import Claims
 from storage.configuration import PRECISIONS, Configuration, ConfigurationError, Recipe, refuse_unless
-from storage.errors import in_one_line, one_line_errors
+from storage.errors import in_one_line, is_out_of_memory, one_line_errors
 from storage.files import write_whole
 from storage.folders import RunsFolder
 from storage.study_storage import command_of, is_there, open_claims
@@ -63,7 +63,7 @@ from study.progress import bar, duration, say
 from study.recipes import TEACHER_RECIPES, teacher_recipe
 from study.settings import Settings
 from study.step import TrainingStep
-from study.training import DivergedError, Training, is_out_of_memory
+from study.training import DivergedError, Training
 from study.worker import patiently
 
 # Teacher logits are stored as float16.
@@ -167,6 +167,7 @@ def train_teacher(
                 name=network,
                 source=made.source,
                 data_hash=image_set.hash,
+                bit_for_bit=False,  # days of it go on with what another machine has
             )
             say(f"training {network} for {recipe.epochs} epochs on {len(bank)} images ({image_set.name})")
             say_if_slow(recipe.precision, device)
@@ -426,6 +427,7 @@ def main(arguments: list[str] | None = None) -> None:
         prog="python -m study.teacher",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
     )
     add_settings_options(parser)
     parser.add_argument(

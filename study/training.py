@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import io
 import math
-import re
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from torch import Tensor, nn
 
 from data import Draws, stream
 from data.draws import generator_of
+from storage.errors import is_out_of_memory
 from storage.files import save_whole
 from storage.trials import DIVERGED
 from study.evaluation import predict
@@ -26,23 +26,10 @@ from study.teacher_logits import SoftTargets
 
 SECONDS_BETWEEN_CHECKPOINTS = 5.0
 CHECKPOINT_FORMAT = 2
-NO_MEMORY = re.compile(r"can't allocate memory|out of memory|(CUBLAS|CUDNN)_STATUS_ALLOC_FAILED")
 
 
 class DivergedError(Exception):
     """The loss is no longer finite; the message says in which epoch."""
-
-
-def is_out_of_memory(error: BaseException | None) -> bool:
-    """Whether the device or the machine had no memory left."""
-    if error is None:
-        return False
-    # On a CPU and on MPS torch raises a bare RuntimeError, and on CUDA what a library of NVIDIA's says.
-    says_so = isinstance(error, RuntimeError) and NO_MEMORY.search(str(error)) is not None
-    if says_so or isinstance(error, (torch.OutOfMemoryError, MemoryError)):
-        return True
-    # The recording of a CUDA graph that ran out of memory ends with an error of its own, raised over the first.
-    return is_out_of_memory(error.__cause__ or error.__context__)
 
 
 def epochs_done(checkpoint: Path) -> int:
@@ -77,7 +64,8 @@ class Training:
         step: the network, how it is trained and on which images; one training at a time may use it.
         seed: of weights, order and views.
         train: indices into the bank to train on, int64 of shape (images,).
-        checkpoint: the file to go on from and to write to, removed by ``forget``.
+        checkpoint: the file to go on from and to write to, removed by ``forget``; where it is of another training, it
+            is left, and one beside it is taken.
         name: shown beside the progress bar.
         validation: indices to score on after each epoch; none where None.
         logits: what the teacher says, or what is taught instead; not needed where alpha is 0.
@@ -86,6 +74,8 @@ class Training:
         draws: that the runs of a study share; this run draws its own views where None.
         source: of a network of one's own, as ``Architecture.source``: a checkpoint of another is not gone on from.
         data_hash: of the images, in hexadecimal: nor one of others.
+        bit_for_bit: whether it is gone on from only where it comes to the same numbers, so that not by other
+            convolutions.
     """
 
     def __init__(
@@ -103,11 +93,12 @@ class Training:
         rate_factor: float = 1.0,
         source: str = "",
         data_hash: str = "",
+        bit_for_bit: bool = True,
     ) -> None:
         assert draws is None or draws.epochs == step.recipe.epochs, "the draws are of another number of epochs"
         self.step, self.seed, self.name, self.draws = step, seed, name, draws
         self.alpha, self.temperature, self.logits, self.rate_factor = alpha, temperature, logits, rate_factor
-        self.checkpoint, self.source, self.data_hash = checkpoint, source, data_hash
+        self.checkpoint, self.source, self.data_hash, self.bit_for_bit = checkpoint, source, data_hash, bit_for_bit
         self.train = train.cpu()
         self.validation = None if validation is None else validation.to(step.bank.device)
         self.curve: list[Epoch] = []
@@ -205,30 +196,39 @@ class Training:
             digest.update(b"" if indices is None else indices.cpu().numpy().tobytes())
         digest.update(b"" if self.draws is None else repr(self.draws).encode())
         digest.update(b"" if self.rate_factor == 1 else repr(self.rate_factor).encode())
-        digest.update(b"" if self.step.convolutions == "torch" else self.step.convolutions.encode())
+        if self.bit_for_bit and self.step.convolutions != "torch":
+            digest.update(self.step.convolutions.encode())
         digest.update(self.source.encode())
         return digest.hexdigest()
 
     def _resume(self) -> None:
+        content = self._stored()
+        if content is not None and not self._is_own(content):
+            # Days of it may be in there: two storages may have a study of that name in one runs folder.
+            other = self.checkpoint
+            self.checkpoint = other.with_name(f"{self._identity()[:8]}-{other.name}")
+            say(f"{other}: left by another study, version or kind of device; {self.name} has {self.checkpoint.name}")
+            content = self._stored()
+        if content is not None and self._is_own(content):
+            self.step.load(content["step"])
+            self.curve = [Epoch(**epoch) for epoch in content["curve"]]
+
+    def _stored(self) -> Any:
+        """What is in the checkpoint; None where it is not there or damaged."""
         if not self.checkpoint.exists():
-            return
-        content: Any = self.checkpoint.read_bytes()  # what cannot be read may be as it should be, and is kept
+            return None
+        content = self.checkpoint.read_bytes()  # what cannot be read may be as it should be, and is kept
         try:
             # Whoever loads a checkpoint copies it: the device need not have room for two.
-            content = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+            return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
         except Exception as error:
             if is_out_of_memory(error):
                 raise
             reason = str(error).strip().split("\n")[0]
             say(f"{self.checkpoint}: damaged ({reason}); {self.name} starts from its first epoch")
-            return
+            return None
+
+    def _is_own(self, content: Any) -> bool:
         is_own = isinstance(content, dict) and content.get("identity") == self._identity()
         # Those of earlier versions have no hash.
-        if not is_own or content.get("data_hash", self.data_hash) != self.data_hash:
-            say(
-                f"{self.checkpoint}: left by another study, version or kind of device; {self.name} starts from its "
-                "first epoch"
-            )
-            return
-        self.step.load(content["step"])
-        self.curve = [Epoch(**epoch) for epoch in content["curve"]]
+        return is_own and content.get("data_hash", self.data_hash) == self.data_hash

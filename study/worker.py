@@ -13,14 +13,15 @@ from tqdm import tqdm
 
 from storage.claims import ClaimLostError, Claims
 from storage.configuration import Configuration, Point
-from storage.errors import PlainError, in_one_line, is_disk_full
-from storage.exactly_once import TrialClaims
+from storage.errors import PlainError, in_one_line, is_disk_full, is_out_of_memory
+from storage.exactly_once import TrialClaims, lacks_point
 from storage.folders import COMPARISON
+from storage.optuna_internals import is_deleted
 from storage.study_storage import STORAGE_ERRORS, StorageError, reason_of
 from storage.trials import MadeBy, TrialRecord
 from study.progress import draws_bars, duration, say
 from study.record import is_worth_trying_again
-from study.training import DivergedError, Epoch, Training, is_out_of_memory
+from study.training import DivergedError, Epoch, Training
 
 SECONDS_BETWEEN_LOOKS = 1.0
 SECONDS_BETWEEN_LINES = 300.0
@@ -79,7 +80,8 @@ def work_together(
         ask, suggest, ready: as ``TrialClaims.claim_next`` has them.
         run: runs a trial and tells its result.
         progress: shows how many trials have ended, which ``ended`` counts.
-        awaited: whether a trial that waits or runs has to end before this worker may leave.
+        awaited: whether a trial that waits or runs has to end before this worker may leave; one that lacks its point
+            keeps it from asking.
 
     Raises:
         StorageError: where the storage was out of reach for half an hour.
@@ -94,7 +96,7 @@ def work_together(
             waiting = False
             _run_or_fail(trial, run, trials)
         else:
-            left = [trial for trial in trials.unfinished() if awaited(trial)]
+            left = [trial for trial in trials.unfinished() if awaited(trial) or lacks_point(trial)]
             if not left:
                 return True
             if not waiting:
@@ -113,7 +115,7 @@ def patiently(act: Callable[[], Result]) -> Result:
     """Do something with the storage; where it does not answer, do it again after a pause.
 
     Raises:
-        StorageError: where it was out of reach for half an hour.
+        StorageError: where it was out of reach for half an hour, or something was deleted under this process.
         StorageInternalError, SQLAlchemyError: where its disk is full: nobody makes room for one who only waits.
     """
     pauses = iter(PAUSES)
@@ -127,6 +129,10 @@ def patiently(act: Callable[[], Result]) -> Result:
         except UpdateFinishedTrialError as error:
             # The claim was lost between asking for it and writing: a server that restarts takes long enough for that.
             say(f"another worker has ended it: nothing of it is written ({error}); taking work anew in {pause} s")
+        except KeyError as error:
+            if not is_deleted(error):
+                raise
+            raise StorageError("what this process works on is not in the storage any more: was it deleted?") from None
         except STORAGE_ERRORS as error:
             if is_disk_full(error):
                 raise

@@ -34,6 +34,7 @@ from storage.configuration import Recipe
 from storage.folders import RunsFolder
 from study.command_line import add_machine_options
 from study.device import computes_by_winograd, pick_device, wait_for
+from study.progress import bar
 from study.settings import PRESETS
 from study.step import TrainingStep
 from study.teacher_logits import batch_size
@@ -179,7 +180,7 @@ def show_batches(runs: Path, data_dir: Path | None, device: torch.device) -> Non
     """
     cache = RunsFolder(runs).cache
     configuration = replace(PRESETS["quick"], train_images=None)
-    images = load_images(configuration, cache, data_dir, FileClaims(cache))
+    images = load_images(configuration, cache, data_dir, FileClaims(cache), bar)
     parts, bank = split(images.train_labels, None, None), ImageBank.of_training_images(images, device)
     for batches in ("remainder", "even"):
         taught = replace(configuration.recipe, batches=batches)

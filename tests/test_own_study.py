@@ -19,6 +19,7 @@ from data import load_own_images
 from storage.claims import FileClaims
 from study import worker
 from study.export import main as export_main
+from study.progress import bar
 from study.rescore import main as rescore_main
 from study.run import main
 from study.teacher import main as teacher_main
@@ -180,7 +181,7 @@ def test_a_wrapper_as_the_readme_has_it_is_told_how_images_are_normalised_wherev
     main(["--config", "mine.toml", *MACHINE, *arm, "--seeds", "2"])
     found: dict[str, Any] = json.loads(Path("runs/pictures/results.json").read_text())
     assert f"{100 * found['teacher']['test_accuracy']:.2f}" == said[1]
-    images = load_own_images(Path("pictures"), 28, None, FileClaims(folder))
+    images = load_own_images(Path("pictures"), 28, None, FileClaims(folder), bar)
     statistics = [values.tolist() for values in images.channel_statistics]
     assert found["data"]["normalisation"] == found["teacher"]["normalisation"] == statistics
     assert re.search(r"run \d+ \(alpha 0\.5, T 4, seed 2\)", capsys.readouterr().out)

@@ -19,6 +19,7 @@ from data import DataError, ImageBank, ImageSet, load_own_images, split
 from data.samples import samples
 from data.views import IDENTITY_VIEW
 from storage.claims import FileClaims
+from study.progress import bar
 from tests.conftest import CPU
 
 CLASSES = ("daisy", "rose", "tulip")
@@ -50,7 +51,7 @@ def write(root: Path, mode: str) -> None:
 
 
 def load(root: Path, size: int = 32, cache: Path | None = None) -> ImageSet:
-    return load_own_images(root, size, cache, FileClaims(root))
+    return load_own_images(root, size, cache, FileClaims(root), bar)
 
 
 @pytest.mark.parametrize("size", [28, 32, 96])

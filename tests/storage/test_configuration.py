@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from storage.configuration import Configuration, ConfigurationError, Recipe
-from storage.study_storage import without_password
+from storage.study_storage import StorageError, open_claims, without_password
 from study.recipes import TEACHER_RECIPES
 from study.settings import PRESETS
 
@@ -146,7 +146,6 @@ def test_a_configuration_is_frozen() -> None:
 def test_no_password_is_stored_with_a_study(address: str, stored: str) -> None:
     assert without_password(["--storage", address, "--seed", "1"]) == ["--storage", stored, "--seed", "1"]
     assert without_password([f"--storage={address}"]) == [f"--storage={stored}"]
-    assert without_password(["--st", address]) == ["--st", stored]  # as study.teacher takes it
 
 
 def test_small_images_come_first_and_move_with_the_epochs() -> None:
@@ -192,3 +191,10 @@ def test_a_recipe_survives_json_and_is_stored_as_before_there_were_image_sizes(n
     assert stored == recipe.as_json()
     assert ("image_sizes" in stored) == (name == "two-cores")
     assert ("image_sizes" in repr(recipe)) == (name == "two-cores")
+
+
+def test_an_address_whose_password_has_a_colon_is_refused_without_it() -> None:
+    with pytest.raises(StorageError) as refused:
+        open_claims("postgresql://kd:p@ss:word@host/kd")
+    assert str(refused.value).startswith("--storage: no storage address; give sqlite:///FILE or")
+    assert "word" not in str(refused.value)

@@ -8,8 +8,8 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState, create_trial
 
 from storage.configuration import Point
-from storage.controls import best_rate, control_arms, control_of, name_of_point, rate_points
-from storage.trials import views
+from storage.controls import best_rate, control_arms, control_of, is_no_answer, name_of_point, rate_points
+from storage.trials import DIVERGED, views
 from study.settings import PRESETS
 
 CONFIGURATION = dataclasses.replace(PRESETS["full"], alphas=(0.0, 0.5), temperatures=(4.0,))
@@ -85,3 +85,9 @@ def test_a_point_says_which_control_it_is() -> None:
     assert name_of_point({**plain, "learning_rate": 0.2}) == "0.5,4 rate0.2"
     run = views(study_of(({**plain, "smoothing": 1.0, "seed": 3.0}, 0.5)))[0]
     assert run.setting == {**plain, "smoothing": 1}
+
+
+def test_that_the_loss_diverges_is_an_answer_of_a_learning_rate() -> None:
+    for reason, again in ((f"{DIVERGED} nan in epoch 3", False), ("out of memory 3 times", True)):
+        failed = create_trial(state=TrialState.FAIL, user_attrs={"reason": reason})
+        assert is_no_answer(failed) is again

@@ -113,6 +113,16 @@ def test_a_second_signal_does_not_end_in_a_traceback() -> None:
     assert process.returncode == 128 + signal.SIGINT
 
 
+@pytest.mark.parametrize("error", ["RuntimeError('CUDA out of memory. Tried to allocate 2 GiB')", "MemoryError()"])
+def test_memory_that_is_out_before_anything_trains_is_said_in_one_line(error: str) -> None:
+    process = shell("exec $RUN", f"raise {error}")
+    said = process.communicate(timeout=180)[1]
+    assert said.startswith("error: out of memory (")
+    assert said.count("\n") == 1
+    assert "smaller batch_size" in said
+    assert process.returncode == 1
+
+
 def test_a_signal_that_comes_while_an_object_is_thrown_away_is_not_lost() -> None:
     thrown_away = (
         "class Loud:\n        def __del__(self): print(flush=True); time.sleep(2); print('swallowed', flush=True)\n"

@@ -221,7 +221,7 @@ def be_at(toy: Toy, run: Point) -> None:
     """Begin a run of a comparison and stay at it."""
     claims = open_claims(toy.url)
     trials = TrialClaims(toy.study(claims), claims)
-    assert trials.claim_next(lambda: trials.ask_for([run]), lambda trial: None) is not None
+    assert trials.claim_next(lambda: trials.ask_for([run]), suggest) is not None
     time.sleep(600)
 
 
@@ -244,6 +244,34 @@ def test_a_worker_waits_for_runs_of_others_only_where_they_are_its_own(
         worker.start()
         worker.join(20 if leaves else 3)
         assert worker.exitcode == (0 if leaves else None)
+    finally:
+        for process in (other, worker):
+            if process.is_alive():
+                process.kill()
+                process.join()
+
+
+def be_without_point(toy: Toy) -> None:
+    """Own a run of a comparison to which the storage did not take the parameters yet."""
+    claims = open_claims(toy.url)
+    study = toy.study(claims)
+    with hold(claims, "toy-ask"):
+        study.enqueue_trial(RUN)
+        assert claims.try_claim(f"toy-{study.ask().number}")
+    time.sleep(600)
+
+
+def test_nobody_leaves_while_a_trial_that_lacks_its_point_keeps_everyone_from_asking(url: str, tmp_path: Path) -> None:
+    toy = Toy(url, tmp_path)
+    plain = {**RUN, "alpha": 0.0, "temperature": 1.0}
+    other = processes.Process(target=be_without_point, args=(toy,))
+    worker = processes.Process(target=compare, args=(toy, [plain]))
+    other.start()
+    try:
+        assert wait_until(lambda: any(trial.state == TrialState.RUNNING for trial in toy.study().get_trials()))
+        worker.start()
+        worker.join(4)
+        assert worker.exitcode is None
     finally:
         for process in (other, worker):
             if process.is_alive():

@@ -159,7 +159,7 @@ class ToyTraining(Training):
         self.step = TrainingStep(lambda: nn.Linear(1, 1, bias=False).double(), recipe, _bank(), 1)
         (self.weight,) = self.step.network.parameters()
         nn.init.constant_(self.weight, 0.3 + 0.1 * alpha + 0.01 * temperature * bool(alpha) + seed / 10**6)
-        self.rate_factor, self.source, self.data_hash = 1.0, "", ""
+        self.rate_factor, self.source, self.data_hash, self.bit_for_bit = 1.0, "", "", True
         self.curve = []
         self._resume()
 

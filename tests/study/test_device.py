@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from storage.configuration import ConfigurationError
-from study.device import bfloat16_cost, faster_precision, pick_device, say_if_slow
+from study.device import bfloat16_cost, faster_precision, main, pick_device, say_if_slow
 
 GIVEN_BACK = """
 import resource, sys
@@ -93,3 +93,21 @@ def test_to_measure_a_precision_leaves_the_threads_as_they_were() -> None:
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(threads)
+
+
+def test_precision_and_recipe_are_those_of_the_device_that_every_step_is_given(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[torch.device] = []
+
+    def faster(device: torch.device) -> str:
+        asked.append(device)
+        return "bfloat16"
+
+    monkeypatch.setattr("study.device.faster_precision", faster)
+    monkeypatch.setattr("study.device.pick_device", lambda name: torch.device("cuda" if name == "auto" else name))
+    main(["--data-dir", "images", "--device", "cpu", "--runs-dir", "elsewhere"])
+    assert asked == [torch.device("cpu")]
+    main(["--recipe", "--device", "cpu"])
+    main(["--recipe", "--data-dir", "images"])
+    assert capsys.readouterr().out.split() == ["bfloat16", "two-cores", "large-batch"]

@@ -89,6 +89,21 @@ def test_a_study_of_a_newer_version_hides_no_other(runs: RunsFolder, capsys: pyt
     assert [row.split()[:2] for row in rows[2:]] == [["demo", "done"], ["newer", "of"]]
 
 
+def test_a_study_of_others_that_has_a_configuration_too_hides_no_other(
+    runs: RunsFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open_study(sqlite_url(runs.database), "theirs") as opened:
+        search, _ = opened.create()
+        search.set_user_attr("configuration", {"learning_rate": 0.1})
+    rows = said(capsys, "--runs-dir", str(runs.path)).splitlines()
+    assert [row.split()[:2] for row in rows[2:]] == [["demo", "done"], ["theirs", "not"]]
+
+
+def test_a_runs_folder_that_nothing_is_read_from_is_refused(runs: RunsFolder) -> None:
+    with pytest.raises(SystemExit):
+        main(["--storage", sqlite_url(runs.database), "--runs-dir", str(runs.path)])
+
+
 def test_a_study_of_which_less_is_asked_for_than_it_has_is_done(
     runs: RunsFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:

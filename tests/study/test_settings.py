@@ -242,7 +242,18 @@ def test_a_study_that_is_named_is_printed_with_its_name(capsys: pytest.CaptureFi
 
 
 @pytest.mark.parametrize(
-    "option", [["--controls"], ["--arm", "0.5,4"], ["--workers", "2"], ["--sampler", "none"], ["--data-dir", "images"]]
+    "option",
+    [
+        ["--controls"],
+        ["--arm", "0.5,4"],
+        ["--workers", "2"],
+        ["--sampler", "none"],
+        ["--data-dir", "images"],
+        ["--runs-dir", "elsewhere"],
+        ["--storage", "sqlite:///mine.db"],
+        ["--device", "cpu"],
+        ["--dry-run"],
+    ],
 )
 def test_what_is_no_setting_of_a_file_is_not_printed_as_if_it_were(option: list[str]) -> None:
     with pytest.raises(ConfigurationError, match=f"{option[0]}: is no setting of a file"):

@@ -20,12 +20,13 @@ from data import Draws, ImageBank, stream
 from models import StudentCNN, weights_hash
 from storage.claims import FileClaims
 from storage.configuration import Recipe
+from storage.errors import is_out_of_memory
 from study import training as training_module
 from study.evaluation import HeldOut, predict
 from study.loss import distillation_loss
 from study.step import TrainingStep
 from study.teacher_logits import SmoothLabels, TeacherLogits
-from study.training import DivergedError, Epoch, Training, is_out_of_memory
+from study.training import DivergedError, Epoch, Training
 
 STEPS = Recipe(epochs=3, batch_size=20, learning_rate=0.05, step_epochs=(1, 2), step_factor=0.2)
 ONE_CYCLE = Recipe(epochs=3, batch_size=32, learning_rate=0.1, momentum=0.9, nesterov=True, schedule="one-cycle")
@@ -426,6 +427,34 @@ def test_a_checkpoint_of_another_training_is_not_gone_on_from(
     training = make(**other)
     assert training.curve == []
     assert "left by another study" in capsys.readouterr().out
+
+
+def test_a_checkpoint_of_another_training_is_not_written_over(
+    make: MakeTraining, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.training.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    begun = list(islice(make().epochs(), 2))
+    other = make(seed=1)
+    list(other.epochs())
+    assert len(list(tmp_path.glob("*training.pt"))) == 2
+    assert make(seed=1).curve == other.curve, "it has one of its own"
+    make(seed=1).forget()
+    assert without_seconds(make().curve) == without_seconds(begun), "the first goes on"
+
+
+def test_only_what_comes_to_the_same_numbers_is_bound_to_its_convolutions(
+    make: MakeTraining, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.training.SECONDS_BETWEEN_CHECKPOINTS", 0.0)
+    list(islice(make(bit_for_bit=False).epochs(), 2))
+    training = make(bit_for_bit=False)
+    assert len(training.curve) == 2
+    elsewhere = make().step
+    elsewhere.convolutions = "Winograd" if elsewhere.convolutions == "torch" else "torch"
+    assert len(make(step=elsewhere, bit_for_bit=False).curve) == 2
+    training.forget()
+    list(islice(make().epochs(), 2))
+    assert make(step=elsewhere).curve == []
 
 
 class Recording:

@@ -1,11 +1,14 @@
 """What a person who watches no terminal is told of a training."""
 
+import os
 import sys
+from pathlib import Path
 
+import optuna
 import pytest
 
 from storage.claims import ClaimLostError
-from storage.study_storage import StorageError
+from storage.study_storage import StorageError, sqlite_url
 from study import worker
 from study.training import Epoch
 from study.worker import patiently, with_lines
@@ -64,3 +67,14 @@ def test_patience_begins_anew_where_the_storage_has_answered_meanwhile(
     else:
         with pytest.raises(StorageError, match="half an hour"):
             patiently(work)
+
+
+def test_a_study_that_is_deleted_under_a_process_is_said_to_be_gone(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "study.db")
+    study = optuna.create_study(storage=url, study_name="gone")
+    trial = study.ask()
+    optuna.delete_study(study_name="gone", storage=url)
+    with pytest.raises(StorageError, match="is not in the storage any more: was it deleted"):
+        patiently(lambda: trial.set_user_attr("curve", []))
+    with pytest.raises(KeyError, match="A_BUG_OF_OURS"):
+        patiently(lambda: os.environ["A_BUG_OF_OURS"])
