@@ -36,9 +36,11 @@ def add_machine_options(parser: argparse.ArgumentParser) -> None:
         type=Path,
         metavar="DIR",
         help="images as train/<class>/* and test/<class>/*, or CIFAR-100 as torchvision's archive (default: the "
-        "folder that --config names, or a download of CIFAR-100)",
+        "folder that --config names, where a command has it, or a download of CIFAR-100)",
     )
     group.add_argument(
         "--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="where everything is written (default: runs)"
     )
-    group.add_argument("--device", default="auto", metavar="NAME", help=f"{', '.join(DEVICES)} (default: auto)")
+    group.add_argument(
+        "--device", default="auto", metavar="NAME", help=f"{', '.join(DEVICES)}, or cuda:0, cuda:1, ... (default: auto)"
+    )

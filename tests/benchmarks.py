@@ -1,4 +1,4 @@
-"""What speed and memory the product has, as ratios within one run.
+"""What speed the product has, as ratios within one run, and what memory it takes.
 
     python -m tests.benchmarks --quick              in five minutes on 2 cores
     python -m tests.benchmarks --json FILE          also writes the ratios
