@@ -8,10 +8,12 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from reports.evidence import accuracy_standard_error, begun, scored
-from reports.results import FailedFinalist, FailedRun, Rate, Results, State, Trial, distinct
-from reports.sections.words import plain, proposers, table
+from reports.results import Best, FailedFinalist, FailedRun, Rate, Results, State, Trial, distinct
+from reports.sections.words import SAMPLERS, plain, proposers, table
 from reports.standing import STATE_WORDS, judge
+from storage.arms import arms_asked_for
 from storage.exactly_once import point_of
+from storage.trials import run_pair
 
 # The dashboard shows these panels for every study and they cannot be switched off. All of it was seen with
 # optuna-dashboard 0.21; on a noise-free grid with shares of 0.23 and 0.77 the importance panel gave 0.99 and 0.01.
@@ -157,14 +159,21 @@ ENDINGS: dict[State, str] = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL":
 
 
 def _arms_expected(results: Results) -> int:
-    """How many arms are known to be compared: those begun, the baseline and the winners of grid and TPE."""
-    of_tpe = max(scored(begun(results["tpe"])), key=lambda pair: pair[0], default=None)
-    winners = [results["best"], of_tpe and of_tpe[1]]
+    """How many arms are known to be compared: the baseline, those begun, those that commands named, the winners."""
     arms = distinct(results["arms"])
     plain = [arm for arm in arms.values() if arm["control"] is None]
-    controls = len(arms) - len(plain)
-    known = [*plain, *filter(None, winners)]
-    return len({(point["alpha"], point["temperature"]) for point in known if point["alpha"]}) + 1 + controls
+    known = {(0.0, 1.0), *arms_asked_for(results["manifest"]["starts"])}
+    known |= {run_pair(point["alpha"], point["temperature"]) for point in [*plain, *_winners(results)]}
+    return len(known) + len(arms) - len(plain)
+
+
+def _winners(results: Results) -> list[Best | Trial]:
+    """The best of the grid and of each sampler after it, by the search seed, as far as there are any."""
+    found: list[Best | Trial] = [] if results["best"] is None else [results["best"]]
+    for sampler in SAMPLERS:
+        ended = scored(trial for trial in begun(results["tpe"]) if trial["sampler"] == sampler)
+        found += [trial for _, trial in sorted(ended, key=lambda pair: -pair[0])[:1]]
+    return found
 
 
 def _best(results: Results) -> str:

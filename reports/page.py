@@ -30,7 +30,8 @@ h3 { margin-top: 2rem; font-size: 1.05rem; }
 table { border-collapse: collapse; font-size: .875rem; font-variant-numeric: tabular-nums; }
 th, td { padding: .3rem .7rem .3rem 0; text-align: left; vertical-align: top; border-bottom: 1px solid var(--line); }
 th { color: var(--quiet); font-weight: 600; }
-td { min-width: 4.5rem; } .wide { margin: 1.2rem 0; overflow-x: auto; overflow-wrap: normal; }
+td { min-width: 4.5rem; } .number { white-space: nowrap; }
+.wide { margin: 1.2rem 0; overflow-x: auto; overflow-wrap: normal; }
 code, pre { font-family: ui-monospace, "SF Mono", Menlo, Consolas, monospace; font-size: .875em; }
 code, pre { background: var(--shade); }
 code { padding: .1em .25em; } pre { padding: .8rem; overflow-x: auto; } pre code { padding: 0; font-size: 1em; }
@@ -60,6 +61,7 @@ def render(results: Results, figures: Mapping[str, go.Figure]) -> str:
         height = figure.layout.height
         holder = f'<div class="figure" id="{name}" style="height: {height}px"></div>'
         body = re.sub(rf'<p><img src="figures/{name}\.png"[^>]*></p>', holder, body)
+    body = re.sub(r"<td>([-+]?\d[^<]{0,20})</td>", r'<td class="number">\1</td>', body)
     body = body.replace("<table>", '<div class="wide"><table>').replace("</table>", "</table></div>")
     title = html.escape(text.splitlines()[0].removeprefix("# ").replace("`", ""))
     return f"""<!DOCTYPE html>

@@ -5,12 +5,13 @@ python -m reports.paired FOLDER FOLDER --arm best
 """
 
 import argparse
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
 from reports.evidence import Paired, by_seed, paired
 from reports.results import Arm, Results, ResultsError, read_results
-from reports.sections.words import interval, mean_and_deviation, percent, points, table
+from reports.sections.words import capitalised, interval, mean_and_deviation, percent, points, table
 from storage.errors import one_line_errors
 from storage.trials import MadeBy
 
@@ -25,7 +26,8 @@ def compare(first: Results, second: Results, arm: str) -> str:
         ResultsError: where an arm is missing, or no seed is shared.
     """
     arms = [_arm(results, arm) for results in (first, second)]
-    pairs = paired(arms[1], arms[0])
+    # Trained twice: that they agree in all seeds does not make them the same runs.
+    pairs = dataclasses.replace(paired(arms[1], arms[0]), are_shared=False)
     if not pairs.seeds:
         raise ResultsError(f"{first['study']} and {second['study']} share no seed of arm {arm!r}")
     names = [f"{results['study']}, {arm}" for results in (first, second)]
@@ -93,7 +95,7 @@ def _arm(results: Results, name: str) -> Arm:
 def _words(pairs: Paired) -> str:
     known = pairs.estimate
     if known is None:
-        return f"{pairs.why_no_interval[0].upper()}{pairs.why_no_interval[1:]}."
+        return f"{capitalised(pairs.why_no_interval)}."
     return (
         f"Second minus first: {points(known.mean)} (95 % t interval {interval(known)}, paired over {len(pairs.seeds)} "
         f"seeds, higher in {pairs.wins})."

@@ -103,10 +103,10 @@ def full_curves(results: Results) -> Curves:
     cut = [values for values in curves.values() if len(values) < results["configuration"]["epochs"]]
     refuse_unless(not cut, f"study {name!r}: {len(cut)} cells were pruned; give one that ran with --pruner none")
     refuse_unless(len(curves) > 1, f"study {name!r} has no curves to replay")
-    by_number = {cell["number"]: (cell["alpha"], cell["temperature"]) for cell in grid}
+    trained = {cell["number"]: curves[(cell["alpha"], cell["temperature"])] for cell in grid if cell["curve"]}
     for cell in grid:
-        if cell["repeats"] is not None:
-            curves[(cell["alpha"], cell["temperature"])] = curves[by_number[cell["repeats"]]]
+        if cell["repeats"] in trained:  # and not failed, as what it repeats
+            curves[(cell["alpha"], cell["temperature"])] = trained[cell["repeats"]]
     return curves
 
 

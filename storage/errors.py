@@ -152,8 +152,10 @@ def one_line_errors(goes_on: str | None = None, says_stopped: bool = True) -> It
         from storage.study_storage import STORAGE_ERRORS, reason_of
 
         if is_out_of_memory(error):
-            then = "give a smaller batch_size in a file, --config FILE, fewer --workers or another --device"
-            _end(1, f"error: out of memory ({in_one_line(error)}); {then}")
+            then = (
+                "" if goes_on is None else "; give a smaller batch_size in a file, --config FILE, or another --device"
+            )
+            _end(1, f"error: out of memory ({in_one_line(error)}){then}")
         if not isinstance(error, STORAGE_ERRORS):
             raise
         if is_disk_full(error):

@@ -162,7 +162,7 @@ def begin_rates(opened: OpenStudy) -> optuna.Study:
 
 
 def refuse_foreign(opened: OpenStudy) -> None:
-    """Refuse a study that has trials but no configuration: nothing is written into one of others, or half deleted.
+    """Refuse a study that has trials and is not described: nothing is written into one of others, or half deleted.
 
     Raises:
         ConfigurationError: where there is one of that name.
@@ -177,7 +177,7 @@ def refuse_foreign(opened: OpenStudy) -> None:
     if search is not None and Description.of(search) is not None:
         return
     refuse_unless(
-        search is None or not search.get_trials(deepcopy=False),
+        search is None or ("configuration" not in search.user_attrs and not search.get_trials(deepcopy=False)),
         f"study {opened.name!r} was not made by study.run: give --study NAME to begin another",
     )
     for left in (opened.comparison, opened.rates):

@@ -146,7 +146,7 @@ def _seconds(layer: nn.Module, images: torch.Tensor, bfloat16: bool) -> float:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Print the precision, or the recipe for a teacher; options of other commands are ignored, as ``make full`` has."""
+    """Print the precision, or the recipe for a teacher."""
     parser = argparse.ArgumentParser(
         prog="python -m study.device",
         description="Print the precision that is faster here, which is measured.",
@@ -154,7 +154,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--device", default="auto", metavar="NAME", help=f"{', '.join(DEVICES)} (default: auto)")
     parser.add_argument("--recipe", action="store_true", help="the recipe for a teacher instead")
-    options, _ = parser.parse_known_args(arguments)
+    for option in ("--data-dir", "--runs-dir", "--storage"):  # which make full gives to every step
+        parser.add_argument(option, help=argparse.SUPPRESS)
+    options = parser.parse_args(arguments)
     with one_line_errors():
         device = pick_device(options.device)
         if options.recipe:

@@ -336,7 +336,10 @@ def _teacher_epochs_done(request: Request, images: Images) -> int:
     """How far an earlier start came with the teacher that this one would train."""
     configuration = request.configuration
     network, recipe = configuration.teacher_network, teacher_recipe(configuration)
-    return epochs_done(training_checkpoint(request.runs.cache, images.hash, images.architecture(network), recipe, 0))
+    checkpoint = training_checkpoint(request.runs.cache, images.hash, images.architecture(network), recipe, 0)
+    # Where that is another's, the own one lies beside it and was written later.
+    found = sorted(checkpoint.parent.glob(f"*{checkpoint.name}"), key=lambda file: file.stat().st_mtime)
+    return epochs_done(found[-1]) if found else 0
 
 
 def asked_beyond(request: Request, opened: OpenStudy) -> int:

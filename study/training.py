@@ -65,7 +65,7 @@ class Training:
         seed: of weights, order and views.
         train: indices into the bank to train on, int64 of shape (images,).
         checkpoint: the file to go on from and to write to, removed by ``forget``; where it is of another training, it
-            is left, and one beside it is taken.
+            is left as it is, and one beside it is taken.
         name: shown beside the progress bar.
         validation: indices to score on after each epoch; none where None.
         logits: what the teacher says, or what is taught instead; not needed where alpha is 0.
@@ -186,7 +186,7 @@ class Training:
         }
         save_whole(content, self.checkpoint)
 
-    def _identity(self) -> str:
+    def _identity(self, convolutions: str | None = None) -> str:
         """What the checkpoint is one of: a study may have been deleted and begun anew under the same name."""
         shapes = [(name, tuple(value.shape)) for name, value in self.network.state_dict().items()]
         settings = (CHECKPOINT_FORMAT, self.step.recipe, self.seed, self.alpha, self.temperature, shapes)
@@ -196,28 +196,30 @@ class Training:
             digest.update(b"" if indices is None else indices.cpu().numpy().tobytes())
         digest.update(b"" if self.draws is None else repr(self.draws).encode())
         digest.update(b"" if self.rate_factor == 1 else repr(self.rate_factor).encode())
-        if self.bit_for_bit and self.step.convolutions != "torch":
-            digest.update(self.step.convolutions.encode())
+        computed_by = convolutions or self.step.convolutions
+        digest.update(b"" if computed_by == "torch" else computed_by.encode())
         digest.update(self.source.encode())
         return digest.hexdigest()
 
     def _resume(self) -> None:
-        content = self._stored()
-        if content is not None and not self._is_own(content):
+        content, other = self._stored(self.checkpoint), self.checkpoint
+        if not self._is_own(content):
             # Days of it may be in there: two storages may have a study of that name in one runs folder.
-            other = self.checkpoint
-            self.checkpoint = other.with_name(f"{self._identity()[:8]}-{other.name}")
-            say(f"{other}: left by another study, version or kind of device; {self.name} has {self.checkpoint.name}")
-            content = self._stored()
-        if content is not None and self._is_own(content):
+            key = hashlib.sha256(f"{self._identity()} {self.data_hash}".encode()).hexdigest()[:8]
+            beside = other.with_name(f"{key}-{other.name}")
+            if content is not None:
+                say(f"{other}: left by another study, version or kind of device; {self.name} has {beside.name}")
+            if content is not None or beside.exists():
+                self.checkpoint, content = beside, self._stored(beside)
+        if self._is_own(content):
             self.step.load(content["step"])
             self.curve = [Epoch(**epoch) for epoch in content["curve"]]
 
-    def _stored(self) -> Any:
-        """What is in the checkpoint; None where it is not there or damaged."""
-        if not self.checkpoint.exists():
+    def _stored(self, checkpoint: Path) -> Any:
+        """What is in a checkpoint; None where it is not there or damaged."""
+        if not checkpoint.exists():
             return None
-        content = self.checkpoint.read_bytes()  # what cannot be read may be as it should be, and is kept
+        content = checkpoint.read_bytes()  # what cannot be read may be as it should be, and is kept
         try:
             # Whoever loads a checkpoint copies it: the device need not have room for two.
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
@@ -225,10 +227,12 @@ class Training:
             if is_out_of_memory(error):
                 raise
             reason = str(error).strip().split("\n")[0]
-            say(f"{self.checkpoint}: damaged ({reason}); {self.name} starts from its first epoch")
+            say(f"{checkpoint}: damaged ({reason}); {self.name} starts from its first epoch")
             return None
 
     def _is_own(self, content: Any) -> bool:
-        is_own = isinstance(content, dict) and content.get("identity") == self._identity()
+        if not isinstance(content, dict):
+            return False
+        taken = [self._identity()] if self.bit_for_bit else [self._identity("torch"), self._identity("Winograd")]
         # Those of earlier versions have no hash.
-        return is_own and content.get("data_hash", self.data_hash) == self.data_hash
+        return content.get("identity") in taken and content.get("data_hash", self.data_hash) == self.data_hash

@@ -6,50 +6,9 @@ from typing import Literal
 
 from reports.evidence import scored
 from reports.results import Trial
-from reports.sections.commands import command_with
+from reports.sections.commands import as_option, command_with
 from reports.sections.document import Document
 from reports.sections.words import count, percent
-
-
-def on_the_border(document: Document) -> str | None:
-    """That a better point may lie beyond the grid, and what was found there; None where the best is not on its border.
-
-    Nothing lies beyond alpha 1, or T from 1 to 16, which are the bounds of the search.
-    """
-    borders = _borders_of_best(document)
-    if not borders:
-        return None
-    there = f" {_found_beyond(document, borders)}" if document.results["tpe"] else ""
-    where = " and ".join(map(str, borders))
-    return f"The grid's best lies on its border ({where}), so a better one may lie beyond.{there}"
-
-
-def look_beyond(document: Document) -> list[str]:
-    """The command that looks beyond the border on which the grid's best lies: TPE, after it a wider grid."""
-    borders = _borders_of_best(document)
-    if not borders:
-        return []
-    options = {"--sampler": "tpe", "--n-trials": "16"}
-    if document.results["tpe"]:
-        options = {"--study": f"{document.results['study']}-wider"}
-        for key in ("alphas", "temperatures"):
-            beyond = [value for border in borders if key.startswith(border.key) for value in border.beyond]
-            values = sorted({*document.configuration[key], *beyond})
-            options[f"--{key}"] = ",".join(f"{value!r}".removesuffix(".0") for value in values)
-    who = "a wider grid as a study of its own" if "--study" in options else "TPE"
-    command = command_with(document, options)
-    return [f"Beyond the border on which the best lies looks {who}:", f"```sh\n{command}\n```"]
-
-
-def _borders_of_best(document: Document) -> list["Border"]:
-    best = document.best
-    if best is None or best["alpha"] == 0:
-        return []
-    values = {key: sorted(document.configuration[key]) for key in ("alphas", "temperatures")}
-    return [
-        *_borders("alpha", best["alpha"], values["alphas"], (0.0, 1.0)),
-        *_borders("temperature", best["temperature"], values["temperatures"], (1.0, 16.0)),
-    ]
 
 
 @dataclass(frozen=True)
@@ -72,6 +31,51 @@ class Border:
     def is_crossed_by(self, trial: Trial) -> bool:
         """Whether a trial lies beyond it."""
         return trial[self.key] > self.value if self.is_largest else trial[self.key] < self.value
+
+
+def on_the_border(document: Document) -> str | None:
+    """That a better point may lie beyond the grid, and what was found there; None where the best is not on its border.
+
+    Nothing lies beyond alpha 1, or T from 1 to 16, which are the bounds of the search.
+    """
+    borders = _borders_of_best(document)
+    if not borders:
+        return None
+    there = f" {_found_beyond(document, borders)}" if document.results["tpe"] else ""
+    where = " and ".join(map(str, borders))
+    return f"The grid's best lies on its border ({where}), so a better one may lie beyond.{there}"
+
+
+def look_beyond(document: Document) -> list[str]:
+    """The command that looks beyond the border on which the grid's best lies: TPE, after it a wider grid."""
+    borders = _borders_of_best(document)
+    if not borders:
+        return []
+    who, options = "TPE", {"--sampler": "tpe", "--n-trials": "16"}
+    if document.results["tpe"]:
+        who, options = "a wider grid as a study of its own", _wider_grid(document, borders)
+    command = command_with(document, options)
+    return [f"Beyond the border on which the best lies looks {who}:", f"```sh\n{command}\n```"]
+
+
+def _wider_grid(document: Document, borders: Sequence[Border]) -> dict[str, str]:
+    """The options of a study whose grid goes beyond these borders."""
+    options = {"--study": f"{document.results['study']}-wider"}
+    for key in ("alphas", "temperatures"):
+        beyond = [value for border in borders if key == f"{border.key}s" for value in border.beyond]
+        options[f"--{key}"] = as_option(sorted({*document.configuration[key], *beyond}))
+    return options
+
+
+def _borders_of_best(document: Document) -> list[Border]:
+    best = document.best
+    if best is None or best["alpha"] == 0:
+        return []
+    values = {key: sorted(document.configuration[key]) for key in ("alphas", "temperatures")}
+    return [
+        *_borders("alpha", best["alpha"], values["alphas"], (0.0, 1.0)),
+        *_borders("temperature", best["temperature"], values["temperatures"], (1.0, 16.0)),
+    ]
 
 
 def _borders(

@@ -21,6 +21,8 @@ def calibration(document: Document) -> list[str]:
     kept = {arm_label(name, arm): arm["calibration"] for name, arm in distinct(document.arms).items() if arm["seeds"]}
     if document.teacher["hash"] is not None:
         kept["teacher"] = [document.teacher["calibration"]]
+    if not kept:
+        return []
     rows = [
         (
             name,

@@ -133,7 +133,7 @@ def _arm_claim(document: Document, claim: str, name: str, published: original.Su
 
 
 def _gain_claim(document: Document, name: str, where: str) -> Sequence[str]:
-    theirs, gain = original.gain(), document.gain_of(name)
+    theirs, gain = original.gain(), document.gains.get(name)
     known = None if gain is None else gain.estimate
     here, difference = "-", "-"
     if gain is not None:

@@ -2,7 +2,7 @@
 
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from reports.sections.document import Document
 
@@ -10,6 +10,11 @@ SEARCHED_BY = ("--sampler", "--n-trials")
 """Options that an earlier command may have, and that do not belong to the next."""
 FLAGS = ("--worker", "--controls")
 """As ``SEARCHED_BY``, without a value. ``--worker`` is of a process that another started, in studies of format 1."""
+
+
+def as_option(values: Iterable[float]) -> str:
+    """Numbers as an option takes them, so that they are read back the same: ``0.25,4``."""
+    return ",".join(f"{value!r}".removesuffix(".0") for value in values)
 
 
 def command_with(document: Document, options: Mapping[str, str]) -> str:

@@ -10,6 +10,7 @@ from reports.results import Arm, Results, distinct
 from reports.sections.document import Document, plain_arms
 from reports.sections.words import (
     arm_label,
+    capitalised,
     count,
     difference_cells,
     duration,
@@ -84,7 +85,7 @@ def _asked_a_teacher(document: Document) -> bool:
 def _differences(document: Document) -> list[str]:
     rows = []
     for name, arm in document.plain.items():
-        pairs = document.paired_with_baseline(name) if name != "baseline" else None
+        pairs = document.paired_with_baseline(name)
         if pairs is None:
             continue
         known = pairs.estimate
@@ -138,7 +139,7 @@ def _what_it_can_show(document: Document) -> list[str]:
     blocks = []
     if document.undistilled and document.gain is not None:
         blocks.append("The best arm is the baseline's own configuration: its difference says nothing.")
-    gains = [gain for name in document.plain if (gain := document.gain_of(name)) is not None]
+    gains = [*document.gains.values()]
     if not gains:
         return blocks
     known = [gain for gain in gains if gain.estimate is not None]
@@ -154,7 +155,7 @@ def _what_it_can_show(document: Document) -> list[str]:
         )
     else:
         why = gains[0].why_no_interval
-        blocks.append(f"{why[0].upper()}{why[1:]}: how far the next seed would fall from it is not known.")
+        blocks.append(f"{capitalised(why)}: how far the next seed would fall from it is not known.")
     blocks.append(
         "All of it holds for these test images and this teacher. *Error of the images* is the standard error that "
         "other test images would add; *at most* where it is not stored which images each run had right."

@@ -54,6 +54,8 @@ def controls(document: Document) -> list[str]:
         blocks.append(
             f"No controls were run: they stand beside the best pair of a search.{of_step if rescaled else ''}"
         )
+    else:
+        blocks.append("No controls were run: the search has no best pair that they could stand beside.")
     return [*blocks, *_likeness(document)]
 
 
@@ -64,7 +66,7 @@ def verdict_on_controls(document: Document) -> str | None:
         return None
     if not found:
         asked = document.results["rates"] or any(arm["control"] is not None for arm in document.arms.values())
-        gains = any(document.gain_of(name) is not None for name in document.plain)
+        gains = any(gain.mean > 0 for gain in document.gains.values())
         return (
             "No controls were run, so that a gain is the teacher's doing is not shown." if gains and not asked else None
         )

@@ -12,9 +12,9 @@ def cost(document: Document) -> list[str]:
     return [
         f"{'###' if document.original else '##'} Smaller and faster",
         table(["Quantity", "Teacher", "Student", "Teacher / student"], _rows(document)),
-        "Multiply-adds are those of convolutions and matrix products for one image. Latency and memory were measured "
-        "on the machine where the study was begun. Latency depends on what else ran there and is not judged."
-        + _memory_words(document),
+        "Multiply-adds are those of convolutions and matrix products for one image. "
+        f"Latency{' and memory were' if _memory_words(document) else ' was'} measured on the machine where the study "
+        f"was begun. Latency depends on what else ran there and is not judged.{_memory_words(document)}",
         *_exports(document),
     ]
 

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 from reports import original
 from reports.drawing import Figure
-from reports.evidence import Paired, arm_at, paired, scored
+from reports.evidence import Measure, Paired, arm_at, paired, scored
 from reports.results import Arm, Results
 from reports.standing import UNFINISHED, Cell, count_compared, grid_cells
 from storage.arms import arms_asked_for, name_of_pair
@@ -46,6 +46,7 @@ class Document:
         pruners: those that the trials ran with; that of the configuration before one has begun.
         grid: its cells, each with where it stands.
         plain: its arms without the controls.
+        gains: what each distilled arm gains over the baseline, by its name; without those that share no seed with it.
         gain: best arm minus baseline, paired by seed; None where they share no seed.
         undistilled: whether the best arm is alpha = 0, so that no distilled one was trained.
     """
@@ -55,6 +56,8 @@ class Document:
         self.configuration, self.data, self.arms = results["configuration"], results["data"], results["arms"]
         self.teacher, self.student, self.best = results["teacher"], results["student"], results["best"]
         self.plain = plain_arms(results)
+        distilled = {name: self.paired_with_baseline(name) for name, arm in self.plain.items() if arm["alpha"] != 0}
+        self.gains = {name: gain for name, gain in distilled.items() if gain is not None}
         self.synthetic, self.original = self.data["synthetic"], original.is_original(results)
         self.departures = original.departures(results) if self.original else []
         self.grid = grid_cells(results)
@@ -118,17 +121,12 @@ class Document:
             return []
         return [f"![figure: {figure.name.replace('_', ' ')}](figures/{figure.name}.png)", f"*{figure.caption}*"]
 
-    def paired_with_baseline(self, name: str) -> Paired | None:
-        """An arm minus the baseline; None where they share no seed."""
-        arms = self.arms
-        if name not in arms or "baseline" not in arms:
+    def paired_with_baseline(self, name: str, of: Measure = "test_accuracy") -> Paired | None:
+        """What an arm has on test minus what the baseline has; None of the baseline, and where they share no seed."""
+        if name == "baseline" or not {name, "baseline"} <= self.arms.keys():
             return None
-        found = paired(arms[name], arms["baseline"])
+        found = paired(self.arms[name], self.arms["baseline"], of)
         return found if found.seeds else None
-
-    def gain_of(self, name: str) -> Paired | None:
-        """What an arm gains by distillation; None where it has none, or shares no seed with the baseline."""
-        return None if name in self.arms and self.arms[name]["alpha"] == 0 else self.paired_with_baseline(name)
 
     @property
     def held_against_original(self) -> dict[str, str]:
@@ -192,7 +190,8 @@ class Document:
         words = []
         for name, seeds in done.items():
             failed = {run["seed"] for run in self.arms[name]["failed"]} & planned if name in self.arms else set()
-            label = f"({name.replace(',', ', ')})" if "," in name else name
+            pair, _, control = name.partition(" ")
+            label = f"({pair.replace(',', ', ')}) {control}".strip() if "," in pair else name
             words.append(f"{label} has {len(seeds)} of {len(planned)}" + (f" ({len(failed)} failed)" if failed else ""))
         lacking = [name for name, seeds in done.items() if seeds != planned]
         how = "; `--controls` with the same command trains them" if set(lacking) <= set(CONTROLS) else ""

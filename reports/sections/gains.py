@@ -19,11 +19,10 @@ def gains(document: Document) -> list[str]:
     if not by_class:
         return []
     results = document.results
-    gaining = [name for name in document.plain if document.gain_of(name) is not None]
-    first = len(gaining) > 1 and distilled_arm(results) != "best"
+    first = len(document.gains) > 1 and distilled_arm(results) != "best"
     return [
         f"### Which {'classes' if _ungrouped(results) else 'groups and classes'} gain",
-        *([f"Shown of {_shown(results)}, the first of the pairs that were asked for."] if first else []),
+        *([f"Shown of {_shown(results)}, the first of the distilled arms."] if first else []),
         *(_groups(document, by_group) if _shows_groups(results) else []),
         *(_classes(document, by_class) if _shows_classes(results) else []),
         *_by_lead(results),

@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 
 from reports.drawing import ORANGE, Figure, arm_colours, blank, by_epoch
-from reports.evidence import paired, trial_of
+from reports.evidence import trial_of
 from reports.results import Results, distinct
 from reports.sections.document import Document, distilled_arm
 from reports.sections.words import arm_label, count, filled_table, mean, trial_label
@@ -24,16 +24,17 @@ def losses(document: Document) -> list[str]:
     if not rows:
         return []
     header = ["Arm", "Training loss, last epoch", "Test cross-entropy", "Minus the baseline's, 95 % t interval"]
+    paired_by_seed = ", differences paired by seed" if any(row[3] != "-" for row in rows) else ""
     distilled = ""
     if any(arm["alpha"] and arm["seeds"] for arm in document.arms.values()):
         distilled = (
-            ", differences paired by seed. The training loss of a distilled arm is the weighted sum that it trains on "
-            "and does not compare with the baseline's"
+            " The training loss of a distilled arm is the weighted sum that it trains on and does not compare with the "
+            "baseline's."
         )
     return [
         "### Losses",
         filled_table(header, rows),
-        f"Means over seeds, in nats{distilled}."
+        f"Means over seeds, in nats{paired_by_seed}.{distilled}"
         + (" The original shows its training losses in its figures 2 and 3." if document.original else ""),
         *document.figure(WITHOUT_DISTILLATION),
         *document.figure(WITH_DISTILLATION),
@@ -42,12 +43,12 @@ def losses(document: Document) -> list[str]:
 
 def _beside(document: Document, name: str) -> str:
     """An arm's test cross-entropy minus the baseline's, with its interval in nats."""
-    if name == "baseline" or "baseline" not in document.arms:
+    pairs = document.paired_with_baseline(name, "test_loss")
+    if pairs is None:
         return "-"
-    pairs = paired(document.arms[name], document.arms["baseline"], "test_loss")
     known = pairs.estimate
     if known is None:
-        return f"{pairs.mean:+.4f} ({pairs.why_no_interval})" if pairs.seeds else "-"
+        return f"{pairs.mean:+.4f} ({pairs.why_no_interval})"
     return f"{known.mean:+.4f} ({known.interval[0]:+.4f} to {known.interval[1]:+.4f})"
 
 

@@ -7,10 +7,10 @@ from reports.sections.words import arm_label, difference_cells, filled_table, me
 
 NAMES = {
     "best": "the grid's best point on validation",
-    "tpe": "TPE's",
-    "gp": "that of the Gaussian process",
+    "tpe": "TPE's best point on validation",
+    "gp": "the Gaussian process's best point on validation",
     "rate": "the baseline at its best of four learning rates",
-    "best-rate": "the best pair at its own",
+    "best-rate": "the best pair at its best of four learning rates",
 }
 """What arms are that are named by how they were found."""
 
@@ -25,7 +25,7 @@ def scoreboard(document: Document) -> list[str]:
     shown = _shown(document)
     for name in shown:
         arm, known = document.arms[name], originals.get(name)
-        gain = document.paired_with_baseline(name) if name != "baseline" else None
+        gain = document.paired_with_baseline(name)
         rows.append(
             [
                 f"Student, {arm_label(name, arm)}",
@@ -35,26 +35,25 @@ def scoreboard(document: Document) -> list[str]:
                 *(("-", "-") if gain is None else difference_cells(gain)[:2]),
             ]
         )
-    return [filled_table(header, rows), _legend(document, shown)]
+    return [filled_table(header, rows), _legend(document, shown, has_gains=any(row[4] != "-" for row in rows))]
 
 
 def _shown(document: Document) -> list[str]:
-    """The arms that have runs; of the controls those that are tuned, which make the others look smaller."""
+    """The arms that have runs of their own; of the controls those that are tuned, beside which gains are smaller."""
     own = distinct(document.arms)
-    shown = [*document.plain, *(name for name in ("rate", "best-rate") if name in own)]
-    return [name for name in shown if document.arms[name]["seeds"]]
+    return [name for name in (*document.plain, "rate", "best-rate") if name in own and own[name]["seeds"]]
 
 
-def _legend(document: Document, shown: list[str]) -> str:
+def _legend(document: Document, shown: list[str], has_gains: bool) -> str:
     words = [
         f"The teacher has {document.teacher['parameters']:,} parameters, the student {document.student['parameters']:,}"
     ]
     if shown:
-        words.append("Test accuracy is after the last epoch, mean ± sample standard deviation over seeds")
+        gains = "; gains are over the baseline, paired by seed" if has_gains else ""
+        words.append(f"Test accuracy is after the last epoch, mean ± sample standard deviation over seeds{gains}")
     distilled = next((document.arms[name] for name in shown if document.arms[name]["alpha"]), None)
     if distilled is not None:
         alpha, temperature = f"{distilled['alpha']:.3g}", f"{distilled['temperature']:.3g}"
-        words[-1] += "; gains are over the baseline, paired by seed"
         words.append(f"({alpha}, {temperature}) is alpha = {alpha}, T = {temperature}")
     words += [f"*{name}* is {what}" for name, what in NAMES.items() if name in shown]
     if former := document.former_winners:

@@ -6,8 +6,20 @@ from reports.drawing import GREY, Figure, blank
 from reports.evidence import begun, paired, range_constant, scored
 from reports.results import Results, Trial
 from reports.sections.document import Document
-from reports.sections.words import SAMPLERS, count, interval, percent, point, points, proposers, table, trial_label
+from reports.sections.words import (
+    SAMPLERS,
+    capitalised,
+    count,
+    interval,
+    percent,
+    point,
+    points,
+    proposers,
+    table,
+    trial_label,
+)
 from reports.standing import STATE_WORDS, are_apart, count_compared
+from storage.trials import run_pair
 
 MOST_NAMED = 5
 """Trials in the figure, so that their names do not cover each other."""
@@ -23,14 +35,14 @@ def tpe(document: Document) -> list[str]:
     ranked = sorted(scored(begun(trials)), key=lambda pair: -pair[0])
     asked, begun_now = document.results["search"]["tpe_trials"], len(trials)
     begun_of = f"{begun_now} of {count(asked, 'trial')}" if begun_now < asked else count(begun_now, "trial")
-    words = f"{who[0].upper()}{who[1:]} went on from the grid for {begun_of}, {len(ranked)} complete."
+    words = f"{capitalised(who)} went on from the grid for {begun_of}, {len(ranked)} complete."
     if not ranked:
         return [title, words, *document.figure(PATH)]
     rows = [
         (cell["number"], f"{cell['alpha']:.3f}", f"{cell['temperature']:.2f}", percent(value))
         for value, cell in ranked[:5]
     ]
-    words += _on_validation(document, *ranked[0]) + on_test(document)
+    words += _on_validation(document, *ranked[0]) + on_test(document, ranked[0][1])
     if len(ranked) > len(rows):
         words += f" The best {len(rows)} are:"
     return [title, words, table(["Trial", "alpha", "T", "Validation accuracy"], rows), *document.figure(PATH)]
@@ -57,17 +69,24 @@ def _whose(document: Document) -> str:
     return "Its" if len({trial["sampler"] for trial in document.results["tpe"]}) == 1 else "Their"
 
 
-def on_test(document: Document) -> str:
-    """Where their points end on test beside the grid's best, in sentences; nothing where that is not known."""
+def on_test(document: Document, top: Trial) -> str:
+    """Where their points end on test beside the grid's best, in sentences; nothing where that is not known.
+
+    Args:
+        top: the best of them by one seed, which was spoken of; where there are finalists, an arm may be another's.
+    """
     words = ""
     for sampler, name in SAMPLERS.items():
         if sampler not in document.arms or "best" not in document.arms:
             continue
-        pairs = paired(document.arms[sampler], document.arms["best"])
+        arm = document.arms[sampler]
+        is_top = run_pair(arm["alpha"], arm["temperature"]) == run_pair(top["alpha"], top["temperature"])
+        which = "" if is_top or sampler != top["sampler"] else f" ({point(arm['alpha'], arm['temperature'])})"
+        pairs = paired(arm, document.arms["best"])
         known = pairs.estimate
         if known is not None:
             words += (
-                f" On test, {name}'s point minus the grid's best is {points(known.mean)} (95 % interval "
+                f" On test, {name}'s point{which} minus the grid's best is {points(known.mean)} (95 % interval "
                 f"{interval(known)}, {len(pairs.seeds)} seeds)."
             )
     return words

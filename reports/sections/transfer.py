@@ -70,9 +70,9 @@ def transfers(document: Document) -> dict[str, Transfer]:
     """By arm: those that are distilled, were searched to the end and share a seed with the baseline."""
     base = _searched(document, "baseline")
     found = {}
-    for name in document.plain:
-        trial, gain = _searched(document, name), document.gain_of(name)
-        if base is None or trial is None or gain is None or trial[0] is base[0]:
+    for name, gain in document.gains.items():
+        trial = _searched(document, name)
+        if base is None or trial is None:
             continue
         searched, error = trial[1] - base[1], None
         if gain.estimate is not None:
@@ -148,10 +148,12 @@ def _no_more_than_luck(document: Document, found: dict[str, Transfer]) -> list[s
 
 def verdict_on_last_steps(document: Document) -> str | None:
     """That steps on a few images may have touched the comparison, where it has such."""
-    if not _ends_with_few(document) or document.left_over is None or not document.left_over[1]:
+    rest = 0 if document.left_over is None else document.left_over[1]
+    is_few = 0 < 4 * rest <= document.configuration["recipe"]["batch_size"]
+    if not is_few or not any(arm["seeds"] for arm in document.arms.values()):
         return None
     return (
-        f"Each epoch of the comparison ended with a step on {count(document.left_over[1], 'left-over image')}, which "
+        f"Each epoch of the comparison ended with a step on {count(rest, 'left-over image')}, which "
         "undoes part of it at a high learning rate: how much of these numbers comes from that is not known."
     )
 
@@ -179,20 +181,16 @@ def _apart(label: str, known: Transfer) -> str:
 
 def _last_steps(document: Document) -> list[str]:
     """A cause, where there is one: steps on a few images, which do not weigh alike in search and comparison."""
-    if document.left_over is None or not _ends_with_few(document):
+    if document.left_over is None:
         return []
     search, comparison = document.left_over
+    if 4 * min(rest for rest in document.left_over if rest) > document.configuration["recipe"]["batch_size"]:
+        return []
     return [
         f"Here each epoch ends with a step on what is left over from whole batches, {search} images in the search and "
         f"{comparison} in the comparison. A step on so few at a high learning rate undoes much of an epoch "
         "(`python -m tests.choices --batches` shows it), so search and comparison did not train alike."
     ]
-
-
-def _ends_with_few(document: Document) -> bool:
-    """Whether the last step of an epoch takes a quarter of a batch or less."""
-    rests = [rest for rest in document.left_over or () if rest]
-    return bool(rests) and 4 * min(rests) <= document.configuration["recipe"]["batch_size"]
 
 
 def _row(document: Document, name: str, arm: Arm, known: Transfer | None) -> tuple[str, ...] | None:

@@ -8,6 +8,7 @@ from reports import original
 from reports.evidence import (
     TOLERANCE,
     Estimate,
+    Paired,
     by_seed,
     estimate_of,
     gain_image_error,
@@ -18,14 +19,23 @@ from reports.evidence import (
 )
 from reports.results import Arm
 from reports.sections.border import on_the_border
-from reports.sections.commands import command_with
+from reports.sections.commands import as_option, command_with
 from reports.sections.controls import is_above_all_controls, rates_are_rough, verdict_on_controls
 from reports.sections.document import Document, distilled_arm
 from reports.sections.scoreboard import scoreboard
 from reports.sections.tpe import on_test
 from reports.sections.transfer import verdict_on_last_steps, verdict_on_search
 from reports.sections.trust import unlike_arms
-from reports.sections.words import arm_label, interval, mean_and_deviation, percent, point, points
+from reports.sections.words import (
+    SAMPLERS,
+    arm_label,
+    capitalised,
+    interval,
+    mean_and_deviation,
+    percent,
+    point,
+    points,
+)
 from reports.standing import are_apart, count_compared, count_competed
 from storage.trials import run_pair
 
@@ -57,9 +67,8 @@ def _on_calibration(document: Document) -> str | None:
     """What distillation does to how sure the student is, where that is more than a little."""
     distilled = []
     for name, arm in document.plain.items():
-        if document.gain_of(name) is None:
-            continue
-        known = paired(arm, document.arms["baseline"], "calibration_error").estimate
+        pairs = document.paired_with_baseline(name, "calibration_error")
+        known = None if pairs is None or not arm["alpha"] else pairs.estimate
         if known is not None and abs(known.mean) >= max(CALIBRATION_CHANGE, known.half_width):
             distilled.append(f"{percent(statistics.fmean(arm['calibration_error']))} for {arm_label(name, arm)}")
     if not distilled:
@@ -83,47 +92,65 @@ def _on_unlike_arms(document: Document) -> str | None:
 
 
 def _verdict_on_gain(document: Document) -> str:
-    where, others = "On these synthetic images, " if document.synthetic else "", _gains_of_others(document)
-    beside = f" Against the baseline, on test, {'; '.join(others)}." if others else ""
-    if document.gain is None and not document.is_searched:
-        sentence = _given_arms(document, others)
-    elif document.gain is None:
-        missing = "of the search's best " if others else ""
-        sentence = f"the final comparison {missing}has not finished one seed in both arms, so there is no verdict yet"
-        if document.search_is_open:
-            sentence = "the search is not done, so its best is not compared yet and there is no verdict"
-        sentence += f" on it.{beside}" if others else "."
+    others = _gains_of_others(document)
+    if document.gain is None:
+        sentence = _before_the_best(document, others)
     elif document.undistilled:
-        ended = scored(document.results["grid"] + document.results["tpe"])
-        found = "" if others else ", so no gain from distillation was found"
-        if not others and not any(trial["alpha"] for _, trial in ended):
-            found = ", but no point with one ran to its end, so it says nothing of distillation"
-        sentence = (
-            f"{_chose(document)} alpha = 0, which is training without the teacher{found}: the baseline reaches "
-            f"{mean_and_deviation(document.arms['baseline']['test_accuracy'])} on test."
-            f"{beside or _how_to_compare(document)}"
-        )
+        sentence = _without_a_teacher(document, others)
     else:
-        before, after = (_mean_over(document.gain.seeds, document.arms[name]) for name in ("baseline", "best"))
-        change = f"from {percent(before)} to {percent(after)}, {points(document.gain.mean)}"
-        known = document.gain.estimate
-        if known is None:
-            sentence = (
-                f"test accuracy goes {change}, but {document.gain.why_no_interval}: whether distillation helps this "
-                "student cannot be said."
-            )
-        else:
-            seeds = len(document.gain.seeds)
-            sentence = (
-                f"{_answer(document, known)}: mean test accuracy goes {change} (95 % interval {interval(known)}, "
-                f"paired over {seeds} seeds, better in {document.gain.wins} of {seeds})."
-            )
-    return where + sentence if where else sentence[0].upper() + sentence[1:]
+        sentence = _with_a_teacher(document, document.gain)
+    return f"On these synthetic images, {sentence}" if document.synthetic else capitalised(sentence)
+
+
+def _before_the_best(document: Document, others: Sequence[str]) -> str:
+    """What can be said where no search was run, or its best shares no seed with the baseline yet."""
+    if not document.is_searched:
+        return _given_arms(document, others)
+    missing = "of the search's best " if others else ""
+    sentence = f"the final comparison {missing}has not finished one seed in both arms, so there is no verdict yet"
+    if document.search_is_open:
+        sentence = "the search is not done, so its best is not compared yet and there is no verdict"
+    return f"{sentence} on it.{_beside_it(others)}" if others else f"{sentence}."
+
+
+def _without_a_teacher(document: Document, others: Sequence[str]) -> str:
+    """That the search's best is alpha = 0, with what other arms gain, or how one is compared."""
+    found = ""
+    if not others:
+        found = ", but no point with one ran to its end, so it says nothing of distillation"
+        if any(trial["alpha"] for _, trial in scored(document.results["grid"] + document.results["tpe"])):
+            found = ", so no gain from distillation was found"
+    reached = mean_and_deviation(document.arms["baseline"]["test_accuracy"])
+    return (
+        f"{_chose(document)} alpha = 0, which is training without the teacher{found}: the baseline reaches {reached} "
+        f"on test.{_beside_it(others) or _how_to_compare(document)}"
+    )
+
+
+def _with_a_teacher(document: Document, gain: Paired) -> str:
+    """What the search's best gains."""
+    before, after = (_mean_over(gain.seeds, document.arms[name]) for name in ("baseline", "best"))
+    change, known = f"from {percent(before)} to {percent(after)}, {points(gain.mean)}", gain.estimate
+    if known is None:
+        return (
+            f"test accuracy goes {change}, but {gain.why_no_interval}: whether distillation helps this student cannot "
+            "be said."
+        )
+    seeds = len(gain.seeds)
+    return (
+        f"{_answer(document, known)}: mean test accuracy goes {change} (95 % interval {interval(known)}, paired over "
+        f"{seeds} seeds, better in {gain.wins} of {seeds})."
+    )
+
+
+def _beside_it(others: Sequence[str]) -> str:
+    """What other arms gain, as a sentence; nothing where there are none."""
+    return f" Against the baseline, on test, {'; '.join(others)}." if others else ""
 
 
 def _chose(document: Document) -> str:
     """Who named the best: the grid alone, where trials after it have a winner of their own."""
-    return "the grid's best is" if document.plain.keys() & {"tpe", "gp"} else "the search chose"
+    return "the grid's best is" if document.plain.keys() & SAMPLERS.keys() else "the search chose"
 
 
 def _answer(document: Document, known: Estimate) -> str:
@@ -150,7 +177,7 @@ def _on_few_images(document: Document, *names: str) -> str:
 
 
 def _holds_beyond_the_images(document: Document, name: str) -> bool:
-    gain, arms = document.gain_of(name), document.arms
+    gain, arms = document.gains.get(name), document.arms
     if gain is None or gain.estimate is None:
         return True
     low, high = gain.estimate.interval
@@ -173,14 +200,13 @@ def _how_to_compare(document: Document) -> str:
     _, alpha, temperature = max(distilled[0] or distilled[1])
     if document.cell((alpha, temperature)) is None:
         return ""
-    pair = {"--arm": ",".join(f"{value!r}".removesuffix(".0") for value in (alpha, temperature))}
-    command = command_with(document, pair)
+    command = command_with(document, {"--arm": as_option([alpha, temperature])})
     return f" The best point with a teacher is compared with it over all seeds, on test, by `{command}`."
 
 
 def _between_arms(document: Document) -> str | None:
     """Each pair that was asked for without a search against the one before it."""
-    names = [name for name in document.plain if document.gain_of(name) is not None]
+    names = [*document.gains]
     if document.is_searched or len(names) < 2:
         return None
     differences = []
@@ -197,10 +223,9 @@ def _between_arms(document: Document) -> str | None:
 def _gains_of_others(document: Document) -> list[str]:
     """What the distilled arms beside the search's best gain, each in words."""
     gains = []
-    for name, arm in document.plain.items():
-        pairs = document.gain_of(name) if name != "best" else None
-        if pairs is not None:
-            known = pairs.estimate
+    for name, pairs in document.gains.items():
+        if name != "best":
+            arm, known = document.arms[name], pairs.estimate
             spread = f"95 % interval {interval(known)}, {len(pairs.seeds)} seeds" if known else pairs.why_no_interval
             gains.append(f"{point(arm['alpha'], arm['temperature'])} is {points(pairs.mean)} ({spread})")
     return gains
@@ -209,10 +234,10 @@ def _gains_of_others(document: Document) -> list[str]:
 def _given_arms(document: Document, gains: Sequence[str]) -> str:
     """What the arms that were asked for gain, where no search chose one."""
     if gains:
-        known = {name: gain.estimate for name in document.plain if (gain := document.gain_of(name)) is not None}
+        known = {name: gain.estimate for name, gain in document.gains.items()}
         helps = all(estimate is not None and estimate.interval[0] > 0 for estimate in known.values())
         each = " at each pair" if len(known) > 1 else ""
-        answer = f"distillation helps this student{_on_few_images(document, *known)}{each}: " if helps else ""
+        answer = f"distillation helps this student{each}{_on_few_images(document, *known)}: " if helps else ""
         return f"{answer}against the baseline, on test, {'; '.join(gains)}."
     ended = {name: arm["test_accuracy"] for name, arm in document.plain.items() if arm["test_accuracy"]}
     if not ended:
@@ -247,7 +272,7 @@ def _on_images(document: Document) -> str | None:
     """How many images teacher and student saw, where they are not the same."""
     teachers = document.data["official_train_images"]
     students = document.data["train_images"] + document.data["validation_images"]
-    if students >= teachers or not any(document.gain_of(name) for name in document.plain):
+    if students >= teachers or not document.gains:
         return None
     saw = f"saw {teachers:,} images and the student {students:,}"
     if document.imported_teacher:
@@ -277,7 +302,8 @@ def _verdict_on_point(document: Document) -> str:
     beside = " the only complete point of the grid"
     if others:
         rest = f"{'the one other complete point' if others == 1 else f'all {others} other complete points'}"
-        beside = f" and {rest} can be told apart from it by one seed"
+        few = ", by an error that the learning rates below show to be too small," if rates_are_rough(document) else ""
+        beside = f" and{few} {rest} can be told apart from it by one seed"
     if near:
         rest = "the one other complete point" if others == 1 else f"{least}{near} of the {others} other complete points"
         beside = f" and {rest} cannot be told apart from it by one seed"
@@ -302,7 +328,7 @@ def _best_after_the_grid(document: Document) -> str:
     is_better = best["value"] is not None and value > best["value"]
     held = f"is {'better' if is_better else 'worse'}" if apart else "cannot be told apart from it"
     found = f"{point(trial['alpha'], trial['temperature'])} with {percent(value)}"
-    return f" The best after the grid is {found}, which {held}.{on_test(document)}"
+    return f" The best after the grid is {found}, which {held}.{on_test(document, trial)}"
 
 
 def _among_finalists(document: Document, pair: tuple[float, float]) -> str:
@@ -334,7 +360,7 @@ def _verdict_on_original(document: Document) -> str:
         return f"The original's gain of {theirs} is neither confirmed nor refuted by this changed protocol."
     judged, held = [], document.held_against_original
     for name, where in held.items():
-        gain = document.gain_of(name)
+        gain = document.gains.get(name)
         if gain is not None and gain.estimate is not None:
             judged.append(_beside(gain.estimate, original.gain(), where))
     if judged:
@@ -343,7 +369,7 @@ def _verdict_on_original(document: Document) -> str:
     why = " without two seeds in both arms"
     if document.undistilled and held.keys() == {"best"}:
         why = ", as the search chose alpha = 0 and none of the points that it names was compared"
-    elif not document.is_searched and distilled_arm(document.results) is not None and "best" in held:
+    elif not document.is_searched and "best" in held:
         why = ", as none of the points that it names was compared"
     return f"{_on_the_baseline(document)}The original's gain of {theirs} cannot be judged{why}."
 

@@ -67,6 +67,11 @@ def point(alpha: float, temperature: float) -> str:
     return f"alpha = {alpha:.3g}" if alpha == 0 else f"alpha = {alpha:.3g}, T = {temperature:.3g}"
 
 
+def capitalised(words: str) -> str:
+    """Words as a sentence begins; unlike with ``str.capitalize`` the rest stays."""
+    return words[0].upper() + words[1:]
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     """A markdown table, its columns aligned for a terminal."""
     cells = [[re.sub(r"\s+", " ", str(cell)).replace("|", "\\|") for cell in row] for row in rows]

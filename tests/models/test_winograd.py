@@ -124,14 +124,22 @@ def test_a_value_depends_neither_on_threads_nor_on_the_rest_of_the_batch(threads
     assert_close(found[1], alone_gradients[1])  # of sums by torch
 
 
-def test_what_is_not_asked_for_has_no_gradient() -> None:
+def test_no_gradient_is_computed_that_is_not_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     layer, shown = made(WinogradConv2d, convolution(32, 32)), images(2, 32, 8, 8)
+    asked = layer(shown).sum()
     layer.weight.requires_grad_(False)
-    layer(shown).sum().backward()
-    assert layer.weight.grad is None
+    unasked = layer(shown).sum()
+
+    def compute(*_: object) -> torch.Tensor:
+        raise AssertionError("nobody asked for it")
+
+    for gradient in ("_convolve", "_gradient_by_weight"):
+        monkeypatch.setattr(f"models.winograd.{gradient}", compute)
+    unasked.backward()
     assert layer.bias is not None
     assert layer.bias.grad is not None
-    assert shown.grad is None
+    with pytest.raises(AssertionError, match="nobody asked"):
+        asked.backward()
 
 
 @pytest.mark.parametrize("name", ["resnet20x2", "resnet8x4"])

@@ -11,7 +11,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 from wsgiref.util import setup_testing_defaults
 
 import optuna
@@ -158,6 +158,17 @@ def test_the_note_of_the_learning_rates_lists_them_and_what_failed() -> None:
 def test_the_note_counts_runs_that_arms_share_once() -> None:
     assert "| comparison | 5 runs | 0 | 0 |" in study_note(made_up_results("full", best=(0.0, 1.0)), [], [])
     assert "| comparison | 25 runs | 0 | 0 |" in study_note(with_controls(made_up_results("full")), [], [])
+
+
+def test_the_note_counts_arms_that_commands_named_and_the_winner_of_each_sampler() -> None:
+    results = made_up_results("full", tpe_trials=4)
+    del results["arms"]["best"]
+    for trial, sampler in zip(results["tpe"], ("tpe", "tpe", "gp", "gp"), strict=True):
+        cast(Any, trial).update({"sampler": sampler, "state": "COMPLETE", "value": 0.3})
+    assert "| comparison | 5 runs | 0 | 15 |" in study_note(results, [], []), "best, tpe and gp are left"
+    (start,) = results["manifest"]["starts"]
+    start["command"] += " --arm 0.3,2"
+    assert "| comparison | 5 runs | 0 | 20 |" in study_note(results, [], [])
 
 
 def test_the_note_names_what_failed_once_and_not_its_copies() -> None:

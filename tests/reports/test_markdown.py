@@ -545,7 +545,7 @@ def test_a_search_that_chose_no_distillation_does_not_speak_for_arms_that_were_a
         {"alpha": 0.25, "temperature": t, "seeds": [0, 1], "values": [0.5, v]} for t, v in ((2.0, 0.1), (8.0, 0.2))
     )
     assert "--arm 0.25,8`" in verdict(cast(Any, {**results, "finalists": [one, other]})), "their means count"
-    assert re.search(r"\| Student, best \(no teacher\) +\| - +\|", render(results)), "the original's is distilled"
+    assert "| Student, best" not in render(results), "its runs are the baseline's"
     results["arms"]["0.5,2"] = made_up_arm(0.5, 2.0, (1, 2, 3, 4, 5), 0.57, 100)
     text = verdict(results)
     assert "no gain from distillation was found" not in text
@@ -743,7 +743,8 @@ def test_who_went_on_from_the_grid_is_named() -> None:
         trial["sampler"] = "gp"
     results["arms"]["gp"] = results["arms"]["best"]
     assert "A Gaussian process went on from the grid" in render(results)
-    assert "On test, a Gaussian process's point minus the grid's best is +0.00 points" in render(results)
+    words = "On test, a Gaussian process's point (alpha = 0.75, T = 4) minus the grid's best is +0.00 points"
+    assert words in render(results)
 
 
 def test_a_point_is_the_originals_only_once_nothing_can_become_better() -> None:
@@ -1090,6 +1091,15 @@ def test_the_best_after_the_grid_is_held_against_the_grids_best() -> None:
     assert "No grid point is complete to hold it against." in render(alone)
 
 
+def test_the_point_of_tpe_on_test_is_named_where_finalists_made_it_another_than_the_best_by_one_seed() -> None:
+    results = made_up_results(tpe_trials=3)
+    top = max((trial for trial in results["tpe"] if trial["value"]), key=lambda trial: trial["value"] or 0.0)
+    results["arms"]["tpe"] = made_up_arm(top["alpha"], top["temperature"], (1, 2, 3, 4, 5), 0.4, 100)
+    assert "On test, TPE's point minus the grid's best is" in verdict(results)
+    results["arms"]["tpe"] |= {"alpha": 0.62, "temperature": 3.5}
+    assert "On test, TPE's point (alpha = 0.62, T = 3.5) minus the grid's best is" in verdict(results)
+
+
 def test_pairs_that_were_asked_for_are_held_against_each_other() -> None:
     results = copy.deepcopy(CASES["arms without a search"])
     assert "Between them" not in verdict(results)
@@ -1421,3 +1431,5 @@ def test_short_last_steps_of_the_comparison_are_in_the_verdict() -> None:
     assert words in verdict(results)
     results["configuration"]["recipe"]["batch_size"] = 128
     assert "left-over" not in verdict(results), "80 of 128 are not few"
+    results["configuration"]["recipe"]["batch_size"] = 76
+    assert "left-over" not in verdict(results), "few are left in the search alone"

@@ -17,7 +17,7 @@ from tests.reports.conftest import DrawnCases
 from tests.reports.made_up import made_up_results, odd_cases
 
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
+needs_browser = pytest.mark.skipif(BROWSER is None, reason="no Chromium or Chrome on this machine")
 
 
 @dataclass(frozen=True)
@@ -55,6 +55,7 @@ def is_of_page(request: dict[str, Any]) -> bool:
     return not own and str(request["url"]).startswith(("http", "ws"))
 
 
+@needs_browser
 def test_figures_draw_and_nothing_is_fetched(tmp_path: Path) -> None:
     results = made_up_results(tpe_trials=4)
     names = figures(results)
@@ -66,6 +67,7 @@ def test_figures_draw_and_nothing_is_fetched(tmp_path: Path) -> None:
     assert opened.fetched == []
 
 
+@needs_browser
 def test_an_error_on_the_page_and_a_fetch_would_be_seen(tmp_path: Path) -> None:
     spoilt = "<script>not_there()</script><img src='http://127.0.0.1:9/image.png'>"
     opened = open_page(f"<!DOCTYPE html><body>{spoilt}</body>", tmp_path)
@@ -73,6 +75,7 @@ def test_an_error_on_the_page_and_a_fetch_would_be_seen(tmp_path: Path) -> None:
     assert opened.fetched == ["http://127.0.0.1:9/image.png"]
 
 
+@needs_browser
 def test_the_page_refuses_to_fetch(tmp_path: Path) -> None:
     results = made_up_results()
     page = render(results, {}).replace("</body>", "<img src='http://127.0.0.1:9/image.png'></body>")

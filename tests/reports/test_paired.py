@@ -101,3 +101,10 @@ def test_one_seed_in_common_gives_no_interval_and_none_is_refused(
     with pytest.raises(SystemExit):
         main(folders)
     assert capsys.readouterr().err == "error: quick and quick share no seed of arm 'baseline'\n"
+
+
+def test_two_studies_that_agree_in_all_seeds_are_not_the_same_runs(
+    folders: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    main([folders[0], folders[0]])
+    assert "The same difference in all of 5 seeds gives no interval." in capsys.readouterr().out

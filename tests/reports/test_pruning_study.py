@@ -1,12 +1,13 @@
 """The replay sees what the search would have: what is pruned, what is saved, what is lost."""
 
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from optuna.pruners import MedianPruner, NopPruner
 
 from reports.pruning_study import Curves, full_curves, main, replay, table
 from storage.configuration import ConfigurationError
+from tests.reports.made_up import TEMPERATURES, made_up_results
 
 EPOCHS = 8
 
@@ -92,3 +93,12 @@ def test_no_worker_and_no_order_are_refused(option: str, capsys: pytest.CaptureF
         main(["study", option, "0"])
     assert ended.value.code == 1
     assert capsys.readouterr().err == f"error: {option} 0: give 1 or more\n"
+
+
+def test_copies_of_a_cell_that_failed_are_left_out_as_it_is() -> None:
+    without = tuple((0.0, temperature) for temperature in TEMPERATURES)
+    results: Any = made_up_results(pruned=(), failed=without)
+    for cell in results["grid"]:
+        cell["curve"] = [] if cell["state"] == "FAIL" else cell["curve"]  # stored at its end
+    assert all(alpha != 0 for alpha, _ in full_curves(results))
+    assert sum(alpha == 0 for alpha, _ in full_curves(cast(Any, made_up_results(pruned=(), failed=())))) == 4

@@ -45,7 +45,6 @@ def test_finalists_get_more_seeds_once_and_name_the_winner(url: str, tmp_path: P
     assert all(trial.state == TrialState.COMPLETE and trial.sampler == "finalist" for trial in more)
     assert all(len(trial.curve) == toy.epochs for trial in more)
     assert all(trial.trial.user_attrs["configuration"]["seed"] == trial.point["seed"] for trial in more)
-    assert len(set(toy.epochs_trained())) < len(toy.epochs_trained()), "a point is trained once for each seed"
     with tempfile.TemporaryDirectory() as folder:
         other = dataclasses.replace(toy, url=f"sqlite:///{folder}/study.db", folder=Path(folder))
         other.run()

@@ -99,9 +99,11 @@ def test_a_study_of_others_that_has_a_configuration_too_hides_no_other(
     assert [row.split()[:2] for row in rows[2:]] == [["demo", "done"], ["theirs", "not"]]
 
 
-def test_a_runs_folder_that_nothing_is_read_from_is_refused(runs: RunsFolder) -> None:
-    with pytest.raises(SystemExit):
-        main(["--storage", sqlite_url(runs.database), "--runs-dir", str(runs.path)])
+def test_a_runs_folder_that_nothing_is_read_from_is_refused(
+    runs: RunsFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said_why = refused(capsys, "--storage", sqlite_url(runs.database), "--runs-dir", str(runs.path))
+    assert said_why.startswith("error: --runs-dir")
 
 
 def test_a_study_of_which_less_is_asked_for_than_it_has_is_done(

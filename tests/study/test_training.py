@@ -440,6 +440,9 @@ def test_a_checkpoint_of_another_training_is_not_written_over(
     assert make(seed=1).curve == other.curve, "it has one of its own"
     make(seed=1).forget()
     assert without_seconds(make().curve) == without_seconds(begun), "the first goes on"
+    list(make(seed=1).epochs())
+    make().forget()
+    assert len(make(seed=1).curve) == STEPS.epochs, "also where the other has ended"
 
 
 def test_only_what_comes_to_the_same_numbers_is_bound_to_its_convolutions(
