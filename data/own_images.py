@@ -91,6 +91,11 @@ def _listed(root: Path) -> tuple[tuple[str, ...], Files, list[str]]:
         for label, name in enumerate(classes):
             folder = root / part / name
             every = sorted(folder.rglob("*"))
+            wrong += [
+                f"{path}: may not be read by this user"
+                for path in (folder, *every)
+                if path.is_dir() and not os.access(path, os.R_OK | os.X_OK)
+            ]
             shown = [path for path in every if not any(p.startswith(".") for p in path.relative_to(folder).parts)]
             images = [path for path in shown if path.suffix.lower() in SUFFIXES]
             used = set(images)
@@ -103,11 +108,15 @@ def _listed(root: Path) -> tuple[tuple[str, ...], Files, list[str]]:
         path for path in root.iterdir() if path.is_dir() and path.name not in PARTS and not path.name.startswith(".")
     )
     for path in unused:
-        print(f"{_printable(path)}: left out; validation images are some of {root / 'train'}")
+        _say_of(path, f"left out; validation images are some of {_printable(root / 'train')}")
     if others:
         example = _printable(others[0])
-        print(f"{root}: {len(others)} are left out that are no images by name or place, or linked folders: {example}")
+        _say_of(root, f"{len(others)} are left out that are no images by name or place, or linked folders: {example}")
     return classes, files, wrong
+
+
+def _say_of(path: Path, what: str) -> None:
+    print(f"{_printable(path)}: {what}")
 
 
 def _printable(path: Path) -> str:
@@ -130,15 +139,15 @@ def _read(
     grey = all(look.mode in GREY for look in looks.values())
     surplus = max(0, max((look.largest for look in looks.values()), default=0).bit_length() - 8)
     if transparent := sum(look.is_transparent for look in looks.values()):
-        print(f"{root}: images that are transparent in part, which now lie on white: {transparent}")
+        _say_of(root, f"images that are transparent in part, which now lie on white: {transparent}")
     if any(look.largest for look in looks.values()) and surplus != 8:
-        print(f"{root}: of the 16 bits of a value {8 + surplus} are used at most, of which the highest 8 are kept")
+        _say_of(root, f"of the 16 bits of a value {8 + surplus} are used at most, of which the highest 8 are kept")
     coloured = [path for path, look in looks.items() if look.mode not in GREY]
     if coloured and len(coloured) < len(looks):
         example = _printable(coloured[0])
-        print(f"{root}: {len(coloured)} of {len(looks)} images are in colour, so all have three channels: {example}")
+        _say_of(root, f"{len(coloured)} of {len(looks)} images are in colour, so all have three channels: {example}")
     if resized := sum(look.size != (size, size) for look in looks.values()):
-        print(f"{root}: {resized} of {len(looks)} images are resized and cropped to {size} x {size} (image_size)")
+        _say_of(root, f"{resized} of {len(looks)} images are resized and cropped to {size} x {size} (image_size)")
     pixels = np.zeros((len(paths), size, size, 1 if grey else 3), dtype=np.uint8)
     with progress(len(paths), "reading images", "image") as done:
         for index, path in enumerate(paths):

@@ -18,6 +18,7 @@ from storage.errors import PlainError, in_one_line
 from storage.files import save_whole
 
 DATA_PARALLEL = "module."
+BATCHES_SEEN = "num_batches_tracked"  # of batch norm
 UNDER = ("model", "state_dict")
 NORMALISATION = {"mean", "deviation"}  # what study.export keeps beside a network
 METADATA = ("classes", "manifest")  # what it writes beside weights, each in JSON
@@ -68,6 +69,9 @@ def load_checkpoint(network: nn.Module, path: Path, name: str) -> None:
             f"{path}: no checkpoint: expected weights by parameter name, alone or under 'model' or 'state_dict'"
         )
     expected = {key: tensor.cpu() for key, tensor in network.state_dict().items()}
+    if not any(str(key).endswith(BATCHES_SEEN) for key in weights):
+        # Those of torch before 0.4.1 have no such counters, which evaluation does not use.
+        expected = {key: tensor for key, tensor in expected.items() if not key.endswith(BATCHES_SEEN)}
     # A network may have a part of that name itself.
     if weights.keys() != expected.keys() and all(str(key).startswith(DATA_PARALLEL) for key in weights):
         weights = {key.removeprefix(DATA_PARALLEL): tensor for key, tensor in weights.items()}
@@ -78,7 +82,7 @@ def load_checkpoint(network: nn.Module, path: Path, name: str) -> None:
     misfit = _first_misfit(weights, expected, name)
     if misfit is not None:
         raise (OtherNetworkError if misfit.startswith("not ") else CheckpointError)(f"{path}: {misfit}")
-    network.load_state_dict(weights)
+    network.load_state_dict({**network.state_dict(), **weights})
 
 
 def classes_of(path: Path) -> list[str] | None:

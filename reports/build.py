@@ -26,7 +26,7 @@ from PIL.PngImagePlugin import PngInfo
 from reports import markdown, page
 from reports.collect import collect
 from reports.figures import figures
-from reports.results import Results, ResultsError, read_results
+from reports.results import Results, ResultsError, all_trials, read_results
 from storage.errors import PlainError, one_line_errors
 from storage.files import write_whole
 from storage.folders import RunsFolder
@@ -43,33 +43,48 @@ class NoBrowserError(Exception):
     """Figures cannot be drawn as PNG here; the message says why in one line."""
 
 
-class ForeignFigureError(PlainError):
-    """A file has the name of a figure and was not drawn here; it is left as it is."""
+class ForeignFileError(PlainError):
+    """A file has the name of one of a report and is not of this one; it is left as it is."""
 
 
 def write_report(results: Results, folder: Path) -> None:
     """Write results and everything that is drawn from them; PNG figures only where a browser can draw them.
 
     Raises:
-        ForeignFigureError: as ``draw_report``, and nothing is written.
+        ForeignFileError: as ``draw_report``, or where the folder has results of a study of another name or of other
+            images; nothing is written then.
         OSError: where the folder cannot be written.
     """
+    _leave_other_results(results, folder / "results.json")
     draw_report(results, folder)
     write_whole(as_json(results), folder / "results.json")
+
+
+def _leave_other_results(results: Results, file: Path) -> None:
+    """Refuse to write over another study's results, and say where those of one of the same name are replaced."""
+    try:
+        there = read_results(file)
+    except (FileNotFoundError, ResultsError):
+        return
+    if (there["study"], there["data"]["hash"]) != (results["study"], results["data"]["hash"]):
+        raise ForeignFileError(f"{file}: of another study, {there['study']!r}; move it away or give another --output")
+    if there["manifest"]["starts"][:1] != results["manifest"]["starts"][:1]:
+        print(f"{file}: was of another study of that name, and is replaced")
 
 
 def draw_report(results: Results, folder: Path) -> None:
     """Write all of a report but its ``results.json``.
 
     Raises:
-        ForeignFigureError: where a figure's name is taken by a file that was not drawn here.
+        ForeignFileError: where a figure's name is taken by a file that was not drawn here.
         OSError: where the folder cannot be written.
     """
     drawn = figures(results)
     shown = write_figures(drawn, folder / "figures")
     write_whole(trials_table(results).encode(), folder / "trials.csv")
-    write_whole(markdown.render(results, shown).encode(), folder / "report.md")
-    write_whole(page.render(results, drawn).encode(), folder / "report.html")
+    # A command may name a path that is no UTF-8.
+    write_whole(markdown.render(results, shown).encode(errors="backslashreplace"), folder / "report.md")
+    write_whole(page.render(results, drawn).encode(errors="backslashreplace"), folder / "report.html")
 
 
 def write_figures(drawn: Mapping[str, go.Figure], folder: Path) -> Collection[str]:
@@ -99,10 +114,10 @@ def write_figures(drawn: Mapping[str, go.Figure], folder: Path) -> Collection[st
 
 
 def refuse_foreign(drawn: Mapping[str, go.Figure], folder: Path) -> None:
-    """Raise ``ForeignFigureError`` where a figure's name is taken by a file that was not drawn here."""
+    """Raise ``ForeignFileError`` where a figure's name is taken by a file that was not drawn here."""
     for path in (folder / f"{name}.png" for name in drawn):
         if path.exists() and _stored_fingerprint(path) is None:
-            raise ForeignFigureError(f"{path}: is no figure of a report; move it away or give another --output")
+            raise ForeignFileError(f"{path}: is no figure of a report; move it away or give another --output")
 
 
 def as_json(results: Results) -> bytes:
@@ -113,7 +128,7 @@ def as_json(results: Results) -> bytes:
 def trials_table(results: Results) -> str:
     """All trials of the search as CSV; the value of a trial that is not complete is empty."""
     columns = ["sampler", "number", "alpha", "temperature", "state", "value", "epochs", "repeats", "seconds", "reason"]
-    rows = results["grid"] + results["tpe"]
+    rows = all_trials(results)
     table = pd.DataFrame(rows, columns=columns).astype({"number": "Int64", "epochs": "Int64", "repeats": "Int64"})
     return str(table.to_csv(index=False, lineterminator="\n"))
 
@@ -135,6 +150,7 @@ async def draw(drawn: Mapping[str, go.Figure]) -> dict[str, bytes]:
     """
     try:
         import kaleido
+        from choreographer.errors import DevtoolsProtocolError
         from kaleido.errors import BrowserClosedError, BrowserFailedError, ChromeNotFoundError, KaleidoError
     except ImportError:
         raise NoBrowserError("kaleido is not installed (pip install kaleido)") from None
@@ -146,7 +162,10 @@ async def draw(drawn: Mapping[str, go.Figure]) -> dict[str, bytes]:
                 images[name] = _with_fingerprint(await browser.calc_fig(figure, opts=size), fingerprint(figure))
     except ChromeNotFoundError:
         raise NoBrowserError("no Chromium or Chrome found (kaleido_get_chrome installs one)") from None
-    except (BrowserClosedError, BrowserFailedError, KaleidoError, OSError, TimeoutError) as error:
+    except (
+        *(BrowserClosedError, BrowserFailedError, DevtoolsProtocolError, KaleidoError),
+        *(OSError, RuntimeError, TimeoutError),  # what choreographer says of a browser that went away
+    ) as error:
         raise NoBrowserError(f"the browser does not work ({type(error).__name__})") from None
     return images
 
@@ -189,7 +208,7 @@ def differences(folder: Path) -> list[str]:
         path = folder / name
         if not path.exists():
             found.append(f"{path}: missing")
-        elif path.read_bytes() != content.encode():
+        elif path.read_bytes() != content.encode(errors="backslashreplace"):
             found.append(f"{path}: not what results.json gives")
     return sorted([*found, *_differences_from_database(folder, results["study"], stored)])
 
@@ -240,6 +259,8 @@ def main(arguments: list[str] | None = None) -> None:
     of_storage = (options.study, options.storage, options.output)
     if (options.check is not None or options.render is not None) and of_storage != (None, None, None):
         parser.error("--check and --render take folders of reports, and neither --study, --storage nor --output")
+    if options.check is not None and options.render is not None:
+        parser.error("--check and --render: give one of them")
     with one_line_errors():
         if options.check is not None:
             check(options.check or sorted(path for path in PUBLISHED.glob("*") if path.is_dir()))
@@ -260,6 +281,8 @@ def render(folders: list[Path]) -> None:
 
 def check(folders: list[Path]) -> None:
     """Exit with 1 and a line for each difference where a report is not what its results give."""
+    if not folders:
+        raise ResultsError("no published reports here: give --check the folders of reports")
     found = [line for folder in folders for line in differences(folder)]
     if found:
         sys.exit("\n".join(found))

@@ -28,7 +28,7 @@ from reports.collect import collect
 from reports.drawing import Figure
 from reports.figures import FIGURES, OF_COMPARISON, OF_SEARCH
 from reports.notes import comparison_note, rates_note, study_note, trial_note
-from reports.results import Results
+from reports.results import Results, all_trials
 from storage.artifacts import artifact_store
 from storage.claims import ClaimLostError
 from storage.errors import one_line_errors
@@ -62,7 +62,7 @@ def refresh(opened: OpenStudy) -> None:
         results, running, runs = collect(opened), _running(study), _running(compared)
         shown = Shown(study)
         shown.set_note(study_note(results, running, runs))
-        trials = {trial["number"]: trial for trial in results["grid"] + results["tpe"]}
+        trials = {trial["number"]: trial for trial in all_trials(results)}
         for trial in study.get_trials(deepcopy=False):
             if trial.number in trials:
                 note = trial_note(trials[trial.number], results["configuration"]["epochs"])
@@ -242,7 +242,10 @@ def _for_own_names(application: "WSGIApplication", host: str, port: int) -> "WSG
     def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
         if is_own_name(environ.get("HTTP_HOST", ""), host, port):
             return application(environ, start_response)
-        line = f"this dashboard answers to http://{host}:{port}/ alone; start it with --host NAME for another name\n"
+        line = (
+            f"this dashboard answers to http://{host}:{port}/ alone; both ends of a tunnel want that port (--port), "
+            "and another name wants --host NAME\n"
+        )
         start_response("403 Forbidden", [("Content-Type", "text/plain"), ("Content-Length", str(len(line.encode())))])
         return [line.encode()]
 
@@ -252,6 +255,10 @@ def _for_own_names(application: "WSGIApplication", host: str, port: int) -> "WSG
 class _Server(ThreadingMixIn, WSGIServer):
     # Browsers open connections in advance: a server with one thread would wait for what is said on them.
     daemon_threads = True
+
+
+class _ServerOfIPv6(_Server):
+    address_family = socket.AF_INET6
 
 
 class _QuietHandler(WSGIRequestHandler):
@@ -284,9 +291,8 @@ def serve(options: argparse.Namespace) -> None:
         StorageError: where the storage is not there, or nothing can listen at the address.
     """
     url = options.storage or RunsFolder(options.runs_dir).url
+    # To be looked at: an export that is looked at stays as it is, and may be written to all the same.
     with read_study(url, "") as opened:
-        opened.require_storage()
-    with open_study(url, "") as opened:
         _serve(opened.require_storage(), url, options)
 
 
@@ -296,7 +302,8 @@ def _serve(storage: RDBStorage, url: str, options: argparse.Namespace) -> None:
     )
     application = _leaving_work_alone(application, storage, url)
     try:
-        server = make_server(options.host, options.port, application, _Server, _QuietHandler)
+        kind = _ServerOfIPv6 if ":" in options.host else _Server
+        server = make_server(options.host, options.port, application, kind, _QuietHandler)
     except (OSError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or error
         raise StorageError(f"{options.host}:{options.port}: {reason}; give another --port or --host") from None

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import special
 
-from reports.results import Arm, Finalist, Results, Trial
+from reports.results import Arm, Finalist, Results, Trial, all_trials
 from storage.trials import run_pair
 
 CONFIDENCE = 0.95
@@ -218,7 +218,7 @@ def arm_at(results: Results, alpha: float, temperature: float) -> str | None:
 def trial_of(results: Results, arm: Arm) -> Trial | None:
     """The trial of the search that trained at an arm's pair; at alpha 0 any temperature is the same point."""
 
-    pair, cells = run_pair(arm["alpha"], arm["temperature"]), results["grid"] + results["tpe"]
+    pair, cells = run_pair(arm["alpha"], arm["temperature"]), all_trials(results)
     return next(
         (cell for cell in cells if cell["curve"] and run_pair(cell["alpha"], cell["temperature"]) == pair), None
     )
@@ -241,11 +241,7 @@ def scored(trials: Iterable[Trial]) -> list[tuple[float, Trial]]:
 
 def begun(trials: Iterable[Trial]) -> list[Trial]:
     """The trials that were begun, in the order of their numbers."""
-    return [trial for _, trial in sorted(_numbered(trials), key=lambda pair: pair[0])]
-
-
-def _numbered(trials: Iterable[Trial]) -> list[tuple[int, Trial]]:
-    return [(trial["number"], trial) for trial in trials if trial["number"] is not None]
+    return sorted((trial for trial in trials if trial["number"] is not None), key=lambda trial: trial["number"] or 0)
 
 
 def epochs_of(trials: Iterable[Trial], full: int) -> tuple[int, int]:

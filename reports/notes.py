@@ -8,7 +8,19 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from reports.evidence import accuracy_standard_error, begun, scored
-from reports.results import Best, FailedFinalist, FailedRun, Rate, Results, State, Trial, distinct
+from reports.results import (
+    Best,
+    FailedFinalist,
+    FailedRun,
+    Rate,
+    Results,
+    State,
+    Trial,
+    all_trials,
+    distinct,
+    failed_trials,
+    without_repeats,
+)
 from reports.sections.words import SAMPLERS, plain, proposers, table
 from reports.standing import STATE_WORDS, judge
 from storage.arms import arms_asked_for
@@ -106,6 +118,8 @@ def trial_note(trial: Trial, epochs: int) -> str | None:
         trial: an entry of the results.
         epochs: of a whole training.
     """
+    if trial["state"] in ("RUNNING", "WAITING"):
+        return None
     if trial["repeats"] is not None:
         ended = {"PRUNED": "was pruned too", "FAIL": "failed too"}.get(trial["state"], "has the same value")
         return (
@@ -118,7 +132,8 @@ def trial_note(trial: Trial, epochs: int) -> str | None:
             "complete then. The value shown is the accuracy after that epoch, **no result**."
         )
     if trial["state"] == "FAIL":
-        again = "tries it again unless it would end the same"
+        is_of_grid = trial["sampler"] not in SAMPLERS
+        again = "tries it again unless it would end the same" if is_of_grid else "does not try it again"
         return f"**Failed**: {_reason(trial)}. The same command, started again, {again}."
     return None
 
@@ -132,18 +147,20 @@ def _progress(results: Results, running: Sequence[FrozenTrial], runs: int) -> st
         rows.append(_row(proposers(results["tpe"]) or "TPE", tpe, tpe["RUNNING"], wanted))
     configuration = results["configuration"]
     if configuration["finalists"]:
-        ended: Counter[State] = Counter({"COMPLETE": sum(len(known["seeds"]) - 1 for known in results["finalists"])})
-        trials = results["grid"] + results["tpe"]
-        possible = sum(trial["state"] not in ("PRUNED", "FAIL") and trial["repeats"] is None for trial in trials)
+        complete = sum(len(known["seeds"]) - 1 for known in results["finalists"])
+        ended: Counter[State] = Counter({"COMPLETE": complete, "FAIL": len(results.get("failed_finalists", []))})
+        trained = without_repeats(all_trials(results))
+        possible = sum(trial["state"] not in ("PRUNED", "FAIL") for trial in trained)
         more_seeds = min(configuration["finalists"], possible) * (configuration["finalist_seeds"] - 1)
         rows.append(_row("finalists", ended, of_finalists, more_seeds))
-    done = sum(len(arm["seeds"]) for arm in distinct(results["arms"]).values())
-    if done + runs == 0:
+    arms = distinct(results["arms"]).values()
+    done, failed = sum(len(arm["seeds"]) for arm in arms), sum(len(arm["failed"]) for arm in arms)
+    if done + failed + runs == 0:
         comparison = "| comparison | - | - | begins when the search has ended |"
     else:
         seeds = len(configuration["final_seeds"])
-        left = max(0, seeds * _arms_expected(results) - done - runs)
-        comparison = f"| comparison | {done} runs | {runs} | {left} |"
+        left = max(0, seeds * _arms_expected(results) - done - failed - runs)
+        comparison = f"| comparison | {done} runs{f', {failed} failed' if failed else ''} | {runs} | {left} |"
     header = "| part | ended | running | left |\n|---|---|---|---|"
     return "\n".join([header, *rows, comparison])
 
@@ -177,7 +194,7 @@ def _winners(results: Results) -> list[Best | Trial]:
 
 
 def _best(results: Results) -> str:
-    trials = begun(results["grid"] + results["tpe"])
+    trials = begun(all_trials(results))
     images = results["data"]["validation_images"]
     value, best = max(scored(trials), key=lambda pair: pair[0], default=(None, None))
     if value is None or best is None:
@@ -194,9 +211,7 @@ def _best(results: Results) -> str:
 
 
 def _failures(results: Results) -> list[str]:
-    trained = [trial for trial in results["grid"] + results["tpe"] if trial["repeats"] is None]
-    failed = [trial for trial in trained if trial["state"] == "FAIL"]
-    lines = [f"trial {trial['number']} ({_point(trial)}): {_reason(trial)}" for trial in failed]
+    lines = [f"trial {trial['number']} ({_point(trial)}): {_reason(trial)}" for trial in failed_trials(results)]
     finalists = results.get("failed_finalists", [])
     lines += [f"trial {one['number']} ({_point(one)}), seed {one['seed']}: {_reason(one)}" for one in finalists]
     return lines + [f"comparison, {line}" for line in _failed_runs(results)]

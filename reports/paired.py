@@ -48,7 +48,7 @@ def _settings(first: Results, second: Results, arm: str) -> str:
     other = [f"{key} {ours[key]} and {theirs[key]}" for key in ours if ours[key] != theirs[key]]
     if other:
         return f"They differ in: {', '.join(other)}."
-    return "Their settings, images, networks, commit, torch, device and threads are the same."
+    return "Their settings, images, networks, commit, torch, device, convolutions and threads are the same."
 
 
 def _facts(results: Results, arm: Arm, seeds: set[int]) -> dict[str, str]:
@@ -81,6 +81,7 @@ def _made_by(results: Results, runs: Sequence[MadeBy | None]) -> dict[str, str]:
         "commit": commits,
         "torch": [run["versions"]["torch"] for run in known],
         "device": [run["device"] for run in known],
+        "convolutions": [run.get("convolutions", "torch") for run in known],
         "threads": [str(run["threads"]) for run in known],
     }
     return {key: "/".join(sorted(set(values))) or "not known" for key, values in facts.items()}

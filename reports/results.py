@@ -5,7 +5,7 @@ earlier version stored are brought to this form when they are read, by ``lifted`
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, NotRequired, TypedDict, cast
 
@@ -313,11 +313,24 @@ def read_results(file: Path) -> Results:
         raise ResultsError(f"{file}: holds no results ({type(error).__name__}: {error})") from None
 
 
+def all_trials(results: Results) -> list[Trial]:
+    """The grid, point by point, and what came after it."""
+    return results["grid"] + results["tpe"]
+
+
+def without_repeats(trials: Iterable[Trial]) -> list[Trial]:
+    """Those that took no state and value of another: one a training, or a point that waits for one."""
+    return [trial for trial in trials if trial["repeats"] is None]
+
+
+def failed_trials(results: Results) -> list[Trial]:
+    """The trials of the search that failed, without those that repeat a failed one."""
+    return [trial for trial in without_repeats(all_trials(results)) if trial["state"] == "FAIL"]
+
+
 def count_failed(results: Results) -> int:
     """How many trainings failed; a learning rate at which the loss diverges is an answer."""
-    trained = [trial for trial in results["grid"] + results["tpe"] if trial["repeats"] is None]
-    failed = sum(trial["state"] == "FAIL" for trial in trained)
-    failed += len(results.get("failed_finalists", []))
+    failed = len(failed_trials(results)) + len(results.get("failed_finalists", []))
     rates = [rate["reason"] or "" for rate in results["rates"] if rate["state"] == "FAIL"]
     failed += sum(not reason.startswith(DIVERGED) for reason in rates)
     return failed + sum(len(arm["failed"]) for arm in distinct(results["arms"]).values())

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from reports.evidence import is_measured, seed_deviation, told_apart
-from reports.results import Results, State, Trial
+from reports.results import Results, State, Trial, without_repeats
 from storage.trials import run_pair
 
 Standing = Literal["best", "near best", "measured", "pruned", "failed", "running", "waiting", "not yet"]
@@ -67,13 +67,12 @@ def grid_cells(results: Results) -> list[Cell]:
 
 def count_compared(trials: Iterable[Trial]) -> int:
     """How many trainings have a value, so that the best is the best of so many."""
-    return sum(is_measured(trial) and trial["repeats"] is None for trial in trials)
+    return sum(map(is_measured, without_repeats(trials)))
 
 
 def count_competed(trials: Iterable[Trial]) -> int:
     """How many trainings might have been the best: those with a value, and those that were pruned for being worse."""
-    trained = [trial for trial in trials if trial["repeats"] is None]
-    return count_compared(trained) + sum(trial["state"] == "PRUNED" for trial in trained)
+    return sum(is_measured(trial) or trial["state"] == "PRUNED" for trial in without_repeats(trials))
 
 
 def are_apart(first: Trial, second: Trial, results: Results, among: int) -> bool:

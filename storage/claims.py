@@ -126,7 +126,7 @@ class FileClaims(Claims):
         self._held.clear()
 
     def _path(self, name: str) -> Path:
-        return self.folder / f"{name}.lock"
+        return self.folder / f"{name.replace('/', '%2F')}.lock"  # a study of others may be named so
 
     def _claim(self, name: str, how: int) -> bool:
         path = self._path(name)

@@ -51,7 +51,10 @@ def shown(url: str) -> str:
 
 def command_of(module: str, arguments: Sequence[str]) -> str:
     """A command of ours as it may be printed and stored."""
-    return f"python -m {module} {shlex.join(without_password(arguments))}".rstrip()
+    words = shlex.join(without_password(arguments))
+    # Of a path that is no UTF-8 its bytes, as they may be printed: https://peps.python.org/pep-0383
+    printable = words.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return f"python -m {module} {printable}".rstrip()
 
 
 def without_password(arguments: Sequence[str]) -> list[str]:

@@ -9,13 +9,13 @@ named by arm and seed, never chosen by its test score.
 """
 
 import argparse
+import importlib
 import json
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -140,12 +140,12 @@ def export(options: argparse.Namespace) -> list[str]:
         trained_on = split(images.train_labels, settings.train_images, settings.validation_images).train
         with one_line_of(f"{options.format} --quantize {options.quantize}"):
             exact, content = content, quantized(content, images.train_images[trained_on])
-        manifest |= {
-            "quantized": options.quantize,
-            "exact_test_accuracy": onnx_accuracy(exact, images),
-            "quantized_test_accuracy": onnx_accuracy(content, images),
-            "exact_bytes": len(exact),
-        }
+            manifest |= {
+                "quantized": options.quantize,
+                "exact_test_accuracy": onnx_accuracy(exact, images),
+                "quantized_test_accuracy": onnx_accuracy(content, images),
+                "exact_bytes": len(exact),
+            }
         content = with_metadata(content, _metadata(manifest))
     agreement = write_checked(
         content, _metadata(manifest), output, kind, student, images.test_images, manifest["quantized"]
@@ -210,9 +210,11 @@ def write_checked(
         write_whole(content, unchecked)
         try:
             predict, found = kind.read(unchecked, student)
+            agreement = compare(predict, student, spread(test_images, COMPARED_IMAGES))
         except Exception as error:  # each format has its own
-            raise ExportError(f"{output}: not kept, since it cannot be read back ({in_one_line(error)})") from error
-        agreement = compare(predict, student, spread(test_images, COMPARED_IMAGES))
+            raise ExportError(
+                f"{output}: not kept, since it cannot be read back or run ({in_one_line(error)})"
+            ) from error
         allowed = TOLERANCE[quantize] * agreement.largest_logit
         # Not "difference > allowed", which a NaN is not.
         if not agreement.difference <= allowed:
@@ -302,11 +304,16 @@ def manifest_of(
         "teacher_hash": description.teacher["hash"] if alpha else None,
         "commit": made_by["commit"],
         "versions": made_by["versions"],
-        "exported_by": {"commit": commit(), "versions": versions() | {name: version(name) for name in packages}},
+        "exported_by": {"commit": commit(), "versions": versions() | {name: _version_of(name) for name in packages}},
         "input": f"images: uint8 (batch, channel, height, width), {COLOURS[description.data['channels']]}; "
         "normalised inside",
         "output": "logits: float32 (batch, class)",
     }
+
+
+def _version_of(package: str) -> str:
+    """As it says itself: what is imported as ``onnxruntime`` may be installed as onnxruntime-gpu."""
+    return str(importlib.import_module(package).__version__)
 
 
 def _noted(url: str, study: str, facts: ExportFacts) -> list[str]:

@@ -26,6 +26,10 @@ def check_trainable(architecture: Architecture, recipe: Recipe, images: Iterable
         sizes[-1] == architecture.image_size,
         f"the recipe trains on images of {sizes[-1]} pixels, these have {architecture.image_size}: give another",
     )
+    refuse_unless(
+        architecture.name != "StudentCNN" or len(set(sizes)) == 1,
+        "the recipe trains on images of several sizes and StudentCNN takes those of one: give another recipe",
+    )
     if not architecture.is_own:
         return
     batches = {size for count in images for size in recipe.batch_sizes(count)}

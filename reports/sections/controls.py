@@ -1,7 +1,8 @@
 """Is it the teacher? The best pair beside arms from which what the teacher knows is taken away."""
 
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection
+from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
@@ -13,19 +14,27 @@ from reports.sections.words import arm_label, difference_cells, interval, mean, 
 from reports.standing import STATE_WORDS
 from storage.controls import best_rate
 
-# The second arm is the first without it, in the words of the verdict and of the table.
+
+@dataclass(frozen=True)
+class Control:
+    """Two arms, the second of which is the first with something taken away.
+
+    Attributes:
+        words: what the second is, in the verdict.
+        taken: what is taken away, in the table.
+    """
+
+    first: str
+    second: str
+    words: str
+    taken: str
+
+
 TAKEN_AWAY = (
-    ("best", "shuffled", "the teacher's logits shuffled within each class", "knowledge of the single image"),
-    ("best", "smoothing", "a virtual teacher that knows the label alone", "the teacher"),
-    (
-        "best-rate",
-        "rate",
-        "the baseline, each at its best learning rate",
-        "an untuned learning rate",
-    ),
+    Control("best", "shuffled", "the teacher's logits shuffled within each class", "knowledge of the single image"),
+    Control("best", "smoothing", "a virtual teacher that knows the label alone", "the teacher"),
+    Control("best-rate", "rate", "the baseline, each at its best learning rate", "an untuned learning rate"),
 )
-
-
 OF_RATES = {"rate": "baseline", "best-rate": "best"}
 """Whose learning rates a control is about."""
 
@@ -61,7 +70,7 @@ def controls(document: Document) -> list[str]:
 
 def verdict_on_controls(document: Document) -> str | None:
     """How far the best pair is above the controls, in a sentence, or that none were asked for; None without a gain."""
-    found = [(words, pairs) for _, _, words, _, pairs in _pairs(document)]
+    found = [(control.words, pairs) for control, pairs in _pairs(document)]
     if document.undistilled:
         return None
     if not found:
@@ -80,7 +89,7 @@ def verdict_on_controls(document: Document) -> str | None:
 
 def is_above_all_controls(document: Document) -> bool:
     """Whether the best pair is surely better than each control that can tell; also where there is none."""
-    return all(pairs.estimate is None or pairs.estimate.interval[0] > 0 for *_, pairs in _pairs(document))
+    return all(pairs.estimate is None or pairs.estimate.interval[0] > 0 for _, pairs in _pairs(document))
 
 
 def _harmful(document: Document) -> list[str]:
@@ -103,17 +112,17 @@ def _harmful(document: Document) -> list[str]:
 
 def _strictest(document: Document, harmful: Collection[str]) -> str:
     """The smallest difference to what does not do worse than the baseline, in words; nothing where none is known."""
-    left = {} if document.gain is None else {"over the baseline": document.gain.mean}
-    left |= {f"over {words}": pairs.mean for _, second, words, _, pairs in _pairs(document) if second not in harmful}
+    left = [] if document.gain is None else [(document.gain.mean, "the baseline", "baseline")]
+    left += [(pairs.mean, one.words, one.second) for one, pairs in _pairs(document) if one.second not in harmful]
     if not left:
         return ""
-    words = min(left, key=lambda one: left[one])
+    smallest, words, second = min(left, key=lambda one: one[0])
     chosen = ""
-    if words.endswith("learning rate"):
-        chosen = ", the best of four by one seed"
+    if second == "rate":
         at_end = [f"that of *{who}* is the {end} tried" for who, end in _at_the_end(document).items()]
-        chosen += f"; {' and '.join(at_end)}, so a better may lie beyond" if at_end else ""
-    return f"; the smallest difference is {points(left[words])} {words}{chosen}"
+        beyond = f"; {' and '.join(at_end)}, so a better may lie beyond" if at_end else ""
+        chosen = f", the best of four by one seed{beyond}"
+    return f"; the smallest difference is {points(smallest)} over {words}{chosen}"
 
 
 def _conclusion(found: list[tuple[str, Paired]]) -> str:
@@ -136,13 +145,12 @@ def _listed(words: list[str]) -> str:
     return " and ".join(filter(None, [", ".join(words[:-1]), words[-1]]))
 
 
-def _pairs(document: Document) -> Iterator[tuple[str, str, str, str, Paired]]:
+def _pairs(document: Document) -> list[tuple[Control, Paired]]:
     """``TAKEN_AWAY`` with its paired differences, where a seed is shared."""
-    for first, second, words, taken in TAKEN_AWAY:
-        if first in document.arms and second in document.arms:
-            pairs = paired(document.arms[first], document.arms[second])
-            if pairs.seeds:
-                yield first, second, words, taken, pairs
+    arms = document.arms
+    there = [control for control in TAKEN_AWAY if {control.first, control.second} <= arms.keys()]
+    pairs = [(control, paired(arms[control.first], arms[control.second])) for control in there]
+    return [(control, found) for control, found in pairs if found.seeds]
 
 
 def _explanation(document: Document) -> str:
@@ -194,7 +202,8 @@ def _gains(document: Document) -> list[str]:
 
 def _left(document: Document) -> list[str]:
     rows = [
-        (taken, f"{first} - {second}", *difference_cells(pairs)) for first, second, _, taken, pairs in _pairs(document)
+        (control.taken, f"{control.first} - {control.second}", *difference_cells(pairs))
+        for control, pairs in _pairs(document)
     ]
     if not rows:
         return []

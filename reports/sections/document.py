@@ -5,7 +5,7 @@ from collections.abc import Collection
 from reports import original
 from reports.drawing import Figure
 from reports.evidence import Measure, Paired, arm_at, paired, scored
-from reports.results import Arm, Results
+from reports.results import Arm, Results, all_trials, without_repeats
 from reports.standing import UNFINISHED, Cell, count_compared, grid_cells
 from storage.arms import arms_asked_for, name_of_pair
 from storage.trials import run_pair
@@ -62,7 +62,7 @@ class Document:
         self.departures = original.departures(results) if self.original else []
         self.grid = grid_cells(results)
         self.validation_images = self.data["validation_images"]
-        trained = [trial for trial in results["grid"] + results["tpe"] if trial["repeats"] is None]
+        trained = without_repeats(all_trials(results))
         self.pruners = {trial["pruner"] for trial in trained} - {None} or {self.configuration["pruner"]}
         self.gain = self.paired_with_baseline("best")
         self.undistilled = "best" in self.arms and self.arms["best"]["alpha"] == 0
@@ -80,7 +80,7 @@ class Document:
     @property
     def finalists(self) -> int:
         """How many points are finalists; there may have been more of them once than are asked for now."""
-        complete = count_compared(self.results["grid"] + self.results["tpe"])
+        complete = count_compared(all_trials(self.results))
         return max(len(self.results["finalists"]), min(self.configuration["finalists"], complete))
 
     @property
@@ -91,8 +91,9 @@ class Document:
     @property
     def finalist_trainings_left(self) -> int:
         """How many trainings of the points that are finalists now have not ended; others may have been before."""
-        trained = [trial for trial in self.results["grid"] + self.results["tpe"] if trial["repeats"] is None]
-        ranked = sorted(scored(trained), key=lambda ended: (-ended[0], ended[1]["number"] or 0))
+        ranked = sorted(
+            scored(without_repeats(all_trials(self.results))), key=lambda ended: (-ended[0], ended[1]["number"] or 0)
+        )
         known = {run_pair(one["alpha"], one["temperature"]): len(one["seeds"]) for one in self.results["finalists"]}
         failed = self.results.get("failed_finalists", [])
         left = 0

@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 
 from reports.drawing import BLUE, CLEAR, GREY, Figure, blank
 from reports.evidence import begun
-from reports.results import Results, Trial
+from reports.results import Results, Trial, all_trials, without_repeats
 from reports.sections.document import Document
 from reports.sections.words import count, trial_label
 
@@ -16,7 +16,7 @@ def pruning(document: Document) -> list[str]:
 
 def _words(document: Document) -> str:
     search = document.results["search"]
-    trials = [trial for trial in document.results["grid"] + document.results["tpe"] if trial["repeats"] is None]
+    trials = without_repeats(all_trials(document.results))
     if not any(trial["epochs"] for trial in trials):
         return "No trial has trained an epoch yet."
     if document.pruners == {"none"}:
@@ -24,7 +24,7 @@ def _words(document: Document) -> str:
     pruned = count(sum(trial["state"] == "PRUNED" for trial in trials), "trial")
     spared = [trial for trial in trials if trial["pruner"] == "none"]
     saved = search["epochs_full"] - search["epochs_trained"]
-    share = saved / search["epochs_full"] if search["epochs_full"] else 0.0
+    share = saved / search["epochs_full"]
     without = f"{count(len(spared), 'trial')} ran without a pruner. " if spared else ""
     finalists = "Finalists are never pruned and not counted here. " if document.results["finalists"] else ""
     return (
@@ -36,8 +36,8 @@ def _words(document: Document) -> str:
 
 def _ended(results: Results) -> list[Trial]:
     """The trials that trained and ended, in the order of their start."""
-    trained = [cell for cell in begun(results["grid"] + results["tpe"]) if cell["epochs"] and cell["repeats"] is None]
-    return [cell for cell in trained if cell["state"] in ("COMPLETE", "PRUNED")]
+    trained = begun(without_repeats(all_trials(results)))
+    return [cell for cell in trained if cell["epochs"] and cell["state"] in ("COMPLETE", "PRUNED")]
 
 
 def savings(results: Results) -> go.Figure | None:

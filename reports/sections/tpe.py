@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 
 from reports.drawing import GREY, Figure, blank
 from reports.evidence import begun, paired, range_constant, scored
-from reports.results import Results, Trial
+from reports.results import Results, Trial, all_trials
 from reports.sections.document import Document
 from reports.sections.words import (
     SAMPLERS,
@@ -55,7 +55,7 @@ def _on_validation(document: Document, value: float, top: Trial) -> str:
     grid_best = next((trial for trial in results["grid"] if best and trial["number"] == best["number"]), None)
     if best is None or grid_best is None:
         return f"{words}. No grid point is complete to hold it against."
-    among = count_compared(results["grid"] + results["tpe"])
+    among = count_compared(all_trials(results))
     apart = are_apart(top, grid_best, results, among)
     return (
         f"{words}, {points(value - best['value'])} from the grid's best; "

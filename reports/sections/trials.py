@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from reports.drawing import BLUE, DASHES, GREEN, GREY, ORANGE, PURPLE, Figure, by_epoch
-from reports.results import Results, Trial
+from reports.results import Results, Trial, failed_trials
 from reports.sections.document import Document
 from reports.sections.words import SAMPLERS, plain, point, proposers, trial_label
 from reports.standing import STATE_WORDS
@@ -20,8 +20,7 @@ def trials(document: Document) -> list[str]:
     failed = [
         f"- trial {cell['number']} at {point(cell['alpha'], cell['temperature'])}: "
         f"{plain(cell['reason'] or 'no reason stored')}"
-        for cell in document.results["grid"] + document.results["tpe"]
-        if cell["state"] == "FAIL" and cell["repeats"] is None
+        for cell in failed_trials(document.results)
     ]
     failed += [
         f"- trial {one['number']} at {point(one['alpha'], one['temperature'])}, a finalist with seed {one['seed']}: "

@@ -17,7 +17,7 @@ from reports.evidence import (
     reproduced,
     scored,
 )
-from reports.results import Arm
+from reports.results import Arm, all_trials
 from reports.sections.border import on_the_border
 from reports.sections.commands import as_option, command_with
 from reports.sections.controls import is_above_all_controls, rates_are_rough, verdict_on_controls
@@ -118,7 +118,7 @@ def _without_a_teacher(document: Document, others: Sequence[str]) -> str:
     found = ""
     if not others:
         found = ", but no point with one ran to its end, so it says nothing of distillation"
-        if any(trial["alpha"] for _, trial in scored(document.results["grid"] + document.results["tpe"])):
+        if any(trial["alpha"] for _, trial in scored(all_trials(document.results))):
             found = ", so no gain from distillation was found"
     reached = mean_and_deviation(document.arms["baseline"]["test_accuracy"])
     return (
@@ -192,7 +192,7 @@ def _how_to_compare(document: Document) -> str:
     found after the grid is an arm already.
     """
     results = document.results
-    ended = [(value, trial["alpha"], trial["temperature"]) for value, trial in scored(results["grid"] + results["tpe"])]
+    ended = [(value, trial["alpha"], trial["temperature"]) for value, trial in scored(all_trials(results))]
     of_finalists = [(statistics.fmean(one["values"]), one["alpha"], one["temperature"]) for one in results["finalists"]]
     distilled = [[point for point in points if point[1] != 0] for points in (of_finalists, ended)]
     if not any(distilled):
@@ -324,7 +324,7 @@ def _best_after_the_grid(document: Document) -> str:
     if not after or best is None:
         return ""
     value, trial = max(after, key=lambda pair: pair[0])
-    apart = are_apart(trial, best, results, count_compared(results["grid"] + results["tpe"]))
+    apart = are_apart(trial, best, results, count_compared(all_trials(results)))
     is_better = best["value"] is not None and value > best["value"]
     held = f"is {'better' if is_better else 'worse'}" if apart else "cannot be told apart from it"
     found = f"{point(trial['alpha'], trial['temperature'])} with {percent(value)}"

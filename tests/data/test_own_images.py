@@ -314,6 +314,17 @@ def test_everything_wrong_is_named_at_once_a_line_each(flowers: Path) -> None:
     ]
 
 
+def test_a_folder_that_may_not_be_read_is_named_and_not_left_out(
+    flowers: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = sorted(path.name for path in (flowers / "train").iterdir())[0]
+    closed = flowers / "train" / name / "more"
+    closed.mkdir()
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != closed)  # the superuser may read everything
+    with pytest.raises(DataError, match=re.escape(f"{closed}: may not be read by this user")):
+        load(flowers)
+
+
 def test_every_damaged_file_is_named(flowers: Path) -> None:
     damaged = [flowers / "train" / name / "0.png" for name in CLASSES] + [flowers / "test" / "rose" / "1.JPG"]
     damaged[0].write_bytes(b"no image")

@@ -132,6 +132,18 @@ def test_weights_of_the_network_in_a_wrapper_are_taken(parallel: bool, tmp_path:
     assert weights_hash(loaded.model) == weights_hash(saved)
 
 
+def test_weights_of_a_torch_that_counted_no_batches_are_taken(tmp_path: Path) -> None:
+    weights = {key: value for key, value in build("resnet8").state_dict().items() if "num_batches" not in key}
+    torch.save({"state_dict": {f"module.{key}": value for key, value in weights.items()}}, tmp_path / "old.pth")
+    network = build("resnet8")
+    load_checkpoint(network, tmp_path / "old.pth", "resnet8")
+    assert all(torch.equal(network.state_dict()[key], value) for key, value in weights.items())
+    del weights["fc.weight"]
+    torch.save(weights, tmp_path / "other.pth")
+    with pytest.raises(CheckpointError, match=r"no parameter 'fc\.weight'"):
+        load_checkpoint(network, tmp_path / "other.pth", "resnet8")
+
+
 def test_rounded_weights_take_half_the_room_and_lose_nothing_more(tmp_path: Path) -> None:
     network, loaded = build("resnet20"), build("resnet20")
     network.state_dict()["bn1.running_var"][0] = 1e6  # beyond float16

@@ -14,7 +14,7 @@ from PIL import Image
 from reports import build
 from reports.figures import figures
 from reports.results import read_results
-from storage.study_storage import sqlite_url
+from storage.study_storage import command_of, sqlite_url
 from tests.reports.made_up import made_up_results
 from tests.reports.stored import collect
 
@@ -179,7 +179,7 @@ def test_a_file_with_the_name_of_a_figure_that_others_drew_is_not_overwritten(
         build.main(["--render", str(tmp_path)])
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"error: {tmp_path / 'figures' / 'grid.png'}: is no figure of a report; move it away")
-    with pytest.raises(build.ForeignFigureError):
+    with pytest.raises(build.ForeignFileError):
         build.write_report(made_up_results(), tmp_path)
     assert (tmp_path / "figures" / "grid.png").read_bytes() == mine
     assert {path.name for path in tmp_path.iterdir()} == {"figures", "results.json"}
@@ -262,3 +262,42 @@ def test_every_study_that_can_be_built_is_built_and_the_others_are_named(
     lines = [line for line in told.err.splitlines() if "study" in line]
     assert [re.findall(r"'(.*?)'", line)[0] for line in lines] == ["a foreign one", "zzz"]
     assert all(line.startswith("error: ") for line in lines)
+
+
+def test_a_command_that_names_a_path_that_is_no_utf_8_is_shown_by_its_bytes(no_browser: None, tmp_path: Path) -> None:
+    command = command_of("study.run", ["--data-dir", "b\udce9b\u00e9"])
+    assert command == r"python -m study.run --data-dir 'b\xe9bé'"
+    results = made_up_results()
+    results["manifest"]["starts"][0]["command"] = "python -m study.run --data-dir b\udce9"  # as earlier versions did
+    build.write_report(results, tmp_path)
+    assert r"--data-dir b\udce9" in (tmp_path / "report.md").read_text()
+    assert not [line for line in build.differences(tmp_path) if "report.md" in line]
+
+
+def test_results_of_another_study_are_not_written_over(
+    no_browser: None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    results, again, other = made_up_results(), made_up_results(), made_up_results("full")
+    build.write_report(results, tmp_path)
+    build.write_report(results, tmp_path)
+    assert "replaced" not in capsys.readouterr().out
+    again["manifest"]["starts"][0]["date"] = "2026-01-01 10:00"
+    build.write_report(again, tmp_path)
+    assert "was of another study of that name, and is replaced" in capsys.readouterr().out
+    with pytest.raises(build.ForeignFileError, match="of another study, 'quick'"):
+        build.write_report(other, tmp_path)
+    assert read_results(tmp_path / "results.json") == again
+
+
+def test_a_browser_that_says_an_error_costs_the_figures_and_not_the_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kaleido = pytest.importorskip("kaleido")
+
+    async def calc_fig(*_: object, **__: object) -> bytes:
+        raise RuntimeError("Could not get targets")
+
+    monkeypatch.setattr(kaleido.Kaleido, "calc_fig", calc_fig)
+    build.write_report(made_up_results(), tmp_path)
+    assert (tmp_path / "results.json").exists()
+    assert not list(tmp_path.glob("figures/*.png"))

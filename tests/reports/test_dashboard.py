@@ -30,7 +30,7 @@ from reports.notes import comparison_note, rates_note, study_note, trial_note
 from storage.open_study import open_study
 from storage.study_storage import open_claims, open_storage, sqlite_url
 from study.sampler import suggest
-from tests.reports.made_up import made_up_results, with_controls
+from tests.reports.made_up import drop_run, made_up_results, with_controls
 from tests.reports.stored import refresh
 from tests.reports.test_page import BROWSER
 
@@ -106,13 +106,18 @@ def test_the_note_of_a_study_that_has_just_begun(url: str) -> None:
         ({"state": "COMPLETE", "repeats": 3}, "Repeats trial 3** and has the same value"),
         ({"state": "PRUNED", "repeats": 3}, "Repeats trial 3** and was pruned too"),
         ({"state": "FAIL", "repeats": 3}, "Repeats trial 3** and failed too"),
-        ({"state": "FAIL", "reason": "the loss became nan"}, "Failed**: the loss became nan."),
+        (
+            {"state": "FAIL", "reason": "the loss became nan"},
+            "Failed**: the loss became nan. The same command, started",
+        ),
+        ({"state": "FAIL", "reason": "nan", "sampler": "tpe"}, "again, does not try it again."),
+        ({"state": "RUNNING", "repeats": 3}, None),
         ({"state": "COMPLETE"}, None),
         ({"state": "RUNNING"}, None),
     ],
 )
 def test_a_trial_that_is_not_what_it_seems_says_so(trial: dict[str, Any], expected: str | None) -> None:
-    described: Any = {"repeats": None, "reason": None, "epochs": 10, **trial}
+    described: Any = {"repeats": None, "reason": None, "epochs": 10, "sampler": "grid", **trial}
     note = trial_note(described, epochs=10)
     assert note is None if expected is None else expected in str(note)
 
@@ -158,6 +163,12 @@ def test_the_note_of_the_learning_rates_lists_them_and_what_failed() -> None:
 def test_the_note_counts_runs_that_arms_share_once() -> None:
     assert "| comparison | 5 runs | 0 | 0 |" in study_note(made_up_results("full", best=(0.0, 1.0)), [], [])
     assert "| comparison | 25 runs | 0 | 0 |" in study_note(with_controls(made_up_results("full")), [], [])
+
+
+def test_the_note_counts_runs_that_failed_as_ended() -> None:
+    results = made_up_results("full")
+    drop_run(results["arms"]["best"], 2)
+    assert "| comparison | 9 runs, 1 failed | 0 | 0 |" in study_note(results, [], [])
 
 
 def test_the_note_counts_arms_that_commands_named_and_the_winner_of_each_sampler() -> None:

@@ -32,9 +32,8 @@ def test_the_difference_is_paired_by_seed(folders: list[str], capsys: pytest.Cap
 
 def test_what_else_the_two_differ_in_is_said(folders: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     main(folders)
-    assert (
-        "Their settings, images, networks, commit, torch, device and threads are the same." in capsys.readouterr().out
-    )
+    same = "Their settings, images, networks, commit, torch, device, convolutions and threads are the same."
+    assert same in capsys.readouterr().out
     file = Path(folders[1]) / "results.json"
     results = json.loads(file.read_text())
     results["configuration"]["recipe"] |= {"momentum": 0.9, "precision": "bfloat16"}
