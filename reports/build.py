@@ -51,8 +51,8 @@ def write_report(results: Results, folder: Path) -> None:
     """Write results and everything that is drawn from them; PNG figures only where a browser can draw them.
 
     Raises:
-        ForeignFileError: as ``draw_report``, or where the folder has results of a study of another name or of other
-            images; nothing is written then.
+        ForeignFileError: as ``draw_report``, or where the folder has results of a study of another name; nothing is
+            written then.
         OSError: where the folder cannot be written.
     """
     _leave_other_results(results, folder / "results.json")
@@ -66,7 +66,7 @@ def _leave_other_results(results: Results, file: Path) -> None:
         there = read_results(file)
     except (FileNotFoundError, ResultsError):
         return
-    if (there["study"], there["data"]["hash"]) != (results["study"], results["data"]["hash"]):
+    if there["study"] != results["study"]:
         raise ForeignFileError(f"{file}: of another study, {there['study']!r}; move it away or give another --output")
     if there["manifest"]["starts"][:1] != results["manifest"]["starts"][:1]:
         print(f"{file}: was of another study of that name, and is replaced")
@@ -242,7 +242,7 @@ def main(arguments: list[str] | None = None) -> None:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="(default: runs)")
+    parser.add_argument("--runs-dir", type=Path, metavar="DIR", help="(default: runs)")
     parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: sqlite:///RUNS_DIR/study.db)")
     parser.add_argument("--study", metavar="NAME", help="(default: every study there)")
     parser.add_argument("--output", type=Path, metavar="DIR", help="needs --study (default: RUNS_DIR/STUDY)")
@@ -256,9 +256,13 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     if options.output is not None and options.study is None:
         parser.error("--output needs --study")
-    of_storage = (options.study, options.storage, options.output)
-    if (options.check is not None or options.render is not None) and of_storage != (None, None, None):
-        parser.error("--check and --render take folders of reports, and neither --study, --storage nor --output")
+    of_storage = [options.study, options.storage, options.runs_dir, options.output]
+    if (options.check is not None or options.render is not None) and any(of_storage):
+        parser.error(
+            "--check and --render take folders of reports, and neither --study, --storage, --runs-dir nor --output"
+        )
+    if None not in (options.storage, options.runs_dir, options.output):
+        parser.error("--runs-dir has no effect beside --storage and --output, leave it out")
     if options.check is not None and options.render is not None:
         parser.error("--check and --render: give one of them")
     with one_line_errors():
@@ -291,7 +295,7 @@ def check(folders: list[Path]) -> None:
 
 def build(options: argparse.Namespace) -> None:
     """Build the report that the options name, or every one that can be built; exit with 1 where one could not."""
-    runs, failed = RunsFolder(options.runs_dir), 0
+    runs, failed = RunsFolder(options.runs_dir or Path("runs")), 0
     with read_study(options.storage or runs.url, options.study or "") as opened:
         if options.study is None and opened.storage is None:
             opened.begun()  # says what is missing

@@ -14,6 +14,7 @@ from pathlib import Path
 import optuna
 from optuna.storages import RDBStorage
 
+from storage.configuration import refuse_unless
 from storage.errors import one_line_errors
 from storage.files import write_whole
 from storage.folders import RunsFolder
@@ -70,12 +71,16 @@ def main(arguments: list[str] | None = None) -> None:
     )
     parser.add_argument("--study", required=True, metavar="NAME")
     parser.add_argument("--output", required=True, type=Path, metavar="FILE", help="a new SQLite file")
-    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="(default: runs)")
+    parser.add_argument("--runs-dir", type=Path, metavar="DIR", help="(default: runs)")
     parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: sqlite:///RUNS_DIR/study.db)")
     options = parser.parse_args(arguments)
     with one_line_errors():
         optuna.logging.set_verbosity(optuna.logging.ERROR)
-        url = options.storage or RunsFolder(options.runs_dir).url
+        refuse_unless(
+            options.storage is None or options.runs_dir is None,
+            f"--runs-dir {options.runs_dir}: has no effect beside --storage, leave it out",
+        )
+        url = options.storage or RunsFolder(options.runs_dir or Path("runs")).url
         with read_study(url, options.study) as opened:
             export(opened, options.output)
         print(options.output)

@@ -113,7 +113,10 @@ class FileClaims(Claims):
         self._release(self._path(name))
 
     def check_held(self, name: str) -> None:
-        if self._path(name) not in self._held:
+        path = self._path(name)
+        if path in self._held and not _lies_at(path, self._held[path]):
+            self._release(path)  # somebody removed it, and the next process makes another
+        if path not in self._held:
             raise ClaimLostError(name)
 
     def close(self) -> None:
@@ -151,6 +154,13 @@ class FileClaims(Claims):
         if file is not None:
             os.close(file)
             _taken_here[path].release()
+
+
+def _lies_at(path: Path, file: int) -> bool:
+    try:
+        return os.path.samestat(os.fstat(file), path.stat())
+    except FileNotFoundError:
+        return False
 
 
 def _lock(file: int, how: int) -> bool:

@@ -48,7 +48,8 @@ class TrialClaims:
         Returns:
             The trial, in state RUNNING, or None where there is nothing to do now.
         """
-        with hold(self.claims, f"{self.study.study_name}-ask"):
+        asking = f"{self.study.study_name}-ask"
+        with hold(self.claims, asking):
             for left in self.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
                 if not lacks_point(left) and not ready(left):
                     continue
@@ -65,8 +66,10 @@ class TrialClaims:
                     # storage did not take one. What they will be decides what other trials repeat and which points are
                     # left, so nothing is asked for until then.
                     return None
+            self.claims.check_held(asking)  # or another has asked since
             while (asked := ask()) is not None:
-                self.claims.try_claim(self._claim(asked.number))
+                if not self.claims.try_claim(self._claim(asked.number)):
+                    raise ClaimLostError(self._claim(asked.number))
                 suggest(asked)
                 if ready(as_stored(self.study, asked)):
                     return asked

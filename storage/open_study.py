@@ -92,6 +92,15 @@ class OpenStudy:
         if not self.claims.try_share(self._at_work):
             raise StorageError(f"study {self.name!r} is being deleted; try again")
 
+    def refuse_company(self) -> None:
+        """Raise ``StorageError`` where another process works on the study.
+
+        For one that does not ``keep`` it yet.
+        """
+        if not self.claims.try_claim(self._at_work):
+            raise StorageError(f"study {self.name!r}: a living process works on it; stop it first")
+        self.claims.release(self._at_work)
+
     @contextmanager
     def alone(self) -> Iterator[None]:
         """Let no other process work on the study in the block, or begin to.

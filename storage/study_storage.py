@@ -95,7 +95,8 @@ def open_claims(url: str) -> Claims:
         parsed = make_url(url)
     except (sqlalchemy.exc.ArgumentError, ValueError):  # the port is no number, as after a password with a colon
         raise StorageError(f"--storage: no storage address; give {KNOWN}") from None
-    if parsed.drivername in ("sqlite", "sqlite+pysqlite") and parsed.database not in (None, "", ":memory:"):
+    is_file = parsed.database not in (None, "", ":memory:") and not str(parsed.database).startswith("file:")
+    if parsed.drivername in ("sqlite", "sqlite+pysqlite") and is_file:
         return FileClaims.beside(Path(str(parsed.database)))
     if parsed.drivername in ("postgresql", "postgresql+psycopg"):
         try:

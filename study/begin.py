@@ -31,6 +31,8 @@ from study.plan import Plan, asked_beyond, images_at_hand
 from study.progress import say
 from study.recipes import teacher_recipe
 
+OF_THE_GRID = ("pruner", "alphas", "temperatures")
+"""Settings that may be other ones before the first trial."""
 ANOTHER_STUDY = ", or give --study NAME to begin another; python -m reports.build makes the report of what is stored"
 
 
@@ -97,6 +99,8 @@ def begin(
         ClaimLostError: where another process may be describing it meanwhile.
     """
     with hold(opened.claims, opened.claim_to_create):
+        if _changes_the_grid(opened, request.configuration):
+            opened.refuse_company()  # it may be about to ask for a point of the grid that it described
         opened.keep()
         refuse_foreign(opened)
         known = opened.description
@@ -189,6 +193,14 @@ def refuse_foreign(opened: OpenStudy) -> None:
         )
 
 
+def _changes_the_grid(opened: OpenStudy, wanted: Configuration) -> bool:
+    """Whether another grid, or another pruner, is asked for than a study has that no trial has begun of."""
+    known, search = opened.description, opened.search
+    if known is None or search is None or search.get_trials(deepcopy=False):
+        return False
+    return any(getattr(known.settings, key) != getattr(wanted, key) for key in OF_THE_GRID)
+
+
 def refuse_another(known: Description, wanted: Configuration, search: optuna.Study) -> None:
     """Refuse a configuration that differs from the one the study was begun with, naming the first setting that does.
 
@@ -203,7 +215,7 @@ def refuse_another(known: Description, wanted: Configuration, search: optuna.Stu
     if all(point in ended for point in wanted.points):
         may_change |= {"pruner"}
     if not trials:
-        may_change |= {"pruner", "alphas", "temperatures"}
+        may_change |= {*OF_THE_GRID}
     old, new = known.settings.every_setting(), wanted.every_setting()
     for key in new:
         if key not in may_change and old[key] != new[key]:

@@ -3,6 +3,7 @@
 The controls try their learning rates in the same way, on the images of the search.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -15,13 +16,13 @@ from storage.configuration import LARGEST_SEED, Point
 from storage.controls import KNOWLEDGE, point_of_pair
 from storage.exactly_once import TrialClaims, point_of
 from storage.optuna_internals import as_stored
-from storage.trials import Part, TrialRecord, views
+from storage.trials import DIVERGED, Part, TrialRecord, views
 from study.evaluation import HeldOut
 from study.progress import bar, say
 from study.record import store_training
 from study.sampler import suggest
 from study.teacher_logits import SmoothLabels
-from study.training import Training
+from study.training import DivergedError, Training
 from study.worker import MakeTraining, Worker, name_of, with_lines, work_together
 
 LARGEST_LEARNING_RATE = 1000.0  # a bound that Optuna asks for
@@ -85,6 +86,9 @@ class Comparison:
             if number > known:
                 record.learned(number)
         scores = self.held_out.score(training.network)
+        if not math.isfinite(scores.loss):  # the very last step made weights of which nothing was asked before
+            training.forget()
+            raise DivergedError(f"{DIVERGED} {scores.loss} on {self.part}")
         store_training(trial, record, training, training.curve, self.worker.artifacts, scores.accuracy)
         record.scored(self.part, asdict(scores))
         self.trials.tell(trial, scores.accuracy)

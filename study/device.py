@@ -104,14 +104,13 @@ def convolutions(device: torch.device, precision: str) -> str:
 
 
 def bfloat16_cost(device: torch.device) -> float:
-    """How many times as long as in float32 a convolution takes in bfloat16, measured on one thread of a CPU.
+    """How many times as long as in float32 a convolution takes in bfloat16 on one thread of a CPU.
 
     About 0.5 where the processor has instructions for it, and 10 where a CPU has none and torch makes up for them;
     twice that where float32 has Winograd's algorithm.
     """
     layer = nn.Conv2d(64, 64, 3, padding=1).to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-    batch = 16 if device.type == "cpu" else 2048  # of a few images a GPU has computed before it is told of the next
-    images = torch.randn(batch, 64, 16, 16, device=device).contiguous(memory_format=torch.channels_last)
+    images = torch.randn(16, 64, 16, 16, device=device).contiguous(memory_format=torch.channels_last)
     with torch_threads(1):  # of several, one that waits for another is all that would be measured on a busy machine
         in_bfloat16 = _seconds(layer, images, bfloat16=True)
         if computes_by_winograd(device, "float32"):
@@ -120,7 +119,9 @@ def bfloat16_cost(device: torch.device) -> float:
 
 
 def faster_precision(device: torch.device) -> str:
-    """``bfloat16`` where that is clearly faster, else ``float32``."""
+    """``bfloat16`` where that is clearly faster, else ``float32``; of a GPU what it has instructions for."""
+    if device.type == "cuda":  # where one layer says little of a recorded step, and another start may measure otherwise
+        return "bfloat16" if torch.cuda.is_bf16_supported(including_emulation=False) else "float32"
     return "bfloat16" if bfloat16_cost(device) < CLEARLY_FASTER else "float32"
 
 
@@ -130,7 +131,7 @@ def say_if_slow(precision: str, device: torch.device) -> None:
         say(
             "models/winograd.c cannot be compiled here (by CC, or cc): 3 x 3 convolutions take 1.5 to 2.5 times as long"
         )
-    if precision == "bfloat16" and (cost := bfloat16_cost(device)) > 1:
+    if precision == "bfloat16" and device.type == "cpu" and (cost := bfloat16_cost(device)) > 1:
         say(f"bfloat16 takes {cost:.1f} times as long as float32 on this {device.type}: --precision float32 is faster")
 
 

@@ -63,7 +63,7 @@ def print_plan(request: Request, plan: Plan, device: torch.device) -> None:
     say_if_slow(recipe.precision, device)
     step, seconds = _estimate(request, plan, device)
     say(
-        f"on {device} a student's step takes {1000 * step:.2f} ms an image: about {duration(seconds)} in all, "
+        f"on {device} a student's step takes {1000 * step:.2g} ms an image: about {duration(seconds)} in all, "
         "if nothing else runs here"
     )
 

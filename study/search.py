@@ -150,7 +150,7 @@ class Search:
     def _follow(self, trial: Trial, training: Training, record: TrialRecord) -> tuple[TrialState, list[Epoch]]:
         """Train to the end or until pruned, reporting each epoch that the storage does not know yet."""
         known = self._view(self._frozen(trial)).last_epoch
-        total, is_finalist = self.worker.configuration.recipe.epochs, self._is_finalist(trial)
+        total, is_spared = self.worker.configuration.recipe.epochs, self._is_spared(trial)
         epochs = training.epochs(lambda: self.trials.check_held(trial))
         for number, epoch in enumerate(with_lines(epochs, total, name_of(trial)), start=1):
             assert epoch.validation_accuracy is not None
@@ -158,7 +158,7 @@ class Search:
                 record.reached(epoch.validation_accuracy, number)
                 record.learned(number)
             # The pruner judges the last epoch reported, so it is asked again only from there on.
-            if known <= number < total and not is_finalist and trial.should_prune():
+            if known <= number < total and not is_spared and trial.should_prune():
                 return TrialState.PRUNED, training.curve[:number]
         return TrialState.COMPLETE, training.curve
 
@@ -173,11 +173,17 @@ class Search:
     def _is_finalist(self, trial: Trial) -> bool:
         return self._view(self._frozen(trial)).sampler == "finalist"
 
+    def _is_spared(self, trial: Trial) -> bool:
+        """Whether nothing prunes it: a finalist, or a point that was begun without a pruner, failed and runs again."""
+        view = self._view(self._frozen(trial))
+        before = [other for other in self._views() if other.number != view.number and other.point == view.point]
+        return view.sampler == "finalist" or any(other.pruner == "none" for other in before)
+
     def _settings(self, trial: Trial, seed: int) -> dict[str, Any]:
         """What a trial was trained with, beside its pair."""
         recipe = self.worker.configuration.recipe.as_json()
         threads = self.worker.made_by["threads"]  # sums of floats depend on their number
-        pruner = "none" if self._is_finalist(trial) else self.worker.configuration.pruner
+        pruner = "none" if self._is_spared(trial) else self.worker.configuration.pruner
         return {"seed": seed, "pruner": pruner, "threads": threads, **recipe}
 
     def _views(self) -> list[TrialView]:

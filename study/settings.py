@@ -229,6 +229,10 @@ def _recipe(given: dict[str, Any], protocol: dict[str, Any]) -> Recipe:
             del training[key]
         return Recipe(**training)
     training["step_epochs"] = tuple(training["step_epochs"])
+    refuse_unless(
+        training["step_epochs"] or "step_factor" not in given,
+        "[training] step_factor: has no effect without step_epochs, leave it out",
+    )
     if "step_epochs" in given:
         recipe = Recipe(**training)
         for epoch in recipe.step_epochs:

@@ -131,8 +131,10 @@ class TrainingStep:
         rates = rate_factor * torch.tensor([self.recipe.learning_rate_at(epoch, first / images) for first in firsts])
         self._indices[:images].copy_(indices)
         self._views[:images].copy_(views)
-        # Weighed by 0, what another training left here would still be 0 * inf.
-        self._teacher_logits[:images].copy_(torch.zeros(()) if teacher_logits is None else teacher_logits)
+        if teacher_logits is None:
+            self._teacher_logits[:images].zero_()  # weighed by 0, what another training left would still be 0 * inf
+        else:
+            self._teacher_logits[:images].copy_(teacher_logits)
         self._learning_rates[: len(rates)].copy_(rates)
         self._alpha.fill_(alpha)
         self._temperature.fill_(temperature)

@@ -36,12 +36,15 @@ def logits_folder(
 ) -> Path:
     """Where the logits of one teacher on one data set are kept, by how they are computed.
 
-    CUDA convolves in TF32, a CPU by Winograd's algorithm where it can; in batches of one size as ``batch_size`` has it.
+    CUDA convolves in TF32 where a GPU has it, a CPU by Winograd's algorithm where it can; in batches of one size as
+    ``batch_size`` has it.
 
     Args:
         source: of the teacher's network, as ``Architecture`` has it: the same weights in other code say other things.
     """
     arithmetic = "winograd" if computes_by_winograd(device, precision) else precision.replace("float32", "")
+    if device.type == "cuda" and precision == "float32" and not torch.cuda.is_tf32_supported():
+        arithmetic = "ieee"
     parts = [data_hash[:12], teacher_hash[:12], source[:12], device.type, arithmetic]
     return cache / "logits" / "-".join(filter(None, parts))
 
@@ -128,14 +131,15 @@ class SmoothLabels:
     """
 
     def __init__(self, labels: Tensor, classes: int, strength: float, temperature: float, device: torch.device) -> None:
-        self._labels, self._classes, self.strength, self._device = labels.cpu(), classes, strength, device
+        self._labels, self._classes, self.strength = labels.to(device), classes, strength
         others = strength / classes
         self._logit = temperature * math.log((1 - strength + others) / others)
         self.identity = f"smoothing {strength!r}"
 
     def of(self, indices: Tensor, views: Tensor) -> Tensor:
         """As ``SoftTargets``; all views of an image are the same."""
-        return (F.one_hot(self._labels[indices], self._classes) * self._logit).half().to(self._device)
+        labels = self._labels[indices.to(self._labels.device)]
+        return (F.one_hot(labels, self._classes) * self._logit).half()
 
 
 def matching_strength(logits: Tensor, temperature: float) -> float:

@@ -102,6 +102,7 @@ class Training:
         self.train = train.cpu()
         self.validation = None if validation is None else validation.to(step.bank.device)
         self.curve: list[Epoch] = []
+        self._was_there = False
         step.reset(seed)
         self._resume()
 
@@ -178,6 +179,9 @@ class Training:
         return Epoch(train_loss, validation_loss, validation_accuracy, time.perf_counter() - start)
 
     def _save(self) -> None:
+        if not self._was_there and self.checkpoint.exists():
+            self._find()  # another training has begun to write there since
+        self._was_there = True
         content = {
             "identity": self._identity(),
             "data_hash": self.data_hash,
@@ -202,6 +206,14 @@ class Training:
         return digest.hexdigest()
 
     def _resume(self) -> None:
+        content = self._find()
+        self._was_there = self.checkpoint.exists()
+        if self._is_own(content):
+            self.step.load(content["step"])
+            self.curve = [Epoch(**epoch) for epoch in content["curve"]]
+
+    def _find(self) -> Any:
+        """What is in the checkpoint, or in one beside it where that is of another training."""
         content, other = self._stored(self.checkpoint), self.checkpoint
         if not self._is_own(content):
             # Days of it may be in there: two storages may have a study of that name in one runs folder.
@@ -211,9 +223,7 @@ class Training:
                 say(f"{other}: left by another study, version or kind of device; {self.name} has {beside.name}")
             if content is not None or beside.exists():
                 self.checkpoint, content = beside, self._stored(beside)
-        if self._is_own(content):
-            self.step.load(content["step"])
-            self.curve = [Epoch(**epoch) for epoch in content["curve"]]
+        return content
 
     def _stored(self, checkpoint: Path) -> Any:
         """What is in a checkpoint; None where it is not there or damaged."""

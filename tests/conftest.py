@@ -24,7 +24,7 @@ from tests.storage.postgres import Server, running_server
 
 SHARED = Path(__file__).parents[2] / "shared"
 CPU = torch.device("cpu")
-SMALL = ["--preset", "demo", "--epochs", "2", "--train-images", "320", "--seeds", "1"]
+SMALL = ["--device", "cpu", "--preset", "demo", "--epochs", "2", "--train-images", "320", "--seeds", "1"]
 # By this seed the search chooses (0.5, 4) by ten images, so that no rounding makes it another.
 SMALL += ["--alphas", "0,0.5", "--temperatures", "1,4", "--seed", "1"]
 
@@ -122,7 +122,7 @@ def studied(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The runs folder of a small real study, with what the dashboard shows of it."""
 
     def build(folder: Path) -> None:
-        teacher_main(["--preset", "demo", "--epochs", "1", "--runs-dir", str(folder)])
+        teacher_main(["--device", "cpu", "--preset", "demo", "--epochs", "1", "--runs-dir", str(folder)])
         study_main([*SMALL, "--runs-dir", str(folder)])
         refresh(sqlite_url(folder / "study.db"), "demo")
 

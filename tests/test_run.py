@@ -326,6 +326,9 @@ def test_controls_killed_among_their_learning_rates_are_trained_once_each(runs_d
         assert sorted(tried) == [0.01, 0.02, 0.04, 0.08]
         chosen = found["arms"][control]["learning_rate"]
         assert tried[chosen] == max(value for value in tried.values() if value is not None)
+    rates = optuna.load_study(study_name="demo-rates", storage=sqlite_url(runs_dir / "study.db"))
+    curves = {trial.value: trial.user_attrs["curve"] for trial in rates.get_trials(states=(complete,))}
+    assert all(curve[-1]["validation_accuracy"] == value for value, curve in curves.items()), "and not on test"
     points = points_tried(runs_dir, "demo-rates") + points_tried(runs_dir, "demo-comparison")
     assert all(points.count(point) == 1 for point in points)
     assert len(points_tried(runs_dir, "demo-rates")) == 7  # the search tried the best pair with the protocol's rate

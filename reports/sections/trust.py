@@ -137,11 +137,14 @@ def _on_pruning(document: Document) -> list[str]:
             f"{'it' if pruned == 1 else 'they'} would have reached is not known, and a pruned point may be the "
             "true best."
         )
-    proposed = " and which points are proposed" if document.results["tpe"] else ""
-    if (document.results["search"]["workers"] or 1) > 1 and document.pruners != {"none"}:
+    depends = [
+        *(["which trials are pruned"] if document.pruners != {"none"} else []),
+        *(["which points are proposed"] if document.results["tpe"] else []),
+    ]
+    if (document.results["search"]["workers"] or 1) > 1 and depends:
         remarks.append(
-            "Several workers shared the search. The numbers of a trial do not depend on that; which trials are "
-            f"pruned{proposed} depends on the order in which they ended."
+            "Several workers shared the search. The numbers of a trial do not depend on that; "
+            f"{' and '.join(depends)} depends on the order in which they ended."
         )
     return remarks
 

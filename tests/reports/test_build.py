@@ -237,11 +237,12 @@ def test_a_missing_storage_is_one_line_with_the_next_command(
 
 
 @pytest.mark.parametrize("what", ["--check", "--render"])
+@pytest.mark.parametrize("option", [["--study", "demo"], ["--runs-dir", "elsewhere"]])
 def test_options_that_a_check_would_not_heed_are_refused(
-    what: str, report: Path, capsys: pytest.CaptureFixture[str]
+    option: list[str], what: str, report: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as stopped:
-        build.main(["--study", "demo", what, str(report)])
+        build.main([*option, what, str(report)])
     assert stopped.value.code == 2
     assert "neither --study" in capsys.readouterr().err.splitlines()[-1]
 
@@ -282,6 +283,7 @@ def test_results_of_another_study_are_not_written_over(
     build.write_report(results, tmp_path)
     assert "replaced" not in capsys.readouterr().out
     again["manifest"]["starts"][0]["date"] = "2026-01-01 10:00"
+    again["data"]["hash"] = "of other images"
     build.write_report(again, tmp_path)
     assert "was of another study of that name, and is replaced" in capsys.readouterr().out
     with pytest.raises(build.ForeignFileError, match="of another study, 'quick'"):

@@ -3,6 +3,7 @@
 import contextlib
 import multiprocessing
 import os
+import shutil
 import threading
 import time
 from collections.abc import Callable
@@ -317,6 +318,7 @@ def test_a_storage_without_safe_claims_is_refused_in_one_line(tmp_path: Path) ->
     addresses = (
         "sqlite://",
         "sqlite:///:memory:",
+        f"sqlite:///file:{tmp_path}/study.db?uri=true",
         "mysql+pymysql://user:secret@host/studies",
         "postgresql+psycopg2://user:secret@host/studies",
         f"journal://{tmp_path}/file",
@@ -358,3 +360,14 @@ def test_both_postgresql_addresses_and_sqlite_are_served(tmp_path: Path) -> None
     assert isinstance(open_claims("postgresql://host/studies"), PostgresClaims)
     assert isinstance(open_claims("postgresql+psycopg://host/studies"), PostgresClaims)
     assert isinstance(open_claims(f"sqlite:///{tmp_path}/study.db"), FileClaims)
+
+
+def test_a_lock_file_that_somebody_removed_is_noticed(tmp_path: Path) -> None:
+    with FileClaims(tmp_path / "claims") as claims:
+        assert claims.try_claim("one")
+        claims.check_held("one")
+        shutil.rmtree(tmp_path / "claims")
+        with pytest.raises(ClaimLostError):
+            claims.check_held("one")
+        assert claims.try_claim("one"), "as anybody may"
+        claims.check_held("one")

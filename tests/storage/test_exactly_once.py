@@ -14,15 +14,18 @@ from typing import Any
 import optuna
 import pytest
 import sqlalchemy
+import torch
 from optuna.trial import Trial, TrialState
+from torch import nn
 
 from storage.claims import ClaimLostError, FileClaims, hold
 from storage.configuration import Point
 from storage.errors import one_line_errors
 from storage.exactly_once import TrialClaims, point_of
-from storage.study_storage import open_claims
+from storage.study_storage import open_claims, sqlite_url
 from storage.trials import TrialRecord, TrialView
 from study.comparison import Comparison
+from study.evaluation import Scores
 from study.sampler import suggest
 from study.search import Search
 from study.settings import PRESETS
@@ -32,7 +35,7 @@ from study.worker import STARTS_WITHOUT_EPOCH
 from tests.reports.made_up import MADE_BY
 from tests.storage.postgres import Server
 from tests.storage.test_claims import CLAIM_SESSIONS, wait_until
-from tests.storage.toy import Toy, ToyTraining, processes
+from tests.storage.toy import Toy, ToyHeldOut, ToyTraining, processes
 
 POINTS = PRESETS["demo"].points
 
@@ -390,6 +393,20 @@ def test_a_point_that_diverges_fails_at_once_and_is_tried_again_by_another_commi
     assert TrialView(trials[-1], 4).sampler == "grid"
 
 
+def test_a_run_whose_last_step_made_it_say_no_numbers_fails(tmp_path: Path) -> None:
+    class Overflowing(ToyHeldOut):
+        def score(self, network: nn.Module) -> Scores:
+            return dataclasses.replace(super().score(network), loss=float("nan"))
+
+    toy = Toy(sqlite_url(tmp_path / "study.db"), tmp_path)
+    search = toy.search()
+    held_out = Overflowing(search.validation.bank, torch.arange(1), "float32", None)
+    Comparison(search.worker, search.study, toy.training, held_out).run([{**RUN, "alpha": 0.0, "temperature": 1.0}])
+    (run,) = search.study.get_trials()
+    assert (run.state, run.user_attrs["reason"]) == (TrialState.FAIL, "the loss became nan on test")
+    assert not list(tmp_path.rglob("*.pt"))
+
+
 @pytest.mark.parametrize(("times", "fails"), [(2, False), (3, True)])
 def test_out_of_memory_is_tried_three_times(url: str, tmp_path: Path, times: int, fails: bool) -> None:
     toy = Toy(url, tmp_path, alphas=(0.25, 0.5), temperatures=(4.0,), exhausts=(0.25, 4.0), times_exhausted=times)
@@ -399,6 +416,28 @@ def test_out_of_memory_is_tried_three_times(url: str, tmp_path: Path, times: int
     assert (trial.state == TrialState.FAIL) == fails
     assert ("out of memory 3 times" in trial.user_attrs.get("reason", "")) == fails
     assert len(toy.study().get_trials()) == 2
+
+
+def test_a_trial_beyond_the_grid_that_failed_is_not_tried_again(tmp_path: Path) -> None:
+    toy = Toy(sqlite_url(tmp_path / "study.db"), tmp_path, alphas=(0.5,), temperatures=(2.0,), tpe_trials=1)
+    dataclasses.replace(toy, tpe_trials=0).run()
+    diverging = dataclasses.replace(toy, diverges_beyond=True, commit="before")
+    diverging.run()
+    toy.run()
+    assert [trial.state.name for trial in toy.study().get_trials()] == ["COMPLETE", "FAIL"]
+
+
+def test_a_point_of_a_grid_without_a_pruner_is_not_pruned_where_it_is_tried_again(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "study.db")
+    # By median of those that ended before, (0.75, 8) would be pruned.
+    toy = Toy(url, tmp_path, pruner="none", diverges=(0.75, 8.0), commit="before", epochs=8)
+    toy.run()
+    dataclasses.replace(toy, pruner="median", diverges=None, commit="after").run()
+    trials = toy.study().get_trials(states=(TrialState.COMPLETE, TrialState.PRUNED))
+    again = next(trial for trial in trials if point_of(trial) == {"alpha": 0.75, "temperature": 8.0})
+    assert again.number == 16
+    assert again.user_attrs["configuration"]["pruner"] == "none"
+    assert all(trial.state == TrialState.COMPLETE for trial in trials)
 
 
 def test_tpe_goes_on_from_the_grid_and_never_repeats_what_was_tried(

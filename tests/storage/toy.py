@@ -52,6 +52,7 @@ class Toy:
         folder: of checkpoints, artifacts and ``epochs``, the list of all epochs trained.
         alphas, temperatures: the grid.
         diverges: the (alpha, T) whose loss is not finite.
+        diverges_beyond: whether the loss of every point after the grid is not finite.
         exhausts: the (alpha, T) for which memory is not enough, and how many times.
         commit: of the code; what diverged under one is tried again under another.
     """
@@ -70,6 +71,7 @@ class Toy:
     diverges: tuple[float, float] | None = None
     exhausts: tuple[float, float] | None = None
     times_exhausted: int = 0
+    diverges_beyond: bool = False
     commit: str = "toy"
 
     def search(self) -> Search:
@@ -166,7 +168,8 @@ class ToyTraining(Training):
     def _train_epoch(self, epoch: int) -> Epoch:
         time.sleep(self.toy.epoch_seconds)
         pair = (self.alpha, self.temperature)
-        if pair == self.toy.diverges:
+        is_beyond = self.alpha not in self.toy.alphas
+        if pair == self.toy.diverges or (self.toy.diverges_beyond and is_beyond):
             raise DivergedError(f"the loss became nan in epoch {epoch + 1}")
         if pair == self.toy.exhausts:
             tries = self.toy.folder / "tries"

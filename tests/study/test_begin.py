@@ -134,7 +134,7 @@ def test_a_study_goes_on_with_the_file_of_its_settings(
 ) -> None:
     shutil.copy(studied / "study.db", tmp_path)
     with pytest.raises(SystemExit):
-        main([*SMALL, "--study", "mine", "--print-config"])
+        main([*SMALL[2:], "--study", "mine", "--print-config"])  # a device is no setting
     file = tmp_path / "mine.toml"
     file.write_text(capsys.readouterr().out)
     with open_study(sqlite_url(tmp_path / "study.db"), "demo") as opened:

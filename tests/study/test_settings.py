@@ -146,6 +146,10 @@ def test_epochs_beside_a_file_move_its_steps_as_epochs_in_the_file_do(epochs: in
         (f'name = "a"\n[training]\nlearning_rate = 1{400 * "0"}', "0: give a number"),
         ('name = "a"\n[training]\nschedule = "cosine"', '= \'cosine\': give "steps" or "one-cycle"'),
         ('name = "a"\n[training]\nschedule = "one-cycle"\nstep_factor = 0.1', "step_factor: has no effect"),
+        (
+            'name = "a"\n[training]\nstep_epochs = []\nstep_factor = 0.1',
+            "step_factor: has no effect without step_epochs",
+        ),
         ('name = "a"\n[training]\nflip = 1', "[training] flip = 1: give true or false"),
         ('name = "a"\n[training]\nnesterov = true', "nesterov: has no effect without momentum"),
         ('name = "a"\n[training]\noptimizer = "adamw"', 'optimizer = "adamw": give a learning_rate of its own'),

@@ -445,6 +445,18 @@ def test_a_checkpoint_of_another_training_is_not_written_over(
     assert len(make(seed=1).curve) == STEPS.epochs, "also where the other has ended"
 
 
+def test_two_trainings_that_began_before_either_wrote_do_not_write_over_one_another(
+    make: MakeTraining, tmp_path: Path
+) -> None:
+    one, other = make(), make(seed=1)
+    list(one.epochs())
+    list(other.epochs())
+    assert len(list(tmp_path.glob("*training.pt"))) == 2
+    assert make().curve == one.curve
+    other.forget()
+    assert make().curve == one.curve
+
+
 def test_only_what_comes_to_the_same_numbers_is_bound_to_its_convolutions(
     make: MakeTraining, monkeypatch: pytest.MonkeyPatch
 ) -> None:
