@@ -91,7 +91,7 @@ class Toy:
         )
         here: MadeBy = {**made_by(torch.device("cpu"), "float32"), "commit": self.commit}
         held_out = ToyHeldOut(_bank(), torch.arange(1), "float32", None)
-        worker = Worker(configuration, claims, artifact_store(self.folder), here)
+        worker = Worker(configuration, claims, artifact_store(RunsFolder(self.folder).artifacts), here)
         return Search(worker, self.study(claims), self.training, held_out, self.beyond)
 
     def study(self, claims: Claims | None = None) -> optuna.Study:
