@@ -97,9 +97,12 @@ class OpenStudy:
 
         For one that does not ``keep`` it yet.
         """
+        self._work_alone()
+        self.claims.release(self._at_work)
+
+    def _work_alone(self) -> None:
         if not self.claims.try_claim(self._at_work):
             raise StorageError(f"study {self.name!r}: a living process works on it; stop it first")
-        self.claims.release(self._at_work)
 
     @contextmanager
     def alone(self) -> Iterator[None]:
@@ -110,8 +113,7 @@ class OpenStudy:
             ClaimLostError: where the storage does not answer.
         """
         with hold(self.claims, self.claim_to_create):
-            if not self.claims.try_claim(self._at_work):
-                raise StorageError(f"study {self.name!r}: a living process works on it; stop it first")
+            self._work_alone()
             try:
                 yield
             finally:

@@ -1,6 +1,7 @@
 """The device to train on, and the precision in which it is faster.
 
-python -m study.device    prints that precision: make full takes it
+python -m study.device             prints that precision: make full takes it
+python -m study.device --recipe    prints the recipe by which make full trains a teacher
 """
 
 import argparse
@@ -150,7 +151,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Print the precision, or the recipe for a teacher."""
     parser = argparse.ArgumentParser(
         prog="python -m study.device",
-        description="Print the precision that is faster here, which is measured.",
+        description="Print the precision that is faster here: of a CPU it is measured.",
         allow_abbrev=False,
     )
     parser.add_argument("--device", default="auto", metavar="NAME", help=f"{', '.join(DEVICES)} (default: auto)")

@@ -7,8 +7,6 @@ from reports.evidence import (
     TOLERANCE,
     arm_at,
     estimate_of,
-    gain_image_error,
-    holds_beyond_the_images,
     paired,
     replications_confirmed,
     reproduced,
@@ -224,10 +222,7 @@ def _readings_on_test(document: Document) -> str | None:
         if high_end < 0
         else "The data support neither"
     )
-    error = gain_image_error(document.arms[high], document.arms[low], pairs.seeds, document.data["test_images"])
-    few = ""
-    if not low_end <= 0 <= high_end and not holds_beyond_the_images(known, error):
-        few = f", on these {document.data['test_images']:,} test images, which may be too few to say it of others"
+    few = document.on_few_images((high, low))
     return (
         f"{answer} as the better point{few}: on test, (0.75, 4) minus (0.25, 4) is {points(known.mean)} (95 % interval "
         f"{interval(known)}, paired over {len(pairs.seeds)} seeds, (0.75, 4) better in {pairs.wins} of "

@@ -4,7 +4,15 @@ from collections.abc import Collection
 
 from reports import original
 from reports.drawing import Figure
-from reports.evidence import Measure, Paired, arm_at, paired, scored
+from reports.evidence import (
+    Measure,
+    Paired,
+    arm_at,
+    gain_image_error,
+    holds_beyond_the_images,
+    paired,
+    scored,
+)
 from reports.results import Arm, Results, all_trials, without_repeats
 from reports.standing import UNFINISHED, Cell, count_compared, grid_cells
 from storage.arms import arms_asked_for, name_of_pair
@@ -143,6 +151,22 @@ class Document:
         if not named:
             return {"best": ""}
         return {**({"best": " at the search's best"} if "best" in self.arms else {}), **named}
+
+    def on_few_images(self, *pairs: tuple[str, str]) -> str:
+        """That a difference of these pairs of arms may be one on these test images alone; nothing where none is."""
+        images, unsure = self.data["test_images"], set[str]()
+        for names in pairs:
+            first, second = (self.arms[name] for name in names)
+            found = paired(first, second)
+            if (known := found.estimate) is None or known.interval[0] <= 0 <= known.interval[1]:
+                continue
+            if not holds_beyond_the_images(known, gain_image_error(first, second, found.seeds, images)):
+                unsure |= {*names}
+        if not unsure:
+            return ""
+        stored = all(None not in self.arms[name]["hits"] for name in unsure)
+        few = f"which {'are' if stored else 'may be'} too few to say it of others"
+        return f" on these {images:,} test images, {few}"
 
     @property
     def originals(self) -> dict[str, original.Summary]:

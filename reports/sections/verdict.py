@@ -11,8 +11,6 @@ from reports.evidence import (
     Paired,
     by_seed,
     estimate_of,
-    gain_image_error,
-    holds_beyond_the_images,
     paired,
     reproduced,
     scored,
@@ -155,7 +153,7 @@ def _chose(document: Document) -> str:
 
 def _answer(document: Document, known: Estimate) -> str:
     """Whether distillation helps, as far as the gain of the search's best says."""
-    (low, high), few = known.interval, _on_few_images(document, "best")
+    (low, high), few = known.interval, document.on_few_images(("best", "baseline"))
     if low <= 0 <= high:
         return "the data cannot say whether distillation helps this student"
     if low > 0 and not is_above_all_controls(document):
@@ -164,25 +162,6 @@ def _answer(document: Document, known: Estimate) -> str:
             "teacher's doing is not shown"
         )
     return f"distillation {'helps' if low > 0 else 'harms'} this student{few}"
-
-
-def _on_few_images(document: Document, *names: str) -> str:
-    """That a gain of these arms may be one on these test images alone; nothing where none is."""
-    unsure = [name for name in names if not _holds_beyond_the_images(document, name)]
-    if not unsure:
-        return ""
-    stored = all(None not in document.arms[name]["hits"] for name in ("baseline", *unsure))
-    few = f"which {'are' if stored else 'may be'} too few to say it of others"
-    return f" on these {document.data['test_images']:,} test images, {few}"
-
-
-def _holds_beyond_the_images(document: Document, name: str) -> bool:
-    gain, arms = document.gains.get(name), document.arms
-    if gain is None or gain.estimate is None:
-        return True
-    low, high = gain.estimate.interval
-    error = gain_image_error(arms[name], arms["baseline"], gain.seeds, document.data["test_images"])
-    return low <= 0 <= high or holds_beyond_the_images(gain.estimate, error)
 
 
 def _how_to_compare(document: Document) -> str:
@@ -237,7 +216,8 @@ def _given_arms(document: Document, gains: Sequence[str]) -> str:
         known = {name: gain.estimate for name, gain in document.gains.items()}
         helps = all(estimate is not None and estimate.interval[0] > 0 for estimate in known.values())
         each = " at each pair" if len(known) > 1 else ""
-        answer = f"distillation helps this student{each}{_on_few_images(document, *known)}: " if helps else ""
+        few = document.on_few_images(*((name, "baseline") for name in known))
+        answer = f"distillation helps this student{each}{few}: " if helps else ""
         return f"{answer}against the baseline, on test, {'; '.join(gains)}."
     ended = {name: arm["test_accuracy"] for name, arm in document.plain.items() if arm["test_accuracy"]}
     if not ended:

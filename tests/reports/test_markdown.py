@@ -1202,7 +1202,7 @@ def test_on_test_the_data_may_support_the_other_point_or_neither() -> None:
     for arm in (low, high):
         arm["hits"] = [None] * 5
     results["data"]["test_images"] = 1_000
-    words = "The data support (0.25, 4) as the better point, on these 1,000 test images, which may be too few to say it"
+    words = "The data support (0.25, 4) as the better point on these 1,000 test images, which may be too few to say it"
     assert words in readings(results)
     low["test_accuracy"] = [0.570, 0.552, 0.570, 0.552, 0.560]
     assert "The data support neither as the better point: on test," in readings(results)
