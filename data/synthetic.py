@@ -116,9 +116,11 @@ def _draw(generator: Generator, pattern: Pattern, number: int, images: int) -> N
     depth = pattern((cosine * across + sine * down) * scale, (cosine * down - sine * across) * scale, number)
     inside = np.clip(depth + 0.5, 0, 1)[:, None]
     dark, light = uniform(0, 90, 3, 1, 1), uniform(165, 255, 3, 1, 1)
-    patches = uniform(-PATCHES, PATCHES, 3, 4, 4).repeat(8, axis=2).repeat(8, axis=3)
-    noise = uniform(-NOISE, NOISE, 3, SIZE, SIZE)
-    return np.floor(np.clip(dark + (light - dark) * inside + patches + noise, 0, 255)).astype(np.uint8)
+    pixels = (light - dark) * inside
+    pixels += dark
+    pixels += uniform(-PATCHES, PATCHES, 3, 4, 4).repeat(8, axis=2).repeat(8, axis=3)
+    pixels += uniform(-NOISE, NOISE, 3, SIZE, SIZE)
+    return np.clip(pixels, 0, 255, out=pixels).astype(np.uint8)
 
 
 def _labelled(drawn: NDArray[np.uint8]) -> tuple[Tensor, Tensor]:

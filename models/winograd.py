@@ -6,17 +6,22 @@ it on no CPU by default. It rounds about ten times as coarsely as the usual way,
 
 import ctypes
 import functools
+import hashlib
+import importlib.util
 import os
 import shlex
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
+
+from storage.files import write_whole
 
 SOURCE = Path(__file__).with_suffix(".c")
 G = torch.tensor(
@@ -33,6 +38,9 @@ G = torch.tensor(
 """The paper's, for this size."""
 OF_KERNEL = torch.einsum("ih,jw->ijhw", G, G).reshape(36, 9)
 """G g G^T of a kernel g, both with their rows one after the other."""
+OPTIONS = ["-O3", "-march=native", "-fopenmp", "-shared", "-fPIC"]
+OF_THE_PROCESSOR = ("model name", "flags", "CPU part", "Features")
+"""Lines of ``/proc/cpuinfo`` that say for what ``-march=native`` compiles: two of x86, two of ARM."""
 
 
 class WinogradConv2d(nn.Conv2d):
@@ -144,7 +152,7 @@ def is_fit(module: nn.Module, together: int) -> bool:
 
 
 def has_winograd() -> bool:
-    """Whether ``winograd.c`` can be compiled: under Linux by ``CC``, or cc; half a second when it is first asked."""
+    """Whether ``winograd.c`` can be compiled: under Linux by ``CC``, or cc; half a second the first time."""
     return _compiled() is not None
 
 
@@ -154,15 +162,39 @@ def _compiled() -> ctypes.CDLL | None:
     if sys.platform != "linux":  # elsewhere torch's threads are of another library, beside which there may be no second
         return None
     try:
-        # Not kept: a host that shares a cache has another processor. NFS cannot remove a file that is in use.
+        command = [*shlex.split(os.environ.get("CC") or "cc"), *OPTIONS]
+        kept = _kept(command)
+        if _is_whole(kept):
+            with suppress(OSError):  # where no file may be run
+                return ctypes.CDLL(str(kept))
+        # NFS cannot remove a file that is in use.
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
             library = Path(folder) / "winograd.so"
-            options = ["-O3", "-march=native", "-fopenmp", "-shared", "-fPIC", "-o", str(library)]
-            compiler = shlex.split(os.environ.get("CC") or "cc")
-            subprocess.run([*compiler, *options, str(SOURCE)], check=True, capture_output=True)
+            subprocess.run([*command, "-o", str(library), str(SOURCE)], check=True, capture_output=True)
+            content = library.read_bytes()
+            with suppress(OSError):  # where nobody may write, each process compiles
+                write_whole(content + hashlib.sha256(content).digest(), kept)
             return ctypes.CDLL(str(library))
     except (OSError, ValueError, subprocess.CalledProcessError):  # the second is of quotes in CC
         return None
+
+
+def _kept(command: list[str]) -> Path:
+    """Where Python keeps what it compiles, under a name that tells compilers and processors apart."""
+    version = subprocess.run([*command, "--version"], check=True, capture_output=True).stdout
+    processor = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith(OF_THE_PROCESSOR)]
+    told = [SOURCE.read_bytes(), *map(str.encode, command), version, *sorted({line.encode() for line in processor})]
+    name = hashlib.sha256(b"\0".join(told)).hexdigest()[:16]
+    return Path(importlib.util.cache_from_source(str(SOURCE))).with_name(f"winograd-{name}.so")
+
+
+def _is_whole(library: Path) -> bool:
+    """Whether it is there and ends with the hash of what comes before: one that is not would end the process."""
+    try:
+        content = library.read_bytes()
+    except OSError:
+        return False
+    return hashlib.sha256(content[:-32]).digest() == content[-32:]
 
 
 def _library() -> ctypes.CDLL:

@@ -1,6 +1,8 @@
 """Winograd's algorithm gives what torch's convolutions give but for rounding, and is used where it can be alone."""
 
 import copy
+import hashlib
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from models import StudentCNN, build, fold_batch_norm, has_winograd, with_winograd
-from models.winograd import FrozenWinogradConv2d, WinogradConv2d, _compiled
+from models.winograd import SOURCE, FrozenWinogradConv2d, WinogradConv2d, _compiled
 from study.device import torch_threads
 
 pytestmark = pytest.mark.skipif(not has_winograd(), reason="needs a C compiler")
@@ -273,6 +275,51 @@ def test_a_frozen_one_is_the_usual_one_with_gradients_and_with_other_weights() -
     with torch.inference_mode():
         doubled = torch.func.functional_call(frozen, {"weight": 2 * layer.weight}, shown)
         assert torch.equal(doubled, F.conv2d(shown, 2 * layer.weight, padding=1))
+
+
+@pytest.fixture
+def compilations(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file with a line for each time that ``CC`` compiles; what Python keeps is kept in a folder of its own."""
+    monkeypatch.setattr("sys.pycache_prefix", str(tmp_path / "kept"))
+    counted, compiler = tmp_path / "counted", tmp_path / "compiler"
+    compiler.write_text(f'#!/bin/sh\ncase "$*" in *--version*) ;; *) echo "$*" >> {counted} ;; esac\nexec cc "$@"\n')
+    compiler.chmod(0o755)
+    monkeypatch.setenv("CC", str(compiler))
+    return counted
+
+
+def test_it_is_compiled_once_for_each_compiler_and_source(
+    compilations: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(2):
+        assert _compiled.__wrapped__() is not None
+    assert len(compilations.read_text().splitlines()) == 1
+    monkeypatch.setenv("CC", f"{os.environ['CC']} -DLANES=8")
+    assert _compiled.__wrapped__() is not None
+    assert len(compilations.read_text().splitlines()) == 2
+    source = tmp_path / "winograd.c"
+    source.write_bytes(SOURCE.read_bytes() + b"\n")
+    monkeypatch.setattr("models.winograd.SOURCE", source)
+    assert _compiled.__wrapped__() is not None
+    assert len(compilations.read_text().splitlines()) == 3
+
+
+@pytest.mark.parametrize("left", [0, 20, 4096, -1])
+def test_a_damaged_library_is_compiled_again(left: int, compilations: Path, tmp_path: Path) -> None:
+    assert _compiled.__wrapped__() is not None
+    (library,) = tmp_path.rglob("*.so")
+    whole = library.read_bytes()
+    library.write_bytes(whole[:left])
+    assert _compiled.__wrapped__() is not None
+    assert len(compilations.read_text().splitlines()) == 2
+    assert library.read_bytes()[-32:] == hashlib.sha256(library.read_bytes()[:-32]).digest()
+
+
+def test_where_nothing_can_be_kept_each_process_compiles(compilations: Path, tmp_path: Path) -> None:
+    (tmp_path / "kept").write_text("no folder")
+    for _ in range(2):
+        assert _compiled.__wrapped__() is not None
+    assert len(compilations.read_text().splitlines()) == 2
 
 
 @pytest.mark.parametrize("compiler", ["/no/such/compiler", "false", "cc '-O2"])
