@@ -191,6 +191,7 @@ def _arms(named: dict[str, Point], runs: list[TrialView], learning_rate: float) 
 def _runs_of(setting: Point, runs: list[TrialView], learning_rate: float) -> Arm:
     of_arm = sorted((run for run in runs if run.setting == setting), key=lambda run: run.point["seed"])
     done = [run for run in of_arm if run.state == TrialState.COMPLETE]
+    last = {run.point["seed"]: run for run in of_arm}  # one that failed may have been tried again, or is now
     done_seeds = {run.point["seed"] for run in done}
     tests = [run.test for run in done if run.test is not None]
     arm = {
@@ -212,7 +213,7 @@ def _runs_of(setting: Point, runs: list[TrialView], learning_rate: float) -> Arm
         "made_by": [run.made_by for run in done],
         "failed": [
             {"seed": run.point["seed"], "reason": run.reason}
-            for run in of_arm
+            for run in last.values()
             if run.state == TrialState.FAIL and run.point["seed"] not in done_seeds
         ],
     }

@@ -317,8 +317,8 @@ def difference_error(first: Trial, second: Trial, images: int, between_seeds: fl
     Where hits are stored and the spread between seeds is known: of the images McNemar's, from those that one trial has
     right and the other wrong, and of the seeds what is known. Seeds that differ flip single images too, so part of that
     is counted twice, which makes up for how few runs it is known from. Else as if each trial had images of its own,
-    which is larger and makes up for seeds that are not known. ``python -m tests.simulations marks`` shows what that
-    does.
+    which is larger and makes up for some of what is not known of seeds. ``python -m tests.simulations marks`` shows
+    what that does.
 
     Args:
         between_seeds: standard deviation of one accuracy; None where it is not known.

@@ -1,5 +1,6 @@
 """What the notes of the dashboard say, as markdown, from the results and the trials that run now."""
 
+import statistics
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import datetime
@@ -9,7 +10,6 @@ from optuna.trial import FrozenTrial
 
 from reports.evidence import accuracy_standard_error, begun, scored
 from reports.results import (
-    Best,
     FailedFinalist,
     FailedRun,
     Rate,
@@ -21,11 +21,10 @@ from reports.results import (
     failed_trials,
     without_repeats,
 )
-from reports.sections.words import SAMPLERS, plain, proposers, table
-from reports.standing import STATE_WORDS, judge
-from storage.arms import arms_asked_for
+from reports.sections.document import Document
+from reports.sections.words import SAMPLERS, count, percent, plain, proposers, table
+from reports.standing import STATE_WORDS, count_compared, judge
 from storage.exactly_once import point_of
-from storage.trials import run_pair
 
 # The dashboard shows these panels for every study and they cannot be switched off. All of it was seen with
 # optuna-dashboard 0.21; on a noise-free grid with shares of 0.23 and 0.77 the importance panel gave 0.99 and 0.01.
@@ -63,12 +62,20 @@ def study_note(results: Results, running: Sequence[FrozenTrial], runs: Sequence[
 
 def comparison_note(results: Results, runs: Sequence[FrozenTrial]) -> str:
     """The note of the final comparison: the arms, what is done of each, what runs and what failed."""
-    seeds = len(results["configuration"]["final_seeds"])
+    planned = set(results["configuration"]["final_seeds"])
     rows = []
     for name, arm in results["arms"].items():
         accuracies = ", ".join(f"{100 * accuracy:.2f}" for accuracy in arm["test_accuracy"])
         temperature = f"{arm['temperature']:.4g}" if arm["alpha"] else "none"
-        rows.append((name, f"{arm['alpha']:.4g}", temperature, f"{len(arm['seeds'])} of {seeds}", accuracies))
+        rows.append(
+            (
+                name,
+                f"{arm['alpha']:.4g}",
+                temperature,
+                f"{len(planned & {*arm['seeds']})} of {len(planned)}",
+                accuracies,
+            )
+        )
     header = ["arm", "alpha", "T", "seeds done", "test accuracy, %"]
     blocks = [
         f"## Final comparison of study `{results['study']}`",
@@ -141,25 +148,30 @@ def trial_note(trial: Trial, epochs: int) -> str | None:
 def _progress(results: Results, running: Sequence[FrozenTrial], runs: int) -> str:
     grid, tpe = (Counter(trial["state"] for trial in results[part]) for part in ("grid", "tpe"))
     of_finalists = sum("seed" in point_of(trial) for trial in running)
-    rows = [_row("grid", grid, len(running) - of_finalists - tpe["RUNNING"], len(results["grid"]))]
-    wanted = results["search"]["tpe_trials"]
-    if tpe or wanted:
-        rows.append(_row(proposers(results["tpe"]) or "TPE", tpe, tpe["RUNNING"], wanted))
+    document, rows = Document(results, ()), []
+    if document.is_searched or document.searching_commands:
+        rows.append(_row("grid", grid, len(running) - of_finalists - tpe["RUNNING"], len(results["grid"])))
+    beyond = results["search"]["tpe_trials"]
+    if tpe or beyond:
+        rows.append(_row(proposers(results["tpe"]) or "TPE", tpe, tpe["RUNNING"], beyond))
     configuration = results["configuration"]
     if configuration["finalists"]:
         complete = sum(len(known["seeds"]) - 1 for known in results["finalists"])
         ended: Counter[State] = Counter({"COMPLETE": complete, "FAIL": len(results.get("failed_finalists", []))})
         trained = without_repeats(all_trials(results))
+        # Points that have not ended may become finalists; those that were finalists have what they have.
         possible = sum(trial["state"] not in ("PRUNED", "FAIL") for trial in trained)
-        more_seeds = min(configuration["finalists"], possible) * (configuration["finalist_seeds"] - 1)
-        rows.append(_row("finalists", ended, of_finalists, more_seeds))
+        to_come = min(configuration["finalists"], possible) - min(configuration["finalists"], count_compared(trained))
+        left = document.finalist_trainings_left + to_come * (configuration["finalist_seeds"] - 1)
+        rows.append(_row("finalists", ended, of_finalists, sum(ended.values()) + left))
     arms = distinct(results["arms"]).values()
     done, failed = sum(len(arm["seeds"]) for arm in arms), sum(len(arm["failed"]) for arm in arms)
-    if done + failed + runs == 0:
+    if done + failed + runs == 0 and rows:
         comparison = "| comparison | - | - | begins when the search has ended |"
     else:
-        seeds = len(configuration["final_seeds"])
-        left = max(0, seeds * _arms_expected(results) - done - failed - runs)
+        own, planned = distinct(results["arms"]), len(configuration["final_seeds"])
+        wanted = [ended for name, ended in document.wanted_arms.items() if name in own or name not in results["arms"]]
+        left = max(0, sum(planned - len(of_arm | lost) for of_arm, lost in wanted) - runs)
         comparison = f"| comparison | {done} runs{f', {failed} failed' if failed else ''} | {runs} | {left} |"
     header = "| part | ended | running | left |\n|---|---|---|---|"
     return "\n".join([header, *rows, comparison])
@@ -175,25 +187,14 @@ def _row(part: str, states: Counter[State], running: int, total: int) -> str:
 ENDINGS: dict[State, str] = {"COMPLETE": "complete", "PRUNED": "pruned", "FAIL": "failed"}
 
 
-def _arms_expected(results: Results) -> int:
-    """How many arms are known to be compared: the baseline, those begun, those that commands named, the winners."""
-    arms = distinct(results["arms"])
-    plain = [arm for arm in arms.values() if arm["control"] is None]
-    known = {(0.0, 1.0), *arms_asked_for(results["manifest"]["starts"])}
-    known |= {run_pair(point["alpha"], point["temperature"]) for point in [*plain, *_winners(results)]}
-    return len(known) + len(arms) - len(plain)
-
-
-def _winners(results: Results) -> list[Best | Trial]:
-    """The best of the grid and of each sampler after it, by the search seed, as far as there are any."""
-    found: list[Best | Trial] = [] if results["best"] is None else [results["best"]]
-    for sampler in SAMPLERS:
-        ended = scored(trial for trial in begun(results["tpe"]) if trial["sampler"] == sampler)
-        found += [trial for _, trial in sorted(ended, key=lambda pair: -pair[0])[:1]]
-    return found
-
-
 def _best(results: Results) -> str:
+    if finalists := results["finalists"]:
+        mean, first = max(((statistics.fmean(one["values"]), one) for one in finalists), key=lambda pair: pair[0])
+        return (
+            f"**{percent(mean)}** on the validation images: {_point(first)}, the mean over "
+            f"{count(len(first['seeds']), 'seed')} and the highest of {count(len(finalists), 'finalist')}, which is "
+            "optimistic. What it is worth is measured by the comparison, on the test images."
+        )
     trials = begun(all_trials(results))
     images = results["data"]["validation_images"]
     value, best = max(scored(trials), key=lambda pair: pair[0], default=(None, None))

@@ -1,6 +1,5 @@
 """Commands that the report tells to type, after those that the study was started by."""
 
-import re
 import shlex
 from collections.abc import Iterable, Mapping
 
@@ -20,10 +19,9 @@ def as_option(values: Iterable[float]) -> str:
 def command_with(document: Document, options: Mapping[str, str]) -> str:
     """The last command that searched with other options; those of the search are left to them."""
     replaced = {*options, *SEARCHED_BY}
-    commands = [start["command"] for start in document.results["manifest"]["starts"]]
     # One without a search does not name the grid.
-    searching = [command for command in commands if not re.search("--sampler[ =]none", command)]
-    kept, words = [], iter(shlex.split((searching or commands)[-1]))
+    last = document.results["manifest"]["starts"][-1]["command"]
+    kept, words = [], iter(shlex.split([last, *document.searching_commands][-1]))
     for word in words:
         if word in FLAGS:
             continue

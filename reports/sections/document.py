@@ -1,5 +1,7 @@
 """What every section asks of the results."""
 
+import re
+import statistics
 from collections.abc import Collection
 
 from reports import original
@@ -13,7 +15,8 @@ from reports.evidence import (
     paired,
     scored,
 )
-from reports.results import Arm, Results, all_trials, without_repeats
+from reports.results import Arm, Results, Trial, all_trials, without_repeats
+from reports.sections.words import SAMPLERS
 from reports.standing import UNFINISHED, Cell, count_compared, grid_cells
 from storage.arms import arms_asked_for, name_of_pair
 from storage.trials import run_pair
@@ -22,7 +25,7 @@ CONTROLS = ("shuffled", "smoothing", "rate", "best-rate")
 """Arms that stand beside the best pair and the baseline, from which something is taken away."""
 
 
-WINNERS = ("best", "tpe", "gp")
+WINNERS = ("best", *SAMPLERS)
 """Arms whose point the search chose: the grid's, TPE's and that of a Gaussian process."""
 
 
@@ -195,29 +198,71 @@ class Document:
             and run_pair(arm["alpha"], arm["temperature"]) not in self.arms_asked_for
         ]
 
+    @property
+    def searching_commands(self) -> list[str]:
+        """The commands that asked for a search; one that did not says so."""
+        commands = [start["command"] for start in self.results["manifest"]["starts"]]
+        return [command for command in commands if not re.search("--sampler[ =]none", command)]
+
+    @property
+    def decided_winners(self) -> dict[str, tuple[float, float]]:
+        """The pairs that the search chose, by the names of their arms, of those of its parts that have ended."""
+        if self.search_is_open:
+            return {}
+        winners = {} if self.best is None else {"best": run_pair(self.best["alpha"], self.best["temperature"])}
+        beyond = self.results["tpe"]
+        ended = sum(trial["state"] in ("COMPLETE", "PRUNED", "FAIL") for trial in beyond)
+        if ended < self.results["search"]["tpe_trials"]:
+            return winners
+        means = {
+            run_pair(one["alpha"], one["temperature"]): statistics.fmean(one["values"])
+            for one in self.results["finalists"]
+        }
+
+        def rank(found: tuple[float, Trial]) -> tuple[bool, float, int]:
+            value, trial = found
+            pair = run_pair(trial["alpha"], trial["temperature"])
+            return pair in means, means.get(pair, value), -(trial["number"] or 0)
+
+        for sampler in SAMPLERS:
+            complete = scored(trial for trial in beyond if trial["sampler"] == sampler)
+            if complete:
+                _, trial = max(complete, key=rank)
+                winners[sampler] = run_pair(trial["alpha"], trial["temperature"])
+        return winners
+
+    @property
+    def wanted_arms(self) -> dict[str, tuple[set[int], set[int]]]:
+        """The planned seeds that have ended and those that failed, of each arm that is to have all of them.
+
+        Arms of which no run has begun are among them, and not those that nothing asks for any more.
+        """
+        planned = set(self.configuration["final_seeds"])
+        begun = [run_pair(arm["alpha"], arm["temperature"]) for arm in self.plain.values()]
+        # Two winners of one pair share their runs.
+        waiting = {pair: name for name, pair in reversed(self.decided_winners.items()) if pair not in begun}
+        chosen = {name: pair for pair, name in reversed(waiting.items())}
+        asked = [pair for pair in self.arms_asked_for if pair not in (*begun, *chosen.values())]
+        first = ["best"] if "best" in chosen else []
+        names = dict.fromkeys(["baseline", *first, *self.arms, *chosen, *map(name_of_pair, asked)])
+        wanted = {}
+        for name in names:
+            if name not in self.arms:
+                wanted[name] = set[int](), set[int]()
+            elif name not in self.former_winners and (name in CONTROLS or self.arms[name]["control"] is None):
+                arm = self.arms[name]
+                wanted[name] = planned & {*arm["seeds"]}, planned & {run["seed"] for run in arm["failed"]}
+        return wanted
+
     def missing_runs(self) -> str | None:
         """Which arm has how many of the planned seeds, in a sentence; None where all have all, or nothing has begun."""
-        planned = set(self.configuration["final_seeds"])
-        waits = (
-            self.best is not None
-            and not self.search_is_open
-            and arm_at(self.results, self.best["alpha"], self.best["temperature"]) is None
-        )
-        begun = [run_pair(arm["alpha"], arm["temperature"]) for arm in self.plain.values()]
-        if waits and self.best is not None:
-            begun.append(run_pair(self.best["alpha"], self.best["temperature"]))
-        others = [name_of_pair(pair) for pair in self.arms_asked_for if pair not in begun]
-        names = dict.fromkeys(["baseline", *(["best"] if waits else []), *self.arms, *others])
-        names = {name: None for name in names if name not in self.former_winners}
-        done = {name: planned & set(self.arms[name]["seeds"]) if name in self.arms else set[int]() for name in names}
-        if not self.arms or all(seeds == planned for seeds in done.values()):
+        planned, wanted = len(self.configuration["final_seeds"]), self.wanted_arms
+        lacking = [name for name, (done, _) in wanted.items() if len(done) < planned]
+        if not self.arms or not lacking:
             return None
         words = []
-        for name, seeds in done.items():
-            failed = {run["seed"] for run in self.arms[name]["failed"]} & planned if name in self.arms else set()
-            pair, _, control = name.partition(" ")
-            label = f"({pair.replace(',', ', ')}) {control}".strip() if "," in pair else name
-            words.append(f"{label} has {len(seeds)} of {len(planned)}" + (f" ({len(failed)} failed)" if failed else ""))
-        lacking = [name for name, seeds in done.items() if seeds != planned]
+        for name, (done, failed) in wanted.items():
+            label = f"({name.replace(',', ', ')})" if "," in name else name
+            words.append(f"{label} has {len(done)} of {planned}" + (f" ({len(failed)} failed)" if failed else ""))
         how = "; `--controls` with the same command trains them" if set(lacking) <= set(CONTROLS) else ""
         return f"Not all of the planned seeds are done: {', '.join(words)}{how}."

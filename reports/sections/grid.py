@@ -67,9 +67,9 @@ def _rule(document: Document) -> str:
     )
     if any(hits is None for hits in by_image):
         notes += (
-            "Which images a point had right is not stored, so the error is an upper bound: of the images as if each "
-            f"point had {images:,} of its own"
-            + ("." if spread is None else f", and of the seeds {100 * spread:.2f} points, from the comparison.")
+            "Which images a point had right is not stored, so the error of the images is an upper bound, as if each "
+            f"point had {images:,} of its own; that of the seeds is "
+            + ("not known, and not in it." if spread is None else f"{100 * spread:.2f} points, from the comparison.")
         )
     elif spread is None:
         notes += (

@@ -96,7 +96,7 @@ def _chosen_from(document: Document, name: str) -> int:
     results = document.results
     # Found by TPE or a Gaussian process, also where a later trial of theirs is better now.
     found_beyond = name in SAMPLERS or trial_of(results, document.arms[name]) in results["tpe"]
-    if name != "best" and not found_beyond:
+    if name != "best" and not found_beyond and name not in document.former_winners:
         return 1
     trials = results["grid"] + (results["tpe"] if found_beyond else [])
     return count_competed(trial for trial in trials if trial["alpha"] != 0)
@@ -138,8 +138,8 @@ def _no_more_than_luck(document: Document, found: dict[str, Transfer]) -> list[s
     known = {arm_label(name, document.arms[name]): one for name, one in found.items() if one.errors is not None}
     distances = (f"{label} {abs(one.errors or 0.0):.2f}, where {one.luck}" for label, one in known.items())
     conclusion = (
-        "Which images a trial of the search had right is not stored, so these errors are upper bounds, and a small "
-        "distance does not show that both agree."
+        "Which images a trial of the search had right is not stored, so the images' part of these errors is an upper "
+        "bound, and a small distance does not show that both agree."
         if any(one.is_careful and CAREFUL * abs(one.errors or 0.0) > one.bound for one in known.values())
         else "So both agree within what one seed and the images leave open."
     )

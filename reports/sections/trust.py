@@ -1,6 +1,7 @@
 """How far to trust it, how to repeat it, and the manifest."""
 
 import itertools
+import re
 import statistics
 from collections.abc import Callable, Iterable, Mapping
 
@@ -141,12 +142,19 @@ def _on_pruning(document: Document) -> list[str]:
         *(["which trials are pruned"] if document.pruners != {"none"} else []),
         *(["which points are proposed"] if document.results["tpe"] else []),
     ]
-    if (document.results["search"]["workers"] or 1) > 1 and depends:
+    if _had_several_workers(document) and depends:
         remarks.append(
             "Several workers shared the search. The numbers of a trial do not depend on that; "
             f"{' and '.join(depends)} depends on the order in which they ended."
         )
     return remarks
+
+
+def _had_several_workers(document: Document) -> bool:
+    workers, starts = document.results["search"]["workers"], document.results["manifest"]["starts"]
+    if workers is not None:
+        return workers > 1
+    return any(re.search(r"--worker\b|--workers[ =]([2-9]|\d\d)", start["command"]) for start in starts)
 
 
 def _on_seeds(document: Document) -> str:

@@ -25,7 +25,6 @@ from reports.sections.tpe import on_test
 from reports.sections.transfer import verdict_on_last_steps, verdict_on_search
 from reports.sections.trust import unlike_arms
 from reports.sections.words import (
-    SAMPLERS,
     arm_label,
     capitalised,
     interval,
@@ -115,9 +114,11 @@ def _without_a_teacher(document: Document, others: Sequence[str]) -> str:
     """That the search's best is alpha = 0, with what other arms gain, or how one is compared."""
     found = ""
     if not others:
+        best = document.best["value"] if document.best is not None else 0.0
+        distilled = [value for value, trial in scored(all_trials(document.results)) if trial["alpha"]]
         found = ", but no point with one ran to its end, so it says nothing of distillation"
-        if any(trial["alpha"] for _, trial in scored(all_trials(document.results))):
-            found = ", so no gain from distillation was found"
+        if distilled:
+            found = ", so no gain from distillation was found" if max(distilled) <= best else ""
     reached = mean_and_deviation(document.arms["baseline"]["test_accuracy"])
     return (
         f"{_chose(document)} alpha = 0, which is training without the teacher{found}: the baseline reaches {reached} "
@@ -148,7 +149,7 @@ def _beside_it(others: Sequence[str]) -> str:
 
 def _chose(document: Document) -> str:
     """Who named the best: the grid alone, where trials after it have a winner of their own."""
-    return "the grid's best is" if document.plain.keys() & SAMPLERS.keys() else "the search chose"
+    return "the grid's best is" if scored(document.results["tpe"]) else "the search chose"
 
 
 def _answer(document: Document, known: Estimate) -> str:
@@ -279,6 +280,9 @@ def _verdict_on_point(document: Document) -> str:
     rivals, least = count_competed(document.results["grid"]), "at least " if rates_are_rough(document) else ""
     pair = run_pair(document.best["alpha"], document.best["temperature"])
     named = _among_finalists(document, pair)
+    luck = f", optimistic as the best of {rivals}" if rivals > 1 else ""
+    if named:  # by its mean over several seeds, so that another may be higher by this one
+        luck = " with the seed of the search"
     beside = " the only complete point of the grid"
     if others:
         rest = f"{'the one other complete point' if others == 1 else f'all {others} other complete points'}"
@@ -292,8 +296,7 @@ def _verdict_on_point(document: Document) -> str:
     return (
         f"The {'unfinished ' if unfinished else ''}grid's best point is "
         f"{point(document.best['alpha'], document.best['temperature'])} with {percent(document.best['value'])} on "
-        f"{document.validation_images:,} validation images{f', optimistic as the best of {rivals}' * (rivals > 1)},"
-        f"{beside}{named}.{_best_after_the_grid(document)}"
+        f"{document.validation_images:,} validation images{luck},{beside}{named}.{_best_after_the_grid(document)}"
     )
 
 

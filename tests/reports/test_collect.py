@@ -51,6 +51,17 @@ def test_a_run_that_failed_and_was_run_again_is_no_failed_one() -> None:
     assert arm["failed"] == [{"seed": 2, "reason": "seed 2"}]
 
 
+def test_a_run_that_failed_twice_is_one_and_one_that_runs_again_is_none() -> None:
+    of_one, again, of_two = (
+        failed(reason, params={**PAIR, "seed": seed}) for reason, seed in (("memory", 1), ("nan", 1), ("memory", 2))
+    )
+    arm = _runs_of(PAIR, stored(of_one, again, of_two), 0.1)
+    assert arm["failed"] == [{"seed": 1, "reason": "nan"}, {"seed": 2, "reason": "memory"}]
+    runs = {"state": TrialState.RUNNING, "value": None, "params": {**PAIR, "seed": 2}}
+    arm = _runs_of(PAIR, stored(of_one, again, of_two, runs), 0.1)
+    assert arm["failed"] == [{"seed": 1, "reason": "nan"}]
+
+
 @pytest.mark.parametrize(
     ("times", "expected"),
     [

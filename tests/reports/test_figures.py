@@ -41,6 +41,7 @@ def test_where_the_grid_chose_no_teacher_what_came_after_it_is_drawn() -> None:
     results = copy.deepcopy(CASES["alpha 0 best"])
     tpe = copy.deepcopy(made_up_results()["arms"]["best"])
     results["arms"]["tpe"] = {**tpe, "alpha": 0.6, "temperature": 5.0}
+    results["tpe"] = made_up_results("full", tpe_trials=1)["tpe"]
     assert {"groups", "loss_with_distillation"} <= figures(results).keys()
     assert "The grid's best is alpha = 0" in render(results)
 

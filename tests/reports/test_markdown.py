@@ -322,6 +322,82 @@ def test_an_arm_that_has_not_begun_is_missing_too() -> None:
     assert verdict(results).endswith("baseline has 5 of 5, best has 0 of 5.")
 
 
+def test_the_winner_of_tpe_is_missing_once_its_trials_have_ended() -> None:
+    results = made_up_results("full", tpe_trials=3)
+    assert verdict(results).endswith("baseline has 5 of 5, best has 5 of 5, tpe has 0 of 5.")
+    results["search"]["tpe_trials"] = 4
+    assert "Not all of the planned seeds" not in verdict(results)
+    results["search"]["tpe_trials"] = 3
+    complete = [trial for trial in results["tpe"] if trial["value"] is not None]
+    # By its mean over more seeds another one is the winner, and it is compared.
+    complete[0]["value"], complete[1]["value"] = 0.7, 0.65
+    for trial in complete:
+        trial["hits"] = None
+    second = complete[1]["alpha"], complete[1]["temperature"]
+    results["arms"]["tpe"] = made_up_arm(*second, (1, 2, 3, 4, 5), 0.55, 100)
+    results["configuration"] |= {"finalists": 2, "finalist_seeds": 2}
+    results["finalists"] = [
+        {"alpha": trial["alpha"], "temperature": trial["temperature"], "seeds": [0, 10002], "values": values}
+        for trial, values in zip(complete, ([0.7, 0.3], [0.65, 0.65]), strict=True)
+    ]
+    assert Document(results, ()).decided_winners["tpe"] == second
+    assert "Not all of the planned seeds" not in verdict(results)
+
+
+def test_controls_of_a_former_winner_are_not_missing() -> None:
+    results = with_controls(made_up_results("full"))
+    results["arms"]["0.5,2 shuffled"] = copy.deepcopy(results["arms"]["shuffled"])
+    results["arms"]["0.5,2 shuffled"].update({"alpha": 0.5, "temperature": 2.0})
+    for index in (4, 3):
+        drop_run(results["arms"]["0.5,2 shuffled"], index)
+    assert "Not all of the planned seeds" not in verdict(results)
+    drop_run(results["arms"]["shuffled"], 4)
+    assert "best has 5 of 5, shuffled has 4 of 5 (1 failed), smoothing has 5 of 5" in verdict(results)
+
+
+def test_a_gain_that_was_found_after_the_grid_is_not_denied() -> None:
+    results = made_up_results("full", best=(0.0, 1.0), tpe_trials=3)
+    for trial in (*results["grid"], *results["tpe"]):
+        if trial["value"] is not None:
+            trial["value"] = 0.5 if trial["alpha"] == 0 else 0.3
+    assert "The grid's best is alpha = 0, which is training without the teacher, so no gain from" in verdict(results)
+    trial = next(trial for trial in results["tpe"] if trial["value"] is not None)
+    trial["value"] = 0.6
+    assert "so no gain from distillation" not in verdict(results)
+    assert "The best after the grid is" in verdict(results)
+
+
+def test_a_best_of_finalists_is_not_called_the_best_of_all_by_one_seed() -> None:
+    results = made_up_results("full")
+    luck = "5,000 validation images, optimistic as the best of"
+    assert luck in verdict(results)
+    results["finalists"] = [{"alpha": 0.75, "temperature": 4.0, "seeds": [0, 10002], "values": [0.56, 0.54]}]
+    assert luck not in verdict(results)
+    assert "5,000 validation images with the seed of the search" in verdict(results)
+
+
+@pytest.mark.parametrize(
+    ("workers", "options", "is_said"),
+    [
+        (2, "", True),
+        (1, " --workers 2", False),  # the second found nothing to do
+        (None, "", False),
+        (None, " --workers 2", True),
+        (None, " --workers 12", True),
+        (None, " --workers 1", False),
+        (None, " --worker", True),
+    ],
+)
+def test_several_workers_are_said_also_where_they_were_not_counted(
+    workers: int | None, options: str, is_said: bool
+) -> None:
+    results = made_up_results()
+    results["search"]["workers"] = workers
+    (start,) = results["manifest"]["starts"]
+    start["command"] += options
+    assert ("Several workers shared the search." in render(results)) == is_said
+
+
 def test_an_unfinished_search_says_how_much_of_it_is_missing() -> None:
     results = made_up_results(tpe_trials=5)
     results["search"]["tpe_trials"] = 32
@@ -826,7 +902,8 @@ def test_a_gain_of_the_search_that_the_test_does_not_show_is_named() -> None:
     for cell in results["grid"]:
         cell["value"] = 0.47 if cell["alpha"] == 0 else cell["value"]
     careful = render(results).split("### From search to test")[1].split("\n#")[0]
-    assert "these errors are upper bounds, and a small distance does not show that both agree." in careful, careful
+    words = "the images' part of these errors is an upper bound, and a small distance does not show that both agree."
+    assert words in careful, careful
     assert "So both agree" not in careful
     assert "read from the test" not in verdict(results)
     for cell in results["grid"]:
@@ -909,6 +986,9 @@ def test_the_best_of_many_may_lose_more_from_search_to_test_than_a_pair_that_was
     results["arms"]["best"]["test_accuracy"] = results["arms"]["baseline"]["test_accuracy"][::-1]
     assert transfers(Document(results, ()))["best"].bound == pytest.approx(luck_constant(11)), "pruned ones too"
     results["arms"]["0.75,4"] = results["arms"]["best"]
+    assert transfers(Document(results, ()))["0.75,4"].bound > luck_constant(10), "the grid's best of an earlier start"
+    (start,) = results["manifest"]["starts"]
+    start["command"] += " --arm 0.75,4"
     assert transfers(Document(results, ()))["0.75,4"].bound == pytest.approx(1.96, abs=0.001)
     # Found by TPE, and named by its point since a later trial is better: the best of many all the same.
     results = made_up_results("full", tpe_trials=7)
@@ -1349,7 +1429,8 @@ def test_the_rule_of_the_grid_says_which_error_it_has() -> None:
     assert "as if each point had 5,000 images of its own, though all share them." in rule(alone)
     for cell in alone["grid"]:
         cell["hits"] = None
-    assert "of the images as if each point had 5,000 of its own. A pruned or failed point" in rule(alone)
+    words = "as if each point had 5,000 of its own; that of the seeds is not known, and not in it. A pruned or failed"
+    assert words in rule(alone)
 
 
 def test_how_many_points_one_seed_tells_from_the_best_is_said() -> None:
