@@ -12,6 +12,7 @@ import json
 import re
 import socket
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from socketserver import ThreadingMixIn
@@ -21,6 +22,7 @@ from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
 import optuna
 import optuna_dashboard
+from optuna.artifacts import FileSystemArtifactStore
 from optuna.storages import RDBStorage
 from optuna.trial import FrozenTrial, TrialState
 
@@ -181,30 +183,54 @@ def _styled(application: "WSGIApplication") -> "WSGIApplication":
 
 
 def _leaving_work_alone(application: "WSGIApplication", storage: RDBStorage, url: str) -> "WSGIApplication":
-    """The dashboard, which deletes and renames no study that a living process works on.
+    """The dashboard, which deletes no study that a living process works on, and changes nothing else of ours.
 
-    That one would go on writing, and in SQLite maybe into a newer study, whose trials have the same keys by then.
+    That one would go on writing, and in SQLite maybe into a newer study, whose trials have the same keys by then. A new
+    name would part a study from its comparison, and a trial that is told to have failed from who trains it.
     """
 
+    def refused(start_response: "StartResponse", reason: str) -> list[bytes]:
+        body = json.dumps({"reason": reason}).encode()
+        start_response("409 Conflict", [("Content-Type", "application/json"), ("Content-Length", str(len(body)))])
+        return [body]
+
     def answer(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-        request = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO']}"
-        meant = re.fullmatch(r"DELETE /api/studies/(\d+)|POST /api/studies/(\d+)/rename", request)
-        try:
-            name = storage.get_study_name_from_id(int(meant[1] or meant[2])) if meant else ""
-        except KeyError:
-            name = ""
-        if not name:
+        # Bottle takes a path with a slash at its end as one without.
+        request = f"{environ['REQUEST_METHOD']} {environ['PATH_INFO'].rstrip('/')}"
+        meant = re.fullmatch(
+            r"DELETE /api/studies/(?P<study>\d+)|POST /api/studies/(?P<renamed>\d+)/rename|"
+            r"POST /api/trials/(?P<told>\d+)/tell",
+            request,
+        )
+        if meant is None:
+            return application(environ, start_response)
+        name = _study_of_trial(storage, int(meant["told"])) if meant["told"] else None
+        if not meant["told"]:
+            with suppress(KeyError):
+                name = storage.get_study_name_from_id(int(meant["study"] or meant["renamed"]))
+        if name is None:
             return application(environ, start_response)
         try:
-            with open_study(url, name.removesuffix(COMPARISON).removesuffix(RATES)) as opened, opened.alone():
-                return [b"".join(application(environ, start_response))]
+            with open_study(url, name.removesuffix(COMPARISON).removesuffix(RATES)) as opened:
+                if not meant["study"] and opened.description is not None:
+                    reason = "a trial of study.run ends by itself, or the same command goes on with it"
+                    if meant["renamed"]:
+                        reason = f"the comparison, checkpoints and report of {opened.name!r} go by its name"
+                    return refused(start_response, reason)
+                with opened.alone():
+                    return [b"".join(application(environ, start_response))]
         except (StorageError, ClaimLostError) as error:
-            body = json.dumps({"reason": str(error)}).encode()
-            headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body)))]
-            start_response("409 Conflict", headers)
-            return [body]
+            return refused(start_response, str(error))
 
     return answer
+
+
+def _study_of_trial(storage: RDBStorage, number: int) -> str | None:
+    for name in optuna.get_all_study_names(storage):
+        trials = storage.get_all_trials(storage.get_study_id_from_name(name), deepcopy=False)
+        if any(trial_id(trial) == number for trial in trials):
+            return name
+    return None
 
 
 def is_own_name(header: str, host: str, port: int) -> bool:
@@ -228,6 +254,10 @@ def is_own_name(header: str, host: str, port: int) -> bool:
     return name in names and at == port
 
 
+def _address(host: str, port: int) -> str:
+    return f"http://[{host}]:{port}/" if ":" in host else f"http://{host}:{port}/"
+
+
 def _is_address(name: str) -> bool:
     try:
         ipaddress.ip_address(name)
@@ -243,7 +273,7 @@ def _for_own_names(application: "WSGIApplication", host: str, port: int) -> "WSG
         if is_own_name(environ.get("HTTP_HOST", ""), host, port):
             return application(environ, start_response)
         line = (
-            f"this dashboard answers to http://{host}:{port}/ alone; both ends of a tunnel want that port (--port), "
+            f"this dashboard answers to {_address(host, port)} alone; both ends of a tunnel want that port (--port), "
             "and another name wants --host NAME\n"
         )
         start_response("403 Forbidden", [("Content-Type", "text/plain"), ("Content-Length", str(len(line.encode())))])
@@ -273,7 +303,7 @@ def main(arguments: list[str] | None = None) -> None:
         description="Open optuna-dashboard on the studies of a runs folder.",
         allow_abbrev=False,
     )
-    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="(default: runs)")
+    parser.add_argument("--runs-dir", type=Path, metavar="DIR", help="(default: runs)")
     parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: sqlite:///RUNS_DIR/study.db)")
     parser.add_argument(
         "--host", default="127.0.0.1", help="whoever reaches it may change and delete studies (default: 127.0.0.1)"
@@ -290,16 +320,23 @@ def serve(options: argparse.Namespace) -> None:
     Raises:
         StorageError: where the storage is not there, or nothing can listen at the address.
     """
-    url = options.storage or RunsFolder(options.runs_dir).url
+    url = options.storage or RunsFolder(options.runs_dir or Path("runs")).url
     # To be looked at: an export that is looked at stays as it is, and may be written to all the same.
     with read_study(url, "") as opened:
         _serve(opened.require_storage(), url, options)
 
 
+def _artifacts(url: str, runs_dir: Path | None) -> FileSystemArtifactStore | None:
+    """Of the storage of a runs folder, or of a folder that was given for another.
+
+    Beside a copy of a study lie the artifacts of its original, which would go with a copy that is deleted.
+    """
+    runs = RunsFolder(runs_dir or Path("runs"))
+    return artifact_store(runs.artifacts) if runs_dir is not None or runs.holds(url) else None
+
+
 def _serve(storage: RDBStorage, url: str, options: argparse.Namespace) -> None:
-    application = _styled(
-        optuna_dashboard.wsgi(storage, artifact_store=artifact_store(RunsFolder(options.runs_dir).artifacts))
-    )
+    application = _styled(optuna_dashboard.wsgi(storage, artifact_store=_artifacts(url, options.runs_dir)))
     application = _leaving_work_alone(application, storage, url)
     try:
         kind = _ServerOfIPv6 if ":" in options.host else _Server
@@ -308,7 +345,7 @@ def _serve(storage: RDBStorage, url: str, options: argparse.Namespace) -> None:
         reason = getattr(error, "strerror", None) or error
         raise StorageError(f"{options.host}:{options.port}: {reason}; give another --port or --host") from None
     server.set_app(_for_own_names(application, options.host, server.server_port))
-    print(f"http://{options.host}:{server.server_port}/dashboard (Ctrl-C ends it)", flush=True)
+    print(f"{_address(options.host, server.server_port)}dashboard (Ctrl-C ends it)", flush=True)
     with server:
         try:
             server.serve_forever()

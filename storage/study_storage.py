@@ -100,18 +100,23 @@ def open_claims(url: str) -> Claims:
         return FileClaims.beside(Path(str(parsed.database)))
     if parsed.drivername in ("postgresql", "postgresql+psycopg"):
         try:
+            from psycopg.conninfo import make_conninfo
+
             from storage.postgres_claims import PostgresClaims
         except ImportError as error:
             raise StorageError(f"--storage {shown(url)}: {error}; run: pip install 'psycopg[binary]'") from None
-        return PostgresClaims(_of_server(parsed, "postgresql").render_as_string(hide_password=False))
+        # As SQLAlchemy reads it: in an address, it and libpq do not write a space alike.
+        address = _of_server(parsed, "postgresql+psycopg")
+        _, options = address.get_dialect()().create_connect_args(address)
+        return PostgresClaims(make_conninfo(**options))
     raise StorageError(f"--storage {shown(url)}: no way to claim a trial there safely; give {KNOWN}")
 
 
 def open_storage(url: str, claims: Claims) -> RDBStorage:
     """Open an Optuna storage, created by one process where it is missing.
 
-    SQLite is set to WAL and synchronous NORMAL, with a busy timeout of a minute: a report takes 2.6 ms instead of
-    19 ms and several processes may write. A killed process loses nothing by that.
+    SQLite is set to WAL, with a busy timeout of a minute, so that several processes may write; and to synchronous FULL:
+    what was told is on the disk before the checkpoint that it came from is removed.
 
     Raises:
         StorageError: where it cannot be reached or is no Optuna storage.
@@ -181,4 +186,4 @@ def reason_of(error: BaseException) -> str:
 
 def _tune_sqlite(connection: Any, _record: Any) -> None:
     connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=NORMAL")
+    connection.execute("PRAGMA synchronous=FULL")

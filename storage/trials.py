@@ -229,6 +229,10 @@ class TrialRecord:
 
     def began(self, settings: dict[str, Any], made_by: MadeBy) -> None:
         """Before its training; again where it goes on, maybe elsewhere."""
+        before = self._trial.user_attrs.get("made_by", made_by)
+        if any(before.get(key) != made_by.get(key) for key in ("host", "device", "convolutions")):
+            # Where it may begin anew, so that epochs which were trained there are learned again.
+            self.started(self.starts[0], 0)
         self._set("configuration", settings)
         self._set("made_by", made_by)
 

@@ -40,7 +40,7 @@ class Comparison:
         make_training: gives the training of a run.
         held_out: the images that each run is scored on at its end.
         part: what those images are.
-        has_teacher: whether what is distilled can be trained here; a run of it waits for another worker where not.
+        has_teacher: whether what is distilled can be trained here; a run of it is left to another worker where not.
         retry: whether what failed is tried again; as the worker has it where None.
     """
 
@@ -56,7 +56,8 @@ class Comparison:
         self.trials = TrialClaims(self.study, self.worker.claims)
 
     def run(self, points: list[Point]) -> None:
-        """Work until each of these runs has ended, whoever ended it."""
+        """Work until each of these runs that can be trained here has ended, whoever ended it."""
+        points = [point for point in points if self.has_teacher or point["alpha"] == 0]
         with bar(len(points), self.study.study_name, "run", initial=self._ended(points)) as progress:
             work_together(
                 self.trials,
@@ -79,11 +80,11 @@ class Comparison:
         name, record = name_of(trial), TrialRecord(trial, self.trials)
         training = self.make_training(point, name)
         record.began(self._settings(point, training), self.worker.made_by)
-        known = len(training.curve)
+        trained = len(training.curve)
         epochs = training.epochs(lambda: self.trials.check_held(trial))
         for number, _ in enumerate(with_lines(epochs, self.worker.configuration.recipe.epochs, name), start=1):
             self.trials.check_held(trial)
-            if number > known:
+            if number > trained:
                 record.learned(number)
         scores = self.held_out.score(training.network)
         if not math.isfinite(scores.loss):  # the very last step made weights of which nothing was asked before

@@ -81,8 +81,10 @@ def row_of(opened: OpenStudy) -> tuple[str, ...]:
         settings = None if known is None else known.settings
     except ConfigurationError:
         return opened.name, "of a newer version", "-", "-", "-", "-"
-    if known is None or settings is None or search is None or comparison is None:
+    if known is None or settings is None or search is None:
         return opened.name, "not of study.run", "-", "-", "-", "-"
+    if comparison is None:
+        return opened.name, "without its comparison", "-", "-", "-", "-"
     trials, runs = views(search, len(settings.points)), views(comparison)
     # More may have been asked for once than is now: more trials after the grid, more finalists.
     beyond = [trial for trial in trials if trial.is_beyond_grid and trial.state.is_finished()]
@@ -160,7 +162,8 @@ def delete(opened: OpenStudy, runs: RunsFolder | None, asks: bool) -> None:
             trials = sum(len(study.get_trials(deepcopy=False)) for study in studies)
         try:
             but = "" if runs is not None else " (no --runs-dir says where it ran: what lies there stays)"
-            answer = input(f"delete study {opened.name!r} with {trials} trials for good{but}? Type its name: ")
+            which = f"study {opened.name!r} of {opened.address} with {trials} trials"
+            answer = input(f"delete {which} for good{but}? Type its name: ")
         except EOFError:  # nobody is there
             answer = ""
         refuse_unless(answer == opened.name, "nothing was deleted")

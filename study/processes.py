@@ -115,9 +115,11 @@ def _suspended_with(workers: "list[subprocess.Popen[str]]") -> Iterator[None]:
     def suspend(_number: int, _frame: FrameType | None) -> None:
         for worker in workers:
             worker.send_signal(signal.SIGSTOP)
-        os.kill(os.getpid(), signal.SIGSTOP)
-        for worker in workers:
-            worker.send_signal(signal.SIGCONT)
+        try:
+            os.kill(os.getpid(), signal.SIGSTOP)
+        finally:  # also where it wakes to be ended: they are told so, and can end
+            for worker in workers:
+                worker.send_signal(signal.SIGCONT)
 
     before = signal.signal(signal.SIGTSTP, suspend)
     try:

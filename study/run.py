@@ -85,10 +85,11 @@ def work_on(request: Request, opened: OpenStudy, plan: Plan, device: torch.devic
     trainings = Trainings(configuration, materials, request.runs, request.name)
     here = made_by(device, configuration.recipe.precision)
     worker = Worker(configuration, opened.claims, artifact_store(request.runs.artifacts), here)
-    search = patiently(
-        lambda: Search(worker, search_study, trainings.of_trial, materials.on_validation, request.beyond or "tpe")
-    )
     has_teacher = materials.logits is not None  # one that is only there to be scored beside teaches nothing
+    beyond = request.beyond or "tpe"
+    search = patiently(
+        lambda: Search(worker, search_study, trainings.of_trial, materials.on_validation, beyond, has_teacher)
+    )
     comparison = patiently(
         lambda: Comparison(worker, comparison_study, trainings.of_run, materials.on_test, "test", has_teacher)
     )

@@ -9,7 +9,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from storage.arms import finalist_points
 from storage.configuration import LARGEST_SEED, Point
-from storage.exactly_once import TrialClaims
+from storage.exactly_once import TrialClaims, point_of
 from storage.optuna_internals import as_stored
 from storage.pruner import make_pruner
 from storage.trials import Beyond, Sampler, TrialRecord, TrialView, views
@@ -33,6 +33,7 @@ class Search:
         make_training: gives the training of a trial.
         validation: the images that a trial which completes is scored on once more, for which of them it got right.
         beyond: who proposes points after the grid.
+        has_teacher: whether what is distilled can be trained here; a trial of it is left to another worker where not.
     """
 
     worker: Worker
@@ -40,6 +41,7 @@ class Search:
     make_training: MakeTraining
     validation: HeldOut
     beyond: Beyond = "tpe"
+    has_teacher: bool = True
 
     def __post_init__(self) -> None:
         self.study.sampler = GridFirst(self.worker.configuration.grid, self.worker.configuration.seed, self.beyond)
@@ -86,7 +88,7 @@ class Search:
                 ready=self._ready,
                 # A worker that has nothing left of the grid takes part in what comes after it, which another may have
                 # begun; so on with the finalists. The comparison begins when nothing of the search is left.
-                awaited=lambda trial: ORDER[self._view(trial).sampler] <= ORDER[sampler],
+                awaited=lambda trial: ORDER[self._view(trial).sampler] <= ORDER[sampler] and self._can_train(trial),
             )
 
     def _ended(self, sampler: Sampler) -> int:
@@ -95,7 +97,10 @@ class Search:
     def _ready(self, trial: FrozenTrial) -> bool:
         """A trial that repeats one which still runs has to wait for it."""
         source = self._repeated(trial)
-        return source is None or source.state != TrialState.RUNNING
+        return self._can_train(trial) and (source is None or source.state != TrialState.RUNNING)
+
+    def _can_train(self, trial: FrozenTrial) -> bool:
+        return self.has_teacher or point_of(trial).get("alpha") == 0
 
     def _repeated(self, trial: FrozenTrial) -> FrozenTrial | None:
         """The trial that this one repeats: at alpha = 0 every T means the same, so only the first is trained."""
@@ -151,11 +156,13 @@ class Search:
         """Train to the end or until pruned, reporting each epoch that the storage does not know yet."""
         known = self._view(self._frozen(trial)).last_epoch
         total, is_spared = self.worker.configuration.recipe.epochs, self._is_spared(trial)
+        trained = len(training.curve)
         epochs = training.epochs(lambda: self.trials.check_held(trial))
         for number, epoch in enumerate(with_lines(epochs, total, name_of(trial)), start=1):
             assert epoch.validation_accuracy is not None
             if number > known:
                 record.reached(epoch.validation_accuracy, number)
+            if number > trained:
                 record.learned(number)
             # The pruner judges the last epoch reported, so it is asked again only from there on.
             if known <= number < total and not is_spared and trial.should_prune():

@@ -28,7 +28,7 @@ SECONDS_BETWEEN_LINES = 300.0
 OUT_OF_MEMORY_TRIES = 3
 STARTS_WITHOUT_EPOCH = 5
 
-SECONDS_OF_WORK = 300.0  # after so many the storage has answered meanwhile
+SECONDS_OF_WORK = 600.0  # after so many the storage has answered meanwhile; Optuna itself asks a locked file for 300
 # Between tries to reach the storage: about half an hour in all.
 PAUSES: Sequence[float] = (1, 2, 4, 8, 15, 30, *[60] * 30)
 
@@ -172,8 +172,9 @@ def _run(trial: Trial, run: Callable[[Trial], None], trials: TrialClaims) -> Non
         # Whoever stopped this process, or whatever it lacked: it was not the trial, which may have been told already.
         # An epoch noted since stays noted.
         with suppress(*STORAGE_ERRORS, UpdateFinishedTrialError):
-            if record.starts[0] == starts + 1:
-                record.started(starts, epoch)
+            without_epoch, noted = record.starts
+            if without_epoch == starts + 1:
+                record.started(starts, noted)
         raise
 
 

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
+from urllib.parse import urlsplit
 from wsgiref.util import setup_testing_defaults
 
 import optuna
@@ -24,13 +25,14 @@ from optuna_dashboard._custom_plot_data import get_plotly_graph_objects
 from playwright.sync_api import FloatRect, Page, sync_playwright
 
 from models import StudentCNN, load_checkpoint
-from reports.dashboard import KEPT, _leaving_work_alone, is_own_name, main
+from reports.dashboard import KEPT, _address, _artifacts, _leaving_work_alone, is_own_name, main
 from reports.live import kept_current
 from reports.notes import comparison_note, rates_note, study_note, trial_note
+from storage.folders import RunsFolder
 from storage.open_study import open_study
 from storage.study_storage import open_claims, open_storage, sqlite_url
 from study.sampler import suggest
-from tests.reports.made_up import drop_run, made_up_results, with_controls
+from tests.reports.made_up import drop_run, made_up_arm, made_up_results, with_controls
 from tests.reports.stored import refresh
 from tests.reports.test_page import BROWSER
 
@@ -180,6 +182,47 @@ def test_the_note_counts_arms_that_commands_named_and_the_winner_of_each_sampler
     (start,) = results["manifest"]["starts"]
     start["command"] += " --arm 0.3,2"
     assert "| comparison | 5 runs | 0 | 20 |" in study_note(results, [], [])
+
+
+def test_the_note_of_arms_without_a_search_has_no_grid() -> None:
+    results = made_up_results("full")
+    for cell in results["grid"]:
+        cell |= {"state": "MISSING", "value": None, "number": None, "repeats": None}
+    results |= {"best": None, "arms": {"baseline": results["arms"]["baseline"]}}
+    (start,) = results["manifest"]["starts"]
+    assert "| grid | 0 | 0 | 16 |" in study_note(results, [], [])
+    start["command"] += " --sampler none --arm 0.25,4"
+    note = study_note(results, [], [])
+    assert "| grid |" not in note
+    assert "| comparison | 5 runs | 0 | 5 |" in note
+    results["arms"] = {}
+    assert "| comparison | 0 runs | 0 | 10 |" in study_note(results, [], [])
+
+
+def test_the_note_waits_for_no_run_that_nothing_asks_for() -> None:
+    results = made_up_results("full")
+    results["arms"]["0.25,4"] = made_up_arm(0.25, 4.0, (1, 2, 3), 0.57, 100)
+    assert "| comparison | 13 runs | 0 | 0 |" in study_note(results, [], [])
+    (start,) = results["manifest"]["starts"]
+    start["command"] += " --arm 0.25,4"
+    assert "| comparison | 13 runs | 0 | 2 |" in study_note(results, [], [])
+    # Runs beyond the planned seeds do not stand for those that others lack.
+    results["configuration"] |= {"seeds": 4, "final_seeds": [1, 2, 3, 4]}
+    assert "| comparison | 13 runs | 0 | 1 |" in study_note(results, [], [])
+    assert "| best | 0.75 | 4 | 4 of 4 |" in single_spaced(comparison_note(results, []))
+
+
+def test_the_note_waits_for_the_points_that_are_finalists_now() -> None:
+    results = made_up_results("full", tpe_trials=2)
+    pairs = [(cell["alpha"], cell["temperature"]) for cell in results["grid"] if cell["value"] is not None]
+    results["configuration"] |= {"finalists": 1, "finalist_seeds": 3}
+    former = next(pair for pair in pairs if pair[0] != 0 and pair != (0.75, 4.0))
+    results["finalists"] = [
+        {"alpha": former[0], "temperature": former[1], "seeds": [0, 10002, 10003], "values": [0.4, 0.4, 0.4]}
+    ]
+    note = study_note(results, [], [])
+    assert "| finalists | 2 complete | 0 | 2 |" in note
+    assert f"**40.00 %** on the validation images: alpha {former[0]:g}, T {former[1]:g}, the mean over 3 seeds" in note
 
 
 def test_the_note_names_what_failed_once_and_not_its_copies() -> None:
@@ -334,7 +377,8 @@ def test_a_study_that_a_process_works_on_is_neither_deleted_nor_renamed(part: st
     number = storage.get_study_id_from_name(part)
 
     def answered(method: str, path: str, body: bytes = b"{}") -> tuple[str, bytes]:
-        environ: dict[str, Any] = {"REQUEST_METHOD": method, "PATH_INFO": f"/api/studies/{number}{path}"}
+        path = path if path.startswith("/api") else f"/api/studies/{number}{path}"
+        environ: dict[str, Any] = {"REQUEST_METHOD": method, "PATH_INFO": path}
         environ |= {
             "CONTENT_TYPE": "application/json",
             "CONTENT_LENGTH": str(len(body)),
@@ -347,16 +391,57 @@ def test_a_study_that_a_process_works_on_is_neither_deleted_nor_renamed(part: st
 
     with open_study(url, "demo") as opened:
         opened.keep()
-        for method, path, body in (("DELETE", "", b"{}"), ("POST", "/rename", b'{"study_name": "other"}')):
-            line, said = answered(method, path, body)
+        for path in ("", "/"):
+            line, said = answered("DELETE", path)
             assert line.startswith("409")
             assert b"a living process works on it" in said
         assert answered("GET", "")[0].startswith("200")
+    # What parts it from its comparison, or a trial from who trains it, is not done at any time.
+    line, said = answered("POST", "/rename", b'{"study_name": "other"}')
+    assert line.startswith("409")
+    assert b"go by its name" in said
+    study = optuna.load_study(study_name=part, storage=storage)
+    trial = study.ask()
+    line, said = answered("POST", f"/api/trials/{trial._trial_id}/tell", b'{"state": "Fail"}')
+    assert line.startswith("409")
+    assert b"ends by itself" in said
+    assert storage.get_trial(trial._trial_id).state == TrialState.RUNNING
     assert part in [study.study_name for study in storage.get_all_studies()]
     assert answered("DELETE", "")[0].startswith("204")
     assert part not in [study.study_name for study in storage.get_all_studies()]
     assert answered("DELETE", "")[0].startswith("404")
     storage.engine.dispose()
+
+
+def test_a_study_of_others_is_renamed_and_its_trials_are_told(tmp_path: Path) -> None:
+    url = sqlite_url(tmp_path / "study.db")
+    storage = RDBStorage(url)
+    trial = optuna.create_study(study_name="theirs", storage=storage).ask()
+    application = _leaving_work_alone(optuna_dashboard.wsgi(storage), storage, url)
+    for path, body, status in (
+        (f"/api/trials/{trial._trial_id}/tell", b'{"state": "Fail"}', "204"),
+        ("/api/studies/1/rename", b'{"study_name": "other"}', "201"),
+    ):
+        environ: dict[str, Any] = {"REQUEST_METHOD": "POST", "PATH_INFO": path, "CONTENT_TYPE": "application/json"}
+        environ |= {"CONTENT_LENGTH": str(len(body)), "wsgi.input": io.BytesIO(body)}
+        setup_testing_defaults(environ)
+        lines: list[str] = []
+        b"".join(application(environ, lambda line, headers, *_, lines=lines: lines.append(line)))
+        assert lines[0].startswith(status), (path, lines)
+    assert [study.study_name for study in storage.get_all_studies()] == ["other"]
+    storage.engine.dispose()
+
+
+def test_a_copy_is_shown_without_the_artifacts_of_its_original(tmp_path: Path) -> None:
+    own, copy = RunsFolder(tmp_path).url, sqlite_url(tmp_path / "copy.db")
+    assert _artifacts(own, tmp_path) is not None
+    assert _artifacts(copy, None) is None
+    assert _artifacts(copy, tmp_path) is not None
+
+
+def test_an_address_of_ipv6_is_one_that_a_browser_takes() -> None:
+    assert urlsplit(_address("::1", 8080)).hostname == "::1"
+    assert _address("127.0.0.1", 8080) == "http://127.0.0.1:8080/"
 
 
 def test_a_browser_leaves_out_the_port_80() -> None:

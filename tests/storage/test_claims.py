@@ -274,6 +274,32 @@ def test_every_connection_notices_a_server_that_vanished_unless_the_address_says
         claims.close()
 
 
+def test_an_address_is_read_alike_by_claims_and_storage(server: Server) -> None:
+    url = server.new_database()
+    url += ("&" if "?" in url else "?") + "options=-c%20statement_timeout%3D7min"
+    claims = open_claims(url)
+    assert isinstance(claims, PostgresClaims)
+    assert claims.try_claim("a")
+    storage = open_storage(url, claims)
+    assert claims._connection is not None
+    shown = "SHOW statement_timeout"
+    with storage.engine.connect() as connection:
+        assert connection.exec_driver_sql(shown).scalar() == "7min"
+    assert claims._connection.execute(shown).fetchone() == ("7min",)
+    storage.engine.dispose()
+    claims.close()
+
+
+def test_what_was_told_is_on_the_disk(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    with open_claims(url) as claims:
+        storage = open_storage(url, claims)
+        with storage.engine.connect() as connection:
+            assert connection.exec_driver_sql("PRAGMA synchronous").scalar() == 2  # FULL
+            assert connection.exec_driver_sql("PRAGMA journal_mode").scalar() == "wal"
+        storage.engine.dispose()
+
+
 @pytest.mark.parametrize("loss", ["restart", "terminate"])
 def test_a_lost_session_is_noticed_and_every_claim_is_lost_with_it(server: Server, loss: str) -> None:
     claims = open_claims(server.new_database())

@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import os
+import shutil
 import signal
 import tempfile
 import time
@@ -316,6 +317,37 @@ def test_a_distilled_run_that_waits_is_left_by_one_who_has_no_teacher(asked: boo
     assert again.number == distilled.number, "one who has a teacher goes on with it"
 
 
+def test_one_who_has_no_teacher_asks_for_nothing_distilled_and_waits_for_none(url: str, tmp_path: Path) -> None:
+    search = Toy(url, tmp_path).search()
+    plain = {**RUN, "alpha": 0.0, "temperature": 1.0}
+
+    def make_training(point: Point, name: str) -> Training:
+        raise DivergedError("the loss became nan in epoch 1")
+
+    Comparison(search.worker, search.study, make_training, search.validation, has_teacher=False).run([plain, RUN])
+    (trial,) = search.study.get_trials()
+    assert point_of(trial) == plain
+
+
+@pytest.mark.parametrize("has_point", [True, False])
+def test_a_distilled_trial_that_was_left_waits_for_one_who_has_a_teacher(
+    has_point: bool, url: str, tmp_path: Path
+) -> None:
+    toy = Toy(url, tmp_path, alphas=(0.0,), temperatures=(1.0,))
+    toy.run()
+    search = toy.search()
+    left = search.study.ask()
+    if has_point:
+        search._suggest(left)
+    alone = dataclasses.replace(toy.search(), has_teacher=False)
+    for work in (alone.run_grid, lambda: alone.run_beyond(0), alone.run_finalists):
+        work()
+    trial = search.study.get_trials()[left.number]
+    assert (trial.state, "starts" in trial.user_attrs) == (TrialState.RUNNING, False)
+    toy.search().run_beyond(0)
+    assert search.study.get_trials()[left.number].state.is_finished()
+
+
 def test_a_trial_without_all_parameters_is_continued_as_the_same(url: str, tmp_path: Path) -> None:
     toy = Toy(url, tmp_path)
     for death in (die_after_ask, die_after_ask, die_between_suggestions):
@@ -621,27 +653,48 @@ def test_who_stops_a_process_often_and_what_it_lacks_make_no_trial_fail(
     assert [trial.state for trial in toy.study().get_trials()] == [TrialState.COMPLETE]
 
 
-def test_a_stop_leaves_it_noted_that_epochs_were_trained(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    toy = Toy(f"sqlite:///{tmp_path / 'study.db'}", tmp_path, alphas=(0.5,), temperatures=(2.0,))
+def stop_in(toy: Toy, number: int) -> None:
+    """Run it until that epoch, counted from 0, begins."""
     train_epoch = ToyTraining._train_epoch
 
-    def stop_in(number: int) -> None:
-        def train_or_stop(training: ToyTraining, epoch: int) -> Epoch:
-            if epoch == number:
-                raise KeyboardInterrupt
-            return train_epoch(training, epoch)
+    def train_or_stop(training: ToyTraining, epoch: int) -> Epoch:
+        if epoch == number:
+            raise KeyboardInterrupt
+        return train_epoch(training, epoch)
 
-        with monkeypatch.context() as patched:
-            patched.setattr(ToyTraining, "_train_epoch", train_or_stop)
-            with pytest.raises(KeyboardInterrupt):
-                toy.run()
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(ToyTraining, "_train_epoch", train_or_stop)
+        with pytest.raises(KeyboardInterrupt):
+            toy.run()
 
-    stop_in(0)
+
+def test_a_stop_leaves_it_noted_that_epochs_were_trained(tmp_path: Path) -> None:
+    toy = Toy(f"sqlite:///{tmp_path / 'study.db'}", tmp_path, alphas=(0.5,), temperatures=(2.0,))
+    stop_in(toy, 0)
     study = toy.study()
     (trial,) = study.get_trials()
     study._storage.set_trial_user_attr(trial._trial_id, "starts", {"without_epoch": 4, "epoch": 0})  # killed 4 times
-    stop_in(2)
+    stop_in(toy, 2)
     assert toy.study().get_trials()[0].user_attrs["starts"] == {"without_epoch": 0, "epoch": 1}
+
+
+@pytest.mark.parametrize("elsewhere", [True, False])
+def test_epochs_that_are_trained_again_are_progress_on_another_host_alone(elsewhere: bool, tmp_path: Path) -> None:
+    toy = Toy(f"sqlite:///{tmp_path / 'study.db'}", tmp_path, alphas=(0.5,), temperatures=(2.0,))
+    stop_in(toy, 3)
+    study = toy.study()
+    (trial,) = study.get_trials()
+    killed = {"without_epoch": 4, "epoch": 3}
+    study._storage.set_trial_user_attr(trial._trial_id, "starts", killed)
+    if elsewhere:
+        made_by = {**trial.user_attrs["made_by"], "host": "another"}
+        study._storage.set_trial_user_attr(trial._trial_id, "made_by", made_by)
+    shutil.rmtree(tmp_path / "checkpoints")
+    stop_in(toy, 0)  # noted by a start that trained nothing
+    stop_in(toy, 2)
+    after = toy.study().get_trials()[0].user_attrs["starts"]
+    # One who loses its checkpoint each time would else go on for ever.
+    assert after == ({"without_epoch": 0, "epoch": 1} if elsewhere else killed)
 
 
 def test_a_stop_just_after_a_repeat_was_told_stops_the_worker(

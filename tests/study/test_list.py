@@ -185,12 +185,19 @@ def test_a_study_in_a_storage_of_its_own_goes_with_its_files_where_it_is_said_wh
     assert bool(list(runs.artifacts.iterdir())) != given
 
 
+def test_a_study_whose_comparison_was_deleted_is_one_all_the_same(
+    runs: RunsFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    optuna.delete_study(study_name="demo-comparison", storage=sqlite_url(runs.database))
+    assert "without its comparison" in said(capsys, "--runs-dir", str(runs.path))
+
+
 def test_what_is_left_of_a_study_deleted_by_half_is_of_no_new_one_and_can_be_deleted(
     runs: RunsFolder, capsys: pytest.CaptureFixture[str]
 ) -> None:
     url, where = sqlite_url(runs.database), ("--runs-dir", str(runs.path))
     optuna.delete_study(study_name="demo", storage=url)  # as the dashboard does
-    line = "study 'demo' was deleted, but 2 of its trainings are left.* --delete demo removes them"
+    line = "study 'demo' was deleted, but 2 of its trainings are left.* --delete demo.* removes them"
     with read_study(url, "demo") as opened, pytest.raises(ConfigurationError, match=line):
         refuse_foreign(opened)
     assert said(capsys, *where, "--delete", "demo", "--yes").startswith("deleted demo-comparison;")

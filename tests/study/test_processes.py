@@ -94,12 +94,20 @@ def test_workers_end_with_what_started_them_and_the_same_command_goes_on(runs_di
     assert wait_until(lambda: are_suspended(runs_dir) == {True}, SECONDS)
     os.kill(started, signal.SIGCONT)
     assert wait_until(lambda: are_suspended(runs_dir) == {False}, SECONDS)
+    # Ended as it sleeps, by kill or by a terminal that is closed: the workers end by themselves too.
+    os.kill(started, signal.SIGTSTP)
+    assert wait_until(lambda: are_suspended(runs_dir) == {True}, SECONDS)
     os.kill(started, signal.SIGTERM)
+    os.kill(started, signal.SIGCONT)
     _, err = in_background.communicate(timeout=SECONDS)
     assert in_background.returncode == 128 + signal.SIGTERM
     assert [line for line in err.splitlines() if "Warning" not in line] == [err.strip()]
     assert "the same command goes on from here" in err
     assert processes_of(runs_dir) == []
+    with read_study(sqlite_url(runs_dir / "study.db"), "demo") as opened:
+        assert opened.search is not None
+        starts = [trial.user_attrs["starts"]["without_epoch"] for trial in opened.search.get_trials()]
+        assert set(starts) <= {0}, "none was killed"
 
     # Nobody tells a parent of kill -9.
     killed = start(runs_dir, 'exec "$@"')
