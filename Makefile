@@ -9,12 +9,12 @@ demo: .venv/installed
 
 # The full protocol on whatever the machine has, in the order of what it is worth: a teacher where none is stored, both
 # points that the original calls its best, the grid to its end, TPE from there. Days on two cores, and each step says how
-# many; it may be stopped anywhere and goes on. In the precision that is faster here: PRECISION=bfloat16 goes on with a
-# study that another machine began in it. OPTIONS are of each step: OPTIONS="--data-dir DIR".
+# many; it may be stopped anywhere and goes on. In the precision that is faster here, but for a study that was begun in
+# another; PRECISION=float32 begins one in that. OPTIONS are of each step: OPTIONS="--data-dir DIR".
 FULL = study.run --study full --precision $(PRECISION) $(OPTIONS)
 ARMS := --arm 0.25,4 --arm 0.75,4
 full: .venv/installed
-	$(eval PRECISION ?= $(shell $(BIN)/python -m study.device $(OPTIONS)))
+	$(eval PRECISION ?= $(shell $(BIN)/python -m study.device --study full $(OPTIONS)))
 	$(BIN)/python -m $(FULL) --sampler grid --pruner none $(ARMS) --dry-run > /dev/null # or it is refused after days
 	! $(BIN)/python -m $(FULL) --sampler none $(ARMS) --dry-run | grep "none is stored" || \
 		$(BIN)/python -m study.teacher --network resnet32x4 --precision $(PRECISION) $(OPTIONS) \

@@ -189,7 +189,7 @@ def refuse_foreign(opened: OpenStudy) -> None:
         refuse_unless(
             left is None or runs == 0,
             f"study {opened.name!r} was deleted, but {runs} of its trainings are left, which are none of a new one: "
-            f"python -m study.list --delete {opened.name} removes them",
+            f"python -m study.list --delete {opened.name}, with --storage and --runs-dir as here, removes them",
         )
 
 

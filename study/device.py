@@ -1,7 +1,8 @@
 """The device to train on, and the precision in which it is faster.
 
-python -m study.device             prints that precision: make full takes it
-python -m study.device --recipe    prints the recipe by which make full trains a teacher
+python -m study.device                 prints that precision
+python -m study.device --study full    prints that of the study where it has begun: make full takes it
+python -m study.device --recipe        prints the recipe by which make full trains a teacher
 """
 
 import argparse
@@ -12,6 +13,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -19,6 +21,8 @@ from torch import nn
 from models import has_winograd, with_winograd
 from storage.configuration import refuse_unless
 from storage.errors import one_line_errors
+from storage.folders import RunsFolder
+from storage.open_study import read_study
 from study.progress import say
 
 DEVICES = ("auto", "cpu", "cuda", "mps")
@@ -155,16 +159,26 @@ def main(arguments: Sequence[str] | None = None) -> None:
         allow_abbrev=False,
     )
     parser.add_argument("--device", default="auto", metavar="NAME", help=f"{', '.join(DEVICES)} (default: auto)")
+    parser.add_argument("--study", metavar="NAME", help="the precision of this study instead, where it has begun")
     parser.add_argument("--recipe", action="store_true", help="the recipe for a teacher instead")
-    for option in ("--data-dir", "--runs-dir", "--storage"):  # which make full gives to every step
-        parser.add_argument(option, help=argparse.SUPPRESS)
+    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="(default: runs)")
+    parser.add_argument("--storage", metavar="URL", help="Optuna storage (default: sqlite:///RUNS_DIR/study.db)")
+    parser.add_argument("--data-dir", help=argparse.SUPPRESS)  # which make full gives to every step
     options = parser.parse_args(arguments)
     with one_line_errors():
         device = pick_device(options.device)
         if options.recipe:
             print("large-batch" if device.type == "cuda" else "two-cores")
-        else:
-            print(faster_precision(device))
+            return
+        # One that was begun goes on in its precision, whatever a later start would measure.
+        begun = None if options.study is None else _precision_of(options.study, options.storage or options.runs_dir)
+        print(begun or faster_precision(device))
+
+
+def _precision_of(study: str, where: str | Path) -> str | None:
+    """The precision that a study was begun in, of a storage or a runs folder; None where there is none yet."""
+    with read_study(where if isinstance(where, str) else RunsFolder(where).url, study) as opened:
+        return None if opened.description is None else opened.description.settings.recipe.precision
 
 
 if __name__ == "__main__":

@@ -212,9 +212,13 @@ def _add_search_and_comparison(parser: argparse.ArgumentParser) -> None:
         "without a search",
     )
     group.add_argument("--n-trials", type=int, metavar="N", help=f"of tpe or gp in all (default: {TRIALS_BEYOND})")
-    group.add_argument("--pruner", choices=("median", "none"), help="default: median")
-    group.add_argument("--finalists", type=int, metavar="K", help="best points that get more search seeds (default: 0)")
-    group.add_argument("--finalist-seeds", type=int, metavar="S", help="search seeds of each in all (default: 3)")
+    group.add_argument("--pruner", choices=("median", "none"), help="default: median, or the file's")
+    group.add_argument(
+        "--finalists", type=int, metavar="K", help="best points that get more search seeds (default: 0, or the file's)"
+    )
+    group.add_argument(
+        "--finalist-seeds", type=int, metavar="S", help="search seeds of each in all (default: 3, or the file's)"
+    )
     group.add_argument("--arm", action="append", default=[], metavar="ALPHA,T", help="one more arm")
     group.add_argument(
         "--controls",

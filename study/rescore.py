@@ -93,7 +93,10 @@ def rescore(
         done += sum(_rescore(study, trial, scored_on, network, runs) for trial in trials)
     trainings = sum(map(len, wanted))
     refuse_unless(done > 0, f"study {opened.name!r}: none of {trainings} trainings has its weights in {runs.artifacts}")
-    say(f"{opened.name}: {done} of {trainings} trainings rescored; python -m reports.build --study {opened.name}")
+    say(
+        f"{opened.name}: {done} of {trainings} trainings rescored; python -m reports.build --study {opened.name}, with "
+        "--storage and --runs-dir as here, makes its report"
+    )
 
 
 def _unscored(study: optuna.Study, has_teacher: bool) -> list[TrialView]:

@@ -261,6 +261,8 @@ def as_toml(settings: Settings) -> str:
         recipe |= {"step_epochs": None, "step_factor": None}
     elif _has_steps_of_the_protocol(configuration.recipe):
         recipe["step_epochs"] = None  # whoever changes the epochs of the file need not move them
+    elif not recipe["step_epochs"]:
+        recipe["step_factor"] = None
     if recipe["optimizer"] == "adamw":
         recipe |= {"momentum": None, "nesterov": None}
     own = configuration.dataset == "folder"

@@ -3,11 +3,13 @@
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import torch
 
 from storage.configuration import ConfigurationError
+from storage.study_storage import sqlite_url
 from study.device import bfloat16_cost, faster_precision, main, pick_device, say_if_slow
 
 GIVEN_BACK = """
@@ -106,8 +108,33 @@ def test_precision_and_recipe_are_those_of_the_device_that_every_step_is_given(
 
     monkeypatch.setattr("study.device.faster_precision", faster)
     monkeypatch.setattr("study.device.pick_device", lambda name: torch.device("cuda" if name == "auto" else name))
-    main(["--data-dir", "images", "--device", "cpu", "--runs-dir", "elsewhere"])
+    main(["--data-dir", "images", "--device", "cpu", "--runs-dir", "elsewhere", "--study", "none of that name"])
     assert asked == [torch.device("cpu")]
     main(["--recipe", "--device", "cpu"])
     main(["--recipe", "--data-dir", "images"])
     assert capsys.readouterr().out.split() == ["bfloat16", "two-cores", "large-batch"]
+
+
+def test_a_study_that_has_begun_goes_on_in_its_precision_whatever_is_faster_now(
+    studied: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("study.device.faster_precision", lambda device: "bfloat16")
+    here = ["--device", "cpu", "--runs-dir", str(studied)]
+    main([*here, "--study", "demo"])
+    main(
+        [
+            "--device",
+            "cpu",
+            "--runs-dir",
+            str(tmp_path),
+            "--storage",
+            sqlite_url(studied / "study.db"),
+            "--study",
+            "demo",
+        ]
+    )
+    main([*here, "--study", "full"])
+    main(["--device", "cpu", "--runs-dir", str(tmp_path), "--study", "demo"])
+    main(here)
+    assert capsys.readouterr().out.split() == ["float32", "float32", *["bfloat16"] * 3]
+    assert not any(tmp_path.iterdir())

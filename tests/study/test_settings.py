@@ -73,7 +73,7 @@ def test_options_override_the_file(tmp_path: Path) -> None:
     assert asked("--config", str(tmp_path / "mine.toml")).data_dir == Path("flowers")
 
 
-@pytest.mark.parametrize("name", [*PRESETS, "one-cycle", "adamw", "weights", "flowers"])
+@pytest.mark.parametrize("name", [*PRESETS, "one-cycle", "adamw", "weights", "flowers", "no steps"])
 def test_what_is_printed_is_read_back_as_it_was(name: str, tmp_path: Path) -> None:
     demo = PRESETS["demo"]
     cycle = replace(demo.recipe, schedule="one-cycle", step_epochs=(), step_factor=1.0, learning_rate=1e-5)
@@ -83,6 +83,7 @@ def test_what_is_printed_is_read_back_as_it_was(name: str, tmp_path: Path) -> No
         "adamw": Settings(replace(demo, recipe=replace(demo.recipe, learning_rate=0.001, optimizer="adamw"))),
         "weights": Settings(PRESETS["full"], weights=Path('a "teacher".pth')),
         "flowers": read_settings(written(tmp_path, FLOWERS)),
+        "no steps": read_settings(written(tmp_path, 'name = "a"\n[training]\nstep_epochs = []\n')),
     }[name]
     assert read_settings(written(tmp_path, as_toml(settings))) == settings
 
