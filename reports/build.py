@@ -173,7 +173,7 @@ async def draw(drawn: Mapping[str, go.Figure]) -> dict[str, bytes]:
 def _with_fingerprint(image: bytes, value: str) -> bytes:
     text, buffer = PngInfo(), io.BytesIO()
     text.add_text(FINGERPRINT, value)
-    Image.open(io.BytesIO(image)).save(buffer, "PNG", pnginfo=text, optimize=True)
+    Image.open(io.BytesIO(image)).save(buffer, "PNG", pnginfo=text)
     return buffer.getvalue()
 
 

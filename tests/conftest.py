@@ -10,6 +10,8 @@ from pathlib import Path
 
 # Before torch is loaded, for the processes that tests start too: two threads each on two cores wait for one another.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Each of those processes would compile the code anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 import pytest
 import torch
