@@ -8,7 +8,7 @@ import torch
 
 from data.image_set import ImageSet
 from storage.claims import Claims, hold
-from storage.errors import is_out_of_memory
+from storage.errors import in_one_line, is_out_of_memory
 from storage.files import save_whole
 
 TENSORS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -57,6 +57,5 @@ def _from_file(file: Path, assemble: Callable[[Content], ImageSet], say: Callabl
     except Exception as error:  # what torch raises depends on which bytes are wrong
         if is_out_of_memory(error):
             raise
-        reason = str(error).strip().split("\n")[0] or type(error).__name__
-        say(f"{file}: damaged ({reason}); it is made again from the images")
+        say(f"{file}: damaged ({in_one_line(error)}); it is made again from the images")
         return None

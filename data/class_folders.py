@@ -31,7 +31,7 @@ def check_class_folders(folder: Path, classes: tuple[str, ...]) -> None:
     others = "; images of your own are the folder of [data] in a file, --config FILE"
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; expected train/<class>/*.png and test/<class>/*.png beside it")
-    found = {path.name for path in folder.iterdir() if path.is_dir()}
+    found = {path.name for path in folder.iterdir() if path.is_dir() and not is_hidden(path, folder)}
     missing = sorted(set(classes) - found)
     if missing:
         raise DataError(f"{folder}: no folder {missing[0]!r}{others}")
@@ -48,11 +48,17 @@ def image_files(folder: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]
     check_class_folders(folder, classes)
     files = []
     for label, name in enumerate(classes):
-        of_class = sorted(path for path in (folder / name).rglob("*") if path.suffix.lower() in SUFFIXES)
+        shown = [path for path in (folder / name).rglob("*") if not is_hidden(path, folder / name)]
+        of_class = sorted(path for path in shown if path.suffix.lower() in SUFFIXES)
         if not of_class:
             raise DataError(f"{folder / name}: holds no image")
         files += [(path, label) for path in of_class]
     return files
+
+
+def is_hidden(path: Path, folder: Path) -> bool:
+    """Whether its name, or that of a folder between both, begins with a point: what systems and editors leave."""
+    return any(part.startswith(".") for part in path.relative_to(folder).parts)
 
 
 def read_images(files: list[tuple[Path, int]], size: int) -> tuple[Tensor, Tensor]:

@@ -15,7 +15,7 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE
 from tqdm import tqdm
 
 from data.cache import TENSORS, Content, cached, tensors_of
-from data.class_folders import PARTS, SUFFIXES, use_image
+from data.class_folders import PARTS, SUFFIXES, is_hidden, use_image
 from data.image_set import DataError, ImageSet, in_canonical_order
 from storage.claims import Claims
 
@@ -71,8 +71,8 @@ def _listed(root: Path) -> tuple[tuple[str, ...], Files, list[str]]:
     """The classes, the image files of both parts, each with its label, and what is wrong with the folders."""
     missing = [f"{root / part}: no such folder" for part in PARTS if not (root / part).is_dir()]
     _refuse(missing and [*missing, f"{root}: your images lie in train/<class>/* and test/<class>/*"])
-    found = {part: {path.name for path in (root / part).iterdir() if path.is_dir()} for part in PARTS}
-    found = {part: {name for name in names if not name.startswith(".")} for part, names in found.items()}
+    folders = {part: [path for path in (root / part).iterdir() if path.is_dir()] for part in PARTS}
+    found = {part: {path.name for path in folders[part] if not is_hidden(path, root / part)} for part in PARTS}
     classes = tuple(sorted(found["train"] | found["test"]))
     # Such letters stand for bytes that are no UTF-8: https://peps.python.org/pep-0383
     foreign = [name for name in classes if any("\udc80" <= letter <= "\udcff" for letter in name)]
@@ -96,7 +96,7 @@ def _listed(root: Path) -> tuple[tuple[str, ...], Files, list[str]]:
                 for path in (folder, *every)
                 if path.is_dir() and not os.access(path, os.R_OK | os.X_OK)
             ]
-            shown = [path for path in every if not any(p.startswith(".") for p in path.relative_to(folder).parts)]
+            shown = [path for path in every if not is_hidden(path, folder)]
             images = [path for path in shown if path.suffix.lower() in SUFFIXES]
             used = set(images)
             others += [path for path in every if path not in used and path.is_file()]
@@ -105,7 +105,7 @@ def _listed(root: Path) -> tuple[tuple[str, ...], Files, list[str]]:
                 wrong.append(f"{root / part / name}: holds no image")
             files[part] += [(path, label) for path in images]
     unused = sorted(
-        path for path in root.iterdir() if path.is_dir() and path.name not in PARTS and not path.name.startswith(".")
+        path for path in root.iterdir() if path.is_dir() and path.name not in PARTS and not is_hidden(path, root)
     )
     for path in unused:
         _say_of(path, f"left out; validation images are some of {_printable(root / 'train')}")

@@ -13,12 +13,12 @@ from reports.results import FORMAT, UNKNOWN, Arm, Rate, Results, Trial
 from storage.arms import Arms, arms_to_train, values_by_seed, winner
 from storage.configuration import Configuration, Point
 from storage.controls import (
-    RATE_FACTORS,
     control_arms,
     control_of,
     name_of_point,
     point_of_pair,
     rate_pairs,
+    rates_of,
     tried_rates,
 )
 from storage.description import Description
@@ -226,7 +226,7 @@ def _rates(arms: Arms, search: optuna.Study, rates: optuna.Study, configuration:
     by_point = [(trial.point, trial) for trial in views(rates)]
     for control, pair in rate_pairs(arms).items():
         tried = tried_rates(pair, search, rates, configuration)
-        for rate in sorted(factor * configuration.recipe.learning_rate for factor in RATE_FACTORS):
+        for rate in sorted(rates_of(configuration)):
             point = {**point_of_pair(pair), "learning_rate": rate, "seed": configuration.seed}
             trial = next((trial for other, trial in reversed(by_point) if other == point), None)
             missing = "COMPLETE" if rate in tried else "MISSING"

@@ -23,7 +23,7 @@ from storage.study_storage import StorageError, sqlite_url
 
 
 def export(opened: OpenStudy, file: Path) -> None:
-    """Copy the studies of search and comparison into a new SQLite file, whole or not at all.
+    """Copy the studies of search, comparison and learning rates into a new SQLite file, whole or not at all.
 
     Trials keep their number, state, times and attributes; a running one stays running. Trained weights are not in it.
     The same studies give the same bytes with the same versions of Optuna and SQLite.

@@ -44,9 +44,9 @@ def study_note(results: Results, running: Sequence[FrozenTrial], runs: Sequence[
         running, runs: the trials of search and comparison in state RUNNING.
     """
     name, search = results["study"], results["search"]
-    begun = f", begun {_date(datetime.fromisoformat(search['started']))}" if search["started"] else ""
+    since = f", begun {_date(datetime.fromisoformat(search['started']))}" if search["started"] else ""
     blocks = [
-        f"## Study `{name}`{begun}",
+        f"## Study `{name}`{since}",
         _progress(results, running, len(runs)),
         *_list("Runs now", [*map(_running, running), *(_running(run, "comparison, run") for run in runs)]),
         "### Best so far",

@@ -13,7 +13,7 @@ from reports.evidence import Paired, by_seed, paired
 from reports.results import Arm, Results, ResultsError, read_results
 from reports.sections.words import capitalised, interval, mean_and_deviation, percent, points, table
 from storage.errors import one_line_errors
-from storage.trials import MadeBy
+from storage.trials import MadeBy, convolutions_of
 
 NOT_STORED: dict[str, object] = {"flip": True, "optimizer": "sgd"}
 """Settings of a recipe that are stored only where they are others."""
@@ -81,7 +81,7 @@ def _made_by(results: Results, runs: Sequence[MadeBy | None]) -> dict[str, str]:
         "commit": commits,
         "torch": [run["versions"]["torch"] for run in known],
         "device": [run["device"] for run in known],
-        "convolutions": [run.get("convolutions", "torch") for run in known],
+        "convolutions": [convolutions_of(run) for run in known],
         "threads": [str(run["threads"]) for run in known],
     }
     return {key: "/".join(sorted(set(values))) or "not known" for key, values in facts.items()}

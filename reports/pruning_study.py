@@ -147,7 +147,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("studies", nargs="*", metavar="STUDY", help="a study that ran with --pruner none")
     parser.add_argument("--curves", type=Path, action="append", default=[], metavar="FILE", help="a results.json")
-    parser.add_argument("--runs-dir", type=Path, default=Path("runs"), metavar="DIR", help="default: runs")
+    parser.add_argument("--runs-dir", type=Path, metavar="DIR", help="default: runs")
     parser.add_argument("--storage", metavar="URL", help="default: sqlite:///RUNS_DIR/study.db")
     parser.add_argument("--orders", type=int, default=20, metavar="N", help="of arrival, at random (default: 20)")
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 4], metavar="N", help="default: 1 4")
@@ -156,7 +156,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         refuse_unless(bool(options.studies or options.curves), "give a STUDY or --curves FILE")
         refuse_unless(options.orders >= 1, f"--orders {options.orders}: give 1 or more")
         refuse_unless(min(options.workers) >= 1, f"--workers {min(options.workers)}: give 1 or more")
-        with read_study(options.storage or RunsFolder(options.runs_dir).url) as opened:
+        refuse_unless(
+            options.storage is None or options.runs_dir is None,
+            f"--runs-dir {options.runs_dir}: has no effect beside --storage, leave it out",
+        )
+        with read_study(options.storage or RunsFolder(options.runs_dir or Path("runs")).url) as opened:
             results = [collect(opened.sibling(name)) for name in options.studies]
         results += [read_results(file) for file in options.curves]
         print(table([full_curves(one) for one in results], options.orders, options.workers))

@@ -15,7 +15,7 @@ from storage.errors import PlainError
 from storage.trials import DIVERGED, ExportFacts, MadeBy, run_pair
 
 FORMAT = 2
-"""Of ``results.json``; stored results that do not name theirs have this one."""
+"""Of ``results.json``; stored results that name none are of format 1."""
 
 State = Literal["COMPLETE", "PRUNED", "FAIL", "RUNNING", "WAITING", "MISSING"]
 """Of a trial as Optuna has it; MISSING where no trial has begun at a point of the grid."""

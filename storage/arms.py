@@ -14,6 +14,9 @@ from storage.trials import Beyond, Sampler, TrialView, run_pair, views
 
 Arms = dict[str, tuple[float, float]]
 
+BASELINE = (0.0, 1.0)
+"""The pair of the baseline, as ``run_pair`` has it."""
+
 
 def winner(trials: Sequence[TrialView], *samplers: Sampler) -> TrialView | None:
     """The COMPLETE trial of these samplers at the point with the highest validation accuracy; None without one.
@@ -62,9 +65,9 @@ def finalist_points(trials: Iterable[TrialView], configuration: Configuration) -
 
 def choose_arms(search: optuna.Study, configuration: Configuration, added: Iterable[tuple[float, float]] = ()) -> Arms:
     """(alpha, T) by name: no distillation, the winner of the grid and of each other sampler, and those asked for."""
-    arms: Arms = {"baseline": (0.0, 1.0)}
+    arms: Arms = {"baseline": BASELINE}
     trials = views(search, len(configuration.points))
-    winners: tuple[tuple[str, Sampler], ...] = (("best", "grid"), ("tpe", "tpe"), ("gp", "gp"))
+    winners: list[tuple[str, Sampler]] = [("best", "grid"), *((name, name) for name in get_args(Beyond))]
     for name, sampler in winners:
         trial = winner(trials, sampler)
         if trial is not None:

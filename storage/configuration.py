@@ -10,6 +10,7 @@ from storage.errors import PlainError
 
 ALPHAS = (0.0, 0.25, 0.5, 0.75)
 TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
+ALPHA_BOUNDS, TEMPERATURE_BOUNDS = (0.0, 1.0), (1.0, 16.0)  # of what is searched
 PRECISIONS = ("float32", "bfloat16")
 LARGEST_SEED = 2**32 - 1  # of numpy, which Optuna's samplers seed
 SMALLEST_IMAGE, LARGEST_IMAGE = 28, 96
@@ -26,6 +27,15 @@ def refuse_unless(condition: bool, message: str) -> None:
     """Raise ``ConfigurationError(message)`` where ``condition`` does not hold."""
     if not condition:
         raise ConfigurationError(message)
+
+
+def is_within(value: float, bounds: tuple[float, float]) -> bool:
+    """Whether a value lies between two bounds, or on one."""
+    return bounds[0] <= value <= bounds[1]
+
+
+def _span(bounds: tuple[float, float]) -> str:
+    return f"{bounds[0]:g} to {bounds[1]:g}"
 
 
 @dataclass(frozen=True)
@@ -191,8 +201,8 @@ class Configuration:
         refuse_unless(1 <= self.seeds <= MOST_SEEDS, f"--seeds {self.seeds}: give 1 to {MOST_SEEDS}")
         refuse_unless(self.finalists >= 0, f"--finalists {self.finalists}: give 0 or more")
         refuse_unless(self.finalist_seeds >= 2, f"--finalist-seeds {self.finalist_seeds}: give 2 or more")
-        refuse_unless(self.alphas != (), "--alphas: give at least one, from 0 to 1")
-        refuse_unless(self.temperatures != (), "--temperatures: give at least one, from 1 to 16")
+        refuse_unless(self.alphas != (), f"--alphas: give at least one, from {_span(ALPHA_BOUNDS)}")
+        refuse_unless(self.temperatures != (), f"--temperatures: give at least one, from {_span(TEMPERATURE_BOUNDS)}")
         refuse_unless(
             SMALLEST_IMAGE <= self.image_size <= LARGEST_IMAGE,
             f"image_size {self.image_size}: give {SMALLEST_IMAGE} to {LARGEST_IMAGE} pixels",
@@ -202,9 +212,13 @@ class Configuration:
             f"image_size {self.image_size}: the images of {self.dataset} are 32 x 32, leave it out",
         )
         for alpha in self.alphas:
-            refuse_unless(0 <= alpha <= 1, f"alpha = {alpha:g}: it weighs the teacher, give 0 to 1")
+            refuse_unless(
+                is_within(alpha, ALPHA_BOUNDS), f"alpha = {alpha:g}: it weighs the teacher, give {_span(ALPHA_BOUNDS)}"
+            )
         for temperature in self.temperatures:
-            refuse_unless(1 <= temperature <= 16, f"T = {temperature:g}: give 1 to 16")
+            refuse_unless(
+                is_within(temperature, TEMPERATURE_BOUNDS), f"T = {temperature:g}: give {_span(TEMPERATURE_BOUNDS)}"
+            )
         for name in ("alphas", "temperatures"):
             object.__setattr__(self, name, tuple(dict.fromkeys(getattr(self, name))))
 

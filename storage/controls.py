@@ -9,19 +9,25 @@ from collections.abc import Mapping
 import optuna
 from optuna.trial import FrozenTrial
 
-from storage.arms import Arms, name_of_pair
+from storage.arms import BASELINE, Arms, name_of_pair
 from storage.configuration import Configuration, Point
 from storage.trials import TrialView, run_pair, views
 
 KNOWLEDGE = ("shuffled", "smoothing")
 """Parameters of a run that say, as 1, by what the teacher's logits are replaced."""
 
+OF_RATES = {"rate": "baseline", "best-rate": "best"}
+"""Controls whose learning rate is tuned, and the arm whose pair they have."""
+
+CONTROLS = (*KNOWLEDGE, *OF_RATES)
+"""Arms that stand beside the best pair and the baseline, from which something is taken away."""
+
 RATE_FACTORS = (1.0, 0.5, 2.0, 4.0)
 
 
 def rate_pairs(arms: Arms) -> Arms:
     """The pairs whose learning rate is tuned, by the name of the control."""
-    best = arms.get("best", (0.0, 1.0))
+    best = arms.get("best", BASELINE)
     return {"rate": arms["baseline"]} | ({"best-rate": best} if best[0] != 0 else {})
 
 
@@ -32,10 +38,19 @@ def rate_points(arms: Arms, search: optuna.Study, configuration: Configuration) 
         known = _of_search((alpha, temperature), search, configuration)
         points += [
             {"alpha": alpha, "temperature": temperature, "learning_rate": rate, "seed": configuration.seed}
-            for rate in _rates(configuration)
+            for rate in rates_of(configuration)
             if rate not in known
         ]
     return points
+
+
+def unanswered_rates(
+    arms: Arms, search: optuna.Study, rates: optuna.Study | None, configuration: Configuration
+) -> list[Point]:
+    """What has to be tried and has no answer yet: that the loss diverges is one, another failure is none."""
+    tried = [] if rates is None else views(rates)
+    answered = [trial.point for trial in tried if trial.has_ended or trial.has_diverged]
+    return [point for point in rate_points(arms, search, configuration) if point not in answered]
 
 
 def is_no_answer(failed: FrozenTrial) -> bool:
@@ -68,7 +83,7 @@ def control_arms(
     known.
     """
     found: dict[str, Point] = {}
-    if arms.get("best", (0.0, 1.0))[0] != 0:
+    if "best-rate" in rate_pairs(arms):
         found = {control: {**point_of_pair(arms["best"]), control: 1} for control in KNOWLEDGE}
     if rates is None or not rates_are_known(arms, search, rates, configuration):
         return found
@@ -110,7 +125,8 @@ def words_of(point: Point) -> str:
     return f"{control}{point['learning_rate']!r}" if control == "rate" else control
 
 
-def _rates(configuration: Configuration) -> list[float]:
+def rates_of(configuration: Configuration) -> list[float]:
+    """The learning rates that are tried, that of the protocol first."""
     return [factor * configuration.recipe.learning_rate for factor in RATE_FACTORS]
 
 

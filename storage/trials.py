@@ -49,6 +49,11 @@ class MadeBy(TypedDict):
     convolutions: NotRequired[str]
 
 
+def convolutions_of(made_by: MadeBy) -> str:
+    """Whose convolutions a training had."""
+    return made_by.get("convolutions", "torch")
+
+
 class ScoreFacts(TypedDict):
     """``study.evaluation.Scores``; without the last three in trials of earlier versions."""
 
@@ -229,8 +234,9 @@ class TrialRecord:
 
     def began(self, settings: dict[str, Any], made_by: MadeBy) -> None:
         """Before its training; again where it goes on, maybe elsewhere."""
-        before = self._trial.user_attrs.get("made_by", made_by)
-        if any(before.get(key) != made_by.get(key) for key in ("host", "device", "convolutions")):
+        before: MadeBy = self._trial.user_attrs.get("made_by", made_by)
+        there, here = ((by["host"], by["device"], convolutions_of(by)) for by in (before, made_by))
+        if there != here:
             # Where it may begin anew, so that epochs which were trained there are learned again.
             self.started(self.starts[0], 0)
         self._set("configuration", settings)

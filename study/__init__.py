@@ -1,4 +1,4 @@
-"""The distillation study: configuration, training, search, final comparison and the command line."""
+"""The distillation study: training, search, final comparison and the command line."""
 
 import sys
 from pathlib import Path

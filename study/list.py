@@ -12,6 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import get_args
 
 import optuna
 import pandas as pd
@@ -20,14 +21,14 @@ from optuna.trial import TrialState
 
 from storage.arms import arms_asked_for, choose_arms, finalist_points, winner
 from storage.configuration import ConfigurationError, Point, refuse_unless
-from storage.controls import control_arms, rates_are_known
+from storage.controls import control_arms, unanswered_rates
 from storage.description import Description
 from storage.errors import one_line_errors
 from storage.exactly_once import TrialClaims
 from storage.folders import RunsFolder
 from storage.open_study import OpenStudy, open_study, read_study
 from storage.study_storage import StorageError
-from storage.trials import TrialView, views
+from storage.trials import Beyond, TrialView, views
 from study.comparison import points_of
 
 HEADER = ("study", "state", "trials", "runs", "best on validation", "not ended")
@@ -98,12 +99,11 @@ def row_of(opened: OpenStudy) -> tuple[str, ...]:
     for run in runs:
         wanted += [run.point] if run.point and run.point not in wanted else []
     done = _ended(runs)
-    failed = sum(trial.state == TrialState.FAIL and trial.repeats is None for trial in (*trials, *runs))
-    failed += sum(trial.state == TrialState.FAIL and not trial.has_diverged for trial in tried)
-    is_tuned = rates is None or rates_are_known(arms, search, rates, settings)
+    failed = len(_failed(trials)) + len(_failed(runs)) + sum(not trial.has_diverged for trial in _failed(tried))
+    is_tuned = rates is None or not unanswered_rates(arms, search, rates, settings)
     searched = ended >= planned or not trials  # arms may be compared without a search
     state = "done" if searched and is_tuned and done >= len(wanted) > 0 else "begun"
-    best = winner(trials, "grid", "tpe", "gp")
+    best = winner(trials, "grid", *get_args(Beyond))
     return (
         opened.name,
         state + (f", {failed} failed" if failed else ""),
@@ -176,6 +176,12 @@ def delete(opened: OpenStudy, runs: RunsFolder | None, asks: bool) -> None:
     elif (report := runs.report(opened.name)).exists():
         stays = f"; the report in {report} stays"
     print(f"deleted {' and '.join(study.study_name for study in reversed(studies))}{stays}")
+
+
+def _failed(trials: Sequence[TrialView]) -> list[TrialView]:
+    """The trainings that failed, without those that were tried again."""
+    last = {tuple(sorted(trial.point.items())): trial for trial in trials if trial.point}
+    return [trial for trial in last.values() if trial.state == TrialState.FAIL and trial.repeats is None]
 
 
 @contextmanager

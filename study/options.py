@@ -7,14 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-from storage.configuration import PRECISIONS, Configuration, ConfigurationError, refuse_unless
+from storage.configuration import (
+    ALPHA_BOUNDS,
+    PRECISIONS,
+    TEMPERATURE_BOUNDS,
+    Configuration,
+    ConfigurationError,
+    is_within,
+    refuse_unless,
+)
 from storage.folders import RunsFolder, check_study_name
 from storage.study_storage import command_of
 from storage.trials import Beyond
 from study.command_line import add_machine_options, add_settings_options, settings_of
 from study.settings import as_toml, with_epochs
 
-SAMPLERS = ("grid", "tpe", "gp", "none")
+SAMPLERS = ("grid", *get_args(Beyond), "none")
 TRIALS_BEYOND = 32
 WORKER = "--worker"  # given to each of several that a command starts
 
@@ -256,7 +264,7 @@ def _pair(text: str) -> tuple[float, float]:
     refuse_unless(len(values) == 2, f"--arm {text}: give ALPHA,T, such as 0.75,4")
     alpha, temperature = values
     refuse_unless(
-        0 <= alpha <= 1 and 1 <= temperature <= 16,
+        is_within(alpha, ALPHA_BOUNDS) and is_within(temperature, TEMPERATURE_BOUNDS),
         f"--arm {text}: alpha weighs the teacher, give 0 to 1, and T from 1 to 16",
     )
     refuse_unless(alpha != 0, f"--arm {text}: without a teacher it is the baseline, which is compared anyway")

@@ -10,9 +10,9 @@ from optuna.trial import TrialState
 from data import CROPS, VIEWS, ImageSet, load_images, split
 from data.cifar100 import CIFAR100_DEVIATION, CIFAR100_HASH, CIFAR100_MEAN
 from models import Architecture, Normalisation, OtherNetworkError, Teacher, load_checkpoint, weights_hash
-from storage.arms import Arms, arms_to_train, choose_arms, finalist_points, name_of_pair
+from storage.arms import BASELINE, Arms, arms_to_train, choose_arms, finalist_points, name_of_pair
 from storage.configuration import Point, refuse_unless
-from storage.controls import RATE_FACTORS, control_arms, rate_pairs, rate_points
+from storage.controls import CONTROLS, OF_RATES, RATE_FACTORS, control_arms, rate_pairs, unanswered_rates
 from storage.open_study import OpenStudy
 from storage.rows import count_rows
 from storage.trials import MadeBy, TrialView, run_pair, views
@@ -64,7 +64,7 @@ class Plan:
         trainings: of those, in full length; alpha = 0 once.
         rates: learning rates that the controls have to try.
         runs: of the comparison.
-        ended: trials and runs that have ended.
+        ended: trials, learning rates and runs that have ended.
         logits_to_ask: (image, view) pairs that the teacher is expected to be asked for the first time.
         images: that are trained on.
         student, teacher: the networks, for these images.
@@ -245,12 +245,9 @@ def _rates_left(request: Request, opened: OpenStudy, trials_left: int) -> int:
     if not request.controls:
         return 0
     if trials_left or search is None:
-        return 2 * (len(RATE_FACTORS) - 1)
-    wanted = rate_points(choose_arms(search, configuration, request.added_arms), search, configuration)
-    tried = [] if rates is None else views(rates)
-    # A rate at which the loss diverges is an answer; what failed otherwise is tried again.
-    ended = [trial.point for trial in tried if trial.has_ended or trial.has_diverged]
-    return sum(point not in ended for point in wanted)
+        return len(OF_RATES) * (len(RATE_FACTORS) - 1)
+    arms = choose_arms(search, configuration, request.added_arms)
+    return len(unanswered_rates(arms, search, rates, configuration))
 
 
 def wanted_arms(request: Request, opened: OpenStudy, search: optuna.Study) -> Arms:
@@ -262,13 +259,13 @@ def _runs_left(request: Request, opened: OpenStudy, trials_left: int, rates_left
     """Runs of the comparison; a winner or a learning rate that is not known yet is counted as an arm of its own."""
     configuration, search, comparison = request.configuration, opened.search, opened.comparison
     seeds, unknown = configuration.final_seeds, 0
-    arms: Arms = {"baseline": (0.0, 1.0)} | {name_of_pair(pair): pair for pair in request.added_arms}
+    arms: Arms = {"baseline": BASELINE} | {name_of_pair(pair): pair for pair in request.added_arms}
     controls: dict[str, Point] = {}
     if trials_left:
         known = {} if search is None else arms_to_train(search, configuration, asked_beyond(request, opened))
         winners = {"best", request.beyond or "best"}
         arms |= {name: pair for name, pair in known.items() if name in winners}
-        unknown = len(seeds) * (len(winners - known.keys()) + (4 if request.controls else 0))
+        unknown = len(seeds) * (len(winners - known.keys()) + (len(CONTROLS) if request.controls else 0))
     elif search is not None:
         arms = wanted_arms(request, opened, search)
         if request.controls:

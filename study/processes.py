@@ -14,6 +14,7 @@ import torch
 
 from storage.configuration import ConfigurationError
 from storage.study_storage import STORAGE_ERRORS, StorageError
+from study.options import WORKER
 from study.progress import bar, say
 
 SECONDS_BETWEEN_LOOKS = 1.0
@@ -30,7 +31,7 @@ def run_workers(
 
     Args:
         arguments: of the command line, given to each worker.
-        total, ended: how many trials and runs there are to be, and a call that says how many have ended.
+        total, ended: how many trainings there are to be, and a call that says how many have ended.
 
     Raises:
         ConfigurationError: where a worker ended with an error, or all were killed.
@@ -95,7 +96,7 @@ def _start(number: int, count: int, arguments: Sequence[str], device: torch.devi
     else:
         environment["OMP_NUM_THREADS"] = str(threads_each(count, device))
     return subprocess.Popen(
-        [sys.executable, "-m", "study.run", *arguments, "--worker"],
+        [sys.executable, "-m", "study.run", *arguments, WORKER],
         env=environment,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

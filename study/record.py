@@ -13,8 +13,9 @@ from optuna.trial import FrozenTrial, Trial
 
 from models import save_checkpoint
 from storage.artifacts import WEIGHTS, offer
+from storage.controls import words_of
 from storage.files import naming
-from storage.trials import MadeBy, TrialRecord, TrialView
+from storage.trials import MadeBy, TrialRecord, TrialView, convolutions_of
 from study.device import convolutions
 from study.manifest import commit, versions
 from study.training import Epoch, Training
@@ -40,7 +41,7 @@ def is_worth_trying_again(failed: FrozenTrial, here: MadeBy) -> bool:
     if view.made_by is None or not view.has_diverged:
         return True
     then, now = (
-        [made_by.get(key) for key in ("commit", "versions", "device", "precision", "convolutions", "threads")]
+        [convolutions_of(made_by), *map(made_by.get, ("commit", "versions", "device", "precision", "threads"))]
         for made_by in (view.made_by, here)
     )
     return then != now
@@ -67,6 +68,7 @@ def store_training(
     epochs = [dataclasses.asdict(epoch) for epoch in curve]
     record.trained(epochs, round(sum(epoch.seconds for epoch in curve), 3))
     name = f"alpha{training.alpha:.4g}-T{training.temperature:.4g}-seed{training.seed}"
+    name += f"-{words}" if (words := words_of(trial.params)) else ""
     with tempfile.TemporaryDirectory() as folder, naming(Path(folder)):
         table, weights = Path(folder) / f"curve-{name}.csv", Path(folder) / f"{WEIGHTS}{name}.pth"
         with table.open("w", newline="") as file:

@@ -9,6 +9,7 @@ from optuna.distributions import BaseDistribution
 from optuna.samplers import BaseSampler, GPSampler, GridSampler, RandomSampler, TPESampler
 from optuna.trial import FrozenTrial, Trial
 
+from storage.configuration import ALPHA_BOUNDS, TEMPERATURE_BOUNDS
 from storage.optuna_internals import showing
 from storage.trials import Beyond, TrialView, note_sampler
 
@@ -27,7 +28,8 @@ may have no other."""
 
 def suggest(trial: Trial) -> tuple[float, float]:
     """(alpha, T) of a trial. All samplers use the same distributions, so each learns from the others' trials."""
-    return trial.suggest_float("alpha", 0.0, 1.0), trial.suggest_float("temperature", 1.0, 16.0, log=True)
+    alpha = trial.suggest_float("alpha", *ALPHA_BOUNDS)
+    return alpha, trial.suggest_float("temperature", *TEMPERATURE_BOUNDS, log=True)
 
 
 class GridFirst(BaseSampler):

@@ -65,8 +65,8 @@ class Search:
             self._work(lambda: self.trials.ask_for(points, self.worker.is_worth_trying_again), len(points), "finalist")
 
     def _ask_grid(self) -> Trial | None:
-        # GridSampler gives trial number n the n-th point of its shuffled list: asked one at a time, the first 16
-        # trials are the 16 points. It counts a failed point as visited, so what has to be tried again is named.
+        # GridSampler gives trial number n the n-th point of its shuffled list: asked one at a time, the first trials
+        # are the points, one each. It counts a failed point as visited, so what has to be tried again is named.
         if len(self.study.get_trials(deepcopy=False)) < len(self.points):
             return self.study.ask()
         return self.trials.ask_for(self.points, self.worker.is_worth_trying_again)

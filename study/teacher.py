@@ -48,7 +48,7 @@ from models import (
 from models.architecture import file_name, source_of
 from models.teacher_card import Origin, read_card
 from storage.claims import Claims
-from storage.configuration import PRECISIONS, Configuration, ConfigurationError, Recipe, refuse_unless
+from storage.configuration import LARGEST_SEED, PRECISIONS, Configuration, ConfigurationError, Recipe, refuse_unless
 from storage.errors import in_one_line, is_out_of_memory, one_line_errors
 from storage.files import write_whole
 from storage.folders import RunsFolder
@@ -505,7 +505,7 @@ def _recipe_and_seed(options: argparse.Namespace, configuration: Configuration) 
     if options.precision is not None:
         recipe = dataclasses.replace(recipe, precision=options.precision)
     seed = options.seed or 0
-    refuse_unless(0 <= seed < 2**32, f"--seed {seed}: give 0 to {2**32 - 1}")
+    refuse_unless(0 <= seed <= LARGEST_SEED, f"--seed {seed}: give 0 to {LARGEST_SEED}")
     return recipe, seed
 
 

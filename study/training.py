@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from data import Draws, stream
 from data.draws import generator_of
-from storage.errors import is_out_of_memory
+from storage.errors import in_one_line, is_out_of_memory
 from storage.files import save_whole
 from storage.trials import DIVERGED
 from study.evaluation import predict
@@ -236,8 +236,7 @@ class Training:
         except Exception as error:
             if is_out_of_memory(error):
                 raise
-            reason = str(error).strip().split("\n")[0]
-            say(f"{checkpoint}: damaged ({reason}); {self.name} starts from its first epoch")
+            say(f"{checkpoint}: damaged ({in_one_line(error)}); {self.name} starts from its first epoch")
             return None
 
     def _is_own(self, content: Any) -> bool:

@@ -331,6 +331,14 @@ def test_controls_killed_among_their_learning_rates_are_trained_once_each(runs_d
     assert all(curve[-1]["validation_accuracy"] == value for value, curve in curves.items()), "and not on test"
     points = points_tried(runs_dir, "demo-rates") + points_tried(runs_dir, "demo-comparison")
     assert all(points.count(point) == 1 for point in points)
+    comparison = optuna.load_study(study_name="demo-comparison", storage=sqlite_url(runs_dir / "study.db"))
+    files = [
+        meta.filename
+        for study in (rates, comparison)
+        for trial in study.get_trials(states=(complete,))
+        for meta in optuna.artifacts.get_all_artifact_meta(trial, storage=study._storage)
+    ]
+    assert len({*files}) == len(files), "what is downloaded says which run it is of"
     assert len(points_tried(runs_dir, "demo-rates")) == 7  # the search tried the best pair with the protocol's rate
     assert "## Is it the teacher?" in (runs_dir / "demo" / "report.md").read_text()
     request = request_of([*SMALL, *ONE_POINT, "--runs-dir", str(runs_dir)], None)

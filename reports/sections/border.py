@@ -9,6 +9,7 @@ from reports.results import Trial
 from reports.sections.commands import as_option, command_with
 from reports.sections.document import Document
 from reports.sections.words import count, percent
+from storage.configuration import ALPHA_BOUNDS, TEMPERATURE_BOUNDS
 
 
 @dataclass(frozen=True)
@@ -73,8 +74,8 @@ def _borders_of_best(document: Document) -> list[Border]:
         return []
     values = {key: sorted(document.configuration[key]) for key in ("alphas", "temperatures")}
     return [
-        *_borders("alpha", best["alpha"], values["alphas"], (0.0, 1.0)),
-        *_borders("temperature", best["temperature"], values["temperatures"], (1.0, 16.0)),
+        *_borders("alpha", best["alpha"], values["alphas"], ALPHA_BOUNDS),
+        *_borders("temperature", best["temperature"], values["temperatures"], TEMPERATURE_BOUNDS),
     ]
 
 

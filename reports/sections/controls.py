@@ -9,10 +9,10 @@ import plotly.graph_objects as go
 from reports.drawing import BLUE, GREY, PURPLE, Figure, blank
 from reports.evidence import Paired, accuracy_standard_error, paired, range_constant, seed_deviation
 from reports.results import Results, distinct
-from reports.sections.document import CONTROLS, Document
+from reports.sections.document import Document
 from reports.sections.words import arm_label, difference_cells, interval, mean, percent, plain, points, seed_rows, table
 from reports.standing import STATE_WORDS
-from storage.controls import best_rate
+from storage.controls import CONTROLS, OF_RATES, best_rate
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,6 @@ TAKEN_AWAY = (
     Control("best", "smoothing", "a virtual teacher that knows the label alone", "the teacher"),
     Control("best-rate", "rate", "the baseline, each at its best learning rate", "an untuned learning rate"),
 )
-OF_RATES = {"rate": "baseline", "best-rate": "best"}
-"""Whose learning rates a control is about."""
 
 
 def controls(document: Document) -> list[str]:

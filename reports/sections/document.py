@@ -19,11 +19,8 @@ from reports.results import Arm, Results, Trial, all_trials, without_repeats
 from reports.sections.words import SAMPLERS
 from reports.standing import UNFINISHED, Cell, count_compared, grid_cells
 from storage.arms import arms_asked_for, name_of_pair
+from storage.controls import CONTROLS
 from storage.trials import run_pair
-
-CONTROLS = ("shuffled", "smoothing", "rate", "best-rate")
-"""Arms that stand beside the best pair and the baseline, from which something is taken away."""
-
 
 WINNERS = ("best", *SAMPLERS)
 """Arms whose point the search chose: the grid's, TPE's and that of a Gaussian process."""
@@ -214,22 +211,22 @@ class Document:
         ended = sum(trial["state"] in ("COMPLETE", "PRUNED", "FAIL") for trial in beyond)
         if ended < self.results["search"]["tpe_trials"]:
             return winners
+        for sampler in SAMPLERS:
+            complete = scored(trial for trial in beyond if trial["sampler"] == sampler)
+            if complete:
+                _, trial = max(complete, key=self.rank)
+                winners[sampler] = run_pair(trial["alpha"], trial["temperature"])
+        return winners
+
+    def rank(self, ended: tuple[float, Trial]) -> tuple[bool, float, int]:
+        """How a trial and its value stand in the search: by the mean of its seeds where it is a finalist, or after."""
+        value, trial = ended
+        pair = run_pair(trial["alpha"], trial["temperature"])
         means = {
             run_pair(one["alpha"], one["temperature"]): statistics.fmean(one["values"])
             for one in self.results["finalists"]
         }
-
-        def rank(found: tuple[float, Trial]) -> tuple[bool, float, int]:
-            value, trial = found
-            pair = run_pair(trial["alpha"], trial["temperature"])
-            return pair in means, means.get(pair, value), -(trial["number"] or 0)
-
-        for sampler in SAMPLERS:
-            complete = scored(trial for trial in beyond if trial["sampler"] == sampler)
-            if complete:
-                _, trial = max(complete, key=rank)
-                winners[sampler] = run_pair(trial["alpha"], trial["temperature"])
-        return winners
+        return pair in means, means.get(pair, value), -(trial["number"] or 0)
 
     @property
     def wanted_arms(self) -> dict[str, tuple[set[int], set[int]]]:

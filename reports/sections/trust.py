@@ -10,13 +10,13 @@ from reports.sections.document import Document
 from reports.sections.words import arm_label, count, mean_and_deviation, percent, plain, table
 from reports.standing import count_compared, count_competed
 from storage.description import Start
-from storage.trials import MadeBy, run_pair
+from storage.trials import MadeBy, convolutions_of, run_pair
 
 OF_A_TRAINING: dict[str, Callable[[MadeBy], str]] = {
     "host": lambda made_by: made_by["host"],
     "device": lambda made_by: made_by["device"],
     "precision": lambda made_by: made_by["precision"],
-    "convolutions": lambda made_by: made_by.get("convolutions", "torch"),
+    "convolutions": convolutions_of,
     "number of threads": lambda made_by: str(made_by["threads"]),
     "commit": lambda made_by: made_by["commit"],
     "torch version": lambda made_by: made_by["versions"]["torch"],

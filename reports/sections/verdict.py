@@ -171,13 +171,11 @@ def _how_to_compare(document: Document) -> str:
     As the search has it, the best is the one with the highest mean where points have more seeds than one. One that was
     found after the grid is an arm already.
     """
-    results = document.results
-    ended = [(value, trial["alpha"], trial["temperature"]) for value, trial in scored(all_trials(results))]
-    of_finalists = [(statistics.fmean(one["values"]), one["alpha"], one["temperature"]) for one in results["finalists"]]
-    distilled = [[point for point in points if point[1] != 0] for points in (of_finalists, ended)]
-    if not any(distilled):
+    distilled = [ended for ended in scored(all_trials(document.results)) if ended[1]["alpha"] != 0]
+    if not distilled:
         return ""
-    _, alpha, temperature = max(distilled[0] or distilled[1])
+    _, best = max(distilled, key=document.rank)
+    alpha, temperature = best["alpha"], best["temperature"]
     if document.cell((alpha, temperature)) is None:
         return ""
     command = command_with(document, {"--arm": as_option([alpha, temperature])})

@@ -22,7 +22,7 @@ import data.cifar100
 from data import DataError, ImageSet, count_copies, load_cifar100
 from data.cache import TENSORS
 from data.cifar100 import CIFAR100_DEVIATION, CIFAR100_HASH, CIFAR100_MEAN, CLASSES, GROUPS
-from data.class_folders import read_images
+from data.class_folders import image_files, read_images
 from data.image_set import in_canonical_order
 from storage.claims import FileClaims
 from storage.postgres_claims import PostgresClaims
@@ -275,6 +275,16 @@ def test_damaged_class_folders_are_refused_by_name(
     message = refusal(tmp_path / "cache", made_up_folders)
     assert message.startswith(f"{named}: ")
     assert reason in message
+
+
+def test_what_systems_and_editors_leave_among_class_folders_is_no_image(made_up_folders: Path) -> None:
+    train = made_up_folders / "train"
+    before = image_files(train, CLASSES)
+    for folder in (train, train / "apple"):
+        (folder / ".ipynb_checkpoints").mkdir()
+        shutil.copy(apple(made_up_folders), folder / ".ipynb_checkpoints" / "0-checkpoint.png")
+    (train / "apple" / "._image.png").write_text("of another system")
+    assert image_files(train, CLASSES) == before
 
 
 def test_no_flipped_bit_of_a_png_is_a_traceback(made_up_folders: Path, recwarn: pytest.WarningsRecorder) -> None:

@@ -355,6 +355,14 @@ def test_controls_of_a_former_winner_are_not_missing() -> None:
     assert "best has 5 of 5, shuffled has 4 of 5 (1 failed), smoothing has 5 of 5" in verdict(results)
 
 
+def test_of_equal_points_with_a_teacher_the_one_that_the_search_ranks_first_is_to_be_compared() -> None:
+    results = made_up_results("full", best=(0.0, 1.0))
+    for trial in results["grid"]:
+        if trial["value"] is not None:
+            trial["value"] = 0.5 if trial["alpha"] == 0 else 0.3
+    assert "--arm 0.25,2`" in verdict(results), "and not one that came later"
+
+
 def test_a_gain_that_was_found_after_the_grid_is_not_denied() -> None:
     results = made_up_results("full", best=(0.0, 1.0), tpe_trials=3)
     for trial in (*results["grid"], *results["tpe"]):
@@ -1412,6 +1420,8 @@ def test_a_command_that_is_advised_names_its_points_exactly() -> None:
                 cell["value"] = 0.9 if results is none and cell["temperature"] == 4 else cell["value"]
     assert "`python -m study.run --preset full --arm 0.123456789,4`" in verdict(none)
     assert "--alphas 0,0.123456789,0.5,0.75,0.875,1 --temperatures 1,2,4,8,16" in look_beyond(border)
+    none["tpe"] = made_up_results(tpe_trials=1)["tpe"]
+    none["tpe"][0].update({"alpha": 0.6, "temperature": 3.0})
     none["finalists"] = [{"alpha": 0.6, "temperature": 3.0, "seeds": [0, 10002], "values": [0.90, 0.91]}]
     assert "--arm" not in verdict(none), "what was found after the grid is an arm already"
 

@@ -95,6 +95,12 @@ def test_no_worker_and_no_order_are_refused(option: str, capsys: pytest.CaptureF
     assert capsys.readouterr().err == f"error: {option} 0: give 1 or more\n"
 
 
+def test_a_runs_folder_that_nothing_is_read_from_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["study", "--storage", "sqlite:///other.db", "--runs-dir", "mine"])
+    assert capsys.readouterr().err == "error: --runs-dir mine: has no effect beside --storage, leave it out\n"
+
+
 def test_copies_of_a_cell_that_failed_are_left_out_as_it_is() -> None:
     without = tuple((0.0, temperature) for temperature in TEMPERATURES)
     results: Any = made_up_results(pruned=(), failed=without)

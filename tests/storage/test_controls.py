@@ -8,7 +8,15 @@ from optuna.distributions import BaseDistribution
 from optuna.trial import TrialState, create_trial
 
 from storage.configuration import Point
-from storage.controls import best_rate, control_arms, control_of, is_no_answer, name_of_point, rate_points
+from storage.controls import (
+    best_rate,
+    control_arms,
+    control_of,
+    is_no_answer,
+    name_of_point,
+    rate_points,
+    unanswered_rates,
+)
 from storage.trials import DIVERGED, views
 from study.settings import PRESETS
 
@@ -85,6 +93,23 @@ def test_a_point_says_which_control_it_is() -> None:
     assert name_of_point({**plain, "learning_rate": 0.2}) == "0.5,4 rate0.2"
     run = views(study_of(({**plain, "smoothing": 1.0, "seed": 3.0}, 0.5)))[0]
     assert run.setting == {**plain, "smoothing": 1}
+
+
+def test_a_rate_that_failed_and_did_not_diverge_is_to_be_tried_again() -> None:
+    rates = rates_of({0.05: 0.3, 0.2: 0.45}, {0.05: 0.2, 0.2: 0.3, 0.4: 0.1})
+    (missing,) = unanswered_rates(ARMS, SEARCH, rates, CONFIGURATION)
+    assert (missing["alpha"], missing["learning_rate"]) == (0.0, 0.4)
+    for reason, left in (("out of memory", [missing]), (f"{DIVERGED} nan in epoch 3", [])):
+        failed = create_trial(
+            params=missing,
+            distributions={name: optuna.distributions.FloatDistribution(0, 1000) for name in missing},
+            state=TrialState.FAIL,
+            user_attrs={"reason": reason},
+        )
+        tried = rates_of({0.05: 0.3, 0.2: 0.45}, {0.05: 0.2, 0.2: 0.3, 0.4: 0.1})
+        tried.add_trial(failed)
+        assert unanswered_rates(ARMS, SEARCH, tried, CONFIGURATION) == left
+    assert len(unanswered_rates(ARMS, SEARCH, None, CONFIGURATION)) == 6
 
 
 def test_that_the_loss_diverges_is_an_answer_of_a_learning_rate() -> None:

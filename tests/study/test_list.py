@@ -127,7 +127,22 @@ def test_a_study_of_which_less_is_asked_for_than_it_has_is_done(
                 )
             )
     row = next(line for line in said(capsys, "--runs-dir", str(runs.path)).splitlines() if line.startswith("demo"))
-    assert row.split()[:10] == ["demo", "done,", "3", "failed", "7", "of", "7", "3", "of", "3"]
+    assert row.split()[:10] == ["demo", "done,", "2", "failed", "7", "of", "7", "3", "of", "3"]
+
+
+def test_a_training_that_failed_and_was_tried_again_is_no_failed_one(
+    runs: RunsFolder, capsys: pytest.CaptureFixture[str]
+) -> None:
+    point = {"alpha": 0.25, "temperature": 2.0, "seed": 1}
+    reason = {"reason": "out of memory"}
+    with open_study(sqlite_url(runs.database), "demo") as opened:
+        assert opened.comparison is not None
+        opened.comparison.add_trial(trial_at(point, state=TrialState.FAIL, user_attrs=reason))
+    assert "1 failed" in said(capsys, "--runs-dir", str(runs.path))
+    with open_study(sqlite_url(runs.database), "demo") as opened:
+        assert opened.comparison is not None
+        opened.comparison.add_trial(trial_at(point, value=0.5))
+    assert "failed" not in said(capsys, "--runs-dir", str(runs.path))
 
 
 def test_a_study_whose_controls_still_try_learning_rates_has_begun(
