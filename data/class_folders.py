@@ -15,6 +15,7 @@ from torch import Tensor
 from data.image_set import DataError
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".ppm", ".bmp", ".pgm", ".tif", ".tiff", ".webp")
+NAMES = f"files named *{', *'.join(SUFFIXES)}"
 PARTS = ("train", "test")
 NAMED = 5
 T = TypeVar("T")
@@ -51,7 +52,7 @@ def image_files(folder: Path, classes: tuple[str, ...]) -> list[tuple[Path, int]
         shown = [path for path in (folder / name).rglob("*") if not is_hidden(path, folder / name)]
         of_class = sorted(path for path in shown if path.suffix.lower() in SUFFIXES)
         if not of_class:
-            raise DataError(f"{folder / name}: holds no image")
+            raise DataError(f"{folder / name}: holds no image ({NAMES})")
         files += [(path, label) for path in of_class]
     return files
 
@@ -119,7 +120,7 @@ def use_image(path: Path, use: Callable[[Image.Image], T]) -> T:
     except DataError:
         raise
     except Image.DecompressionBombError:
-        raise DataError(f"{path}: far too many pixels") from None
+        raise DataError(f"{path}: far too many pixels, make it smaller") from None
     except FileNotFoundError:
         raise DataError(f"{path}: a link to nowhere") from None
     except PermissionError:

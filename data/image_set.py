@@ -41,7 +41,7 @@ class ImageSet:
         """sha256 over classes, labels and pixels, in hexadecimal."""
         digest = hashlib.sha256("\n".join(self.classes).encode())
         for tensor in (self.train_labels, self.train_images, self.test_labels, self.test_images):
-            digest.update(tensor.numpy().tobytes())
+            digest.update(tensor.contiguous().numpy().data)
         return digest.hexdigest()
 
     @cached_property
@@ -73,6 +73,9 @@ def in_canonical_order(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
     The official archive is shuffled and class folders are sorted by file name: after this both are the same tensor.
     """
-    keys = [(int(label), image.tobytes()) for label, image in zip(labels, images.numpy(), strict=True)]
-    order = torch.tensor(sorted(range(len(keys)), key=keys.__getitem__))
+    order: list[int] = []
+    for label in labels.unique().tolist():  # class by class: the bytes of all would be a copy of all
+        of_class = (labels == label).nonzero().flatten()
+        keys = [image.tobytes() for image in images[of_class].numpy()]
+        order += of_class[sorted(range(len(keys)), key=keys.__getitem__)].tolist()
     return images[order].contiguous(), labels[order].contiguous()

@@ -15,12 +15,12 @@ from PIL.TiffImagePlugin import BITSPERSAMPLE
 from tqdm import tqdm
 
 from data.cache import TENSORS, Content, cached, tensors_of
-from data.class_folders import PARTS, SUFFIXES, is_hidden, use_image
+from data.class_folders import NAMES, PARTS, SUFFIXES, is_hidden, use_image
 from data.image_set import DataError, ImageSet, in_canonical_order
 from storage.claims import Claims
 
 GREY = ("1", "L", "LA", "I", "I;16", "I;16B", "I;16L")  # Pillow's words for how a pixel is stored
-READ_AS = 3
+READ_AS = 4
 """Another number where the same files are read as other pixels, or refused."""
 
 Files = dict[str, list[tuple[Path, int]]]
@@ -102,7 +102,7 @@ def _listed(root: Path) -> tuple[tuple[str, ...], Files, list[str]]:
             others += [path for path in every if path not in used and path.is_file()]
             others += [path for path in every if path.is_symlink() and path.is_dir()]
             if name in found[part] and not images:
-                wrong.append(f"{root / part / name}: holds no image")
+                wrong.append(f"{root / part / name}: holds no image ({NAMES})")
             files[part] += [(path, label) for path in images]
     unused = sorted(
         path for path in root.iterdir() if path.is_dir() and path.name not in PARTS and not is_hidden(path, root)
@@ -137,11 +137,14 @@ def _read(
                 refused.append(str(error))
             seen.update()
     grey = all(look.mode in GREY for look in looks.values())
-    surplus = max(0, max((look.largest for look in looks.values()), default=0).bit_length() - 8)
+    brightest = max(looks, key=lambda path: looks[path].largest, default=None)
+    largest = 0 if brightest is None else looks[brightest].largest
+    surplus = max(0, largest.bit_length() - 8)
     if transparent := sum(look.is_transparent for look in looks.values()):
         _say_of(root, f"images that are transparent in part, which now lie on white: {transparent}")
-    if any(look.largest for look in looks.values()) and surplus != 8:
-        _say_of(root, f"of the 16 bits of a value {8 + surplus} are used at most, of which the highest 8 are kept")
+    if brightest is not None and largest:
+        used = f"of the 16 bits of a value {8 + surplus} are used at most, of which the highest 8 are kept"
+        _say_of(root, f"{used}: the largest value, {largest}, is in {_printable(brightest)}")
     coloured = [path for path, look in looks.items() if look.mode not in GREY]
     if coloured and len(coloured) < len(looks):
         example = _printable(coloured[0])
@@ -180,7 +183,8 @@ def _look(image: Image.Image, path: Path) -> _Look:
     frames = getattr(image, "n_frames", 1)
     if frames > 1 and image.format != "MPO":  # a camera's JPEG, whose other frames are previews of the first
         raise DataError(f"{path}: {frames} pages or frames: save the one that is meant as a file of its own")
-    if image.mode[0] not in "IF" and _has_16_bits(image):
+    has_16_bits = _has_16_bits(image)
+    if has_16_bits and (image.mode[0] not in "IF" or image.has_transparency_data):
         raise DataError(f"{path}: 16 bits a channel in colour or with transparency: save it with 8 bits a channel")
     largest = 0
     if image.mode.startswith("I"):
@@ -188,16 +192,17 @@ def _look(image: Image.Image, path: Path) -> _Look:
         if values.min() < 0:
             raise DataError(f"{path}: negative values: save it with 8 or 16 bits a channel, black as 0")
         largest = int(values.max())
-    if image.mode == "F" or (image.mode == "I" and not 256 <= largest < 65_536):
+    if image.mode == "F" or (image.mode == "I" and not has_16_bits and not 256 <= largest < 65_536):
         raise DataError(f"{path}: pixels of 32 bits whose range no file says: save it with 8 or 16 bits a channel")
     is_transparent = image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255
     return _Look(image.mode, image.size, largest, bool(is_transparent))
 
 
 def _has_16_bits(image: Image.Image) -> bool:
-    """Whether an opened image that is not grey has them: Pillow takes half of each value, and says so nowhere else."""
+    """Whether an opened image has them: of colour Pillow takes half of each value, and says so nowhere else."""
     bits: tuple[int, ...] = getattr(image, "tag_v2", {}).get(BITSPERSAMPLE, ())
-    return ";16" in str(getattr(image, "tile", ())) or max(bits, default=8) > 8
+    is_colour = image.mode[0] not in "IF"
+    return ";16" in str(getattr(image, "tile", ())) or (is_colour and max(bits, default=8) > 8)
 
 
 def _fitted(image: Image.Image, size: int, grey: bool, surplus: int) -> NDArray[np.uint8]:

@@ -11,7 +11,7 @@ from models.checkpoint import (
     weights_hash,
 )
 from models.cost import count_parameters
-from models.network_check import check_network, check_training
+from models.network_check import check_network, check_training, has_fixed_weights
 from models.resnet import build, fold_batch_norm
 from models.student import StudentCNN
 from models.teacher_card import (
@@ -42,6 +42,7 @@ __all__ = [
     "find_teacher",
     "find_teachers",
     "fold_batch_norm",
+    "has_fixed_weights",
     "has_winograd",
     "is_own",
     "load_checkpoint",

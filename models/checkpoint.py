@@ -18,6 +18,7 @@ from storage.errors import PlainError, in_one_line
 from storage.files import save_whole
 
 DATA_PARALLEL = "module."
+AVERAGED = "n_averaged"  # how often, of torch.optim.swa_utils.AveragedModel
 BATCHES_SEEN = "num_batches_tracked"  # of batch norm
 UNDER = ("model", "state_dict")
 NORMALISATION = {"mean", "deviation"}  # what study.export keeps beside a network
@@ -72,6 +73,8 @@ def load_checkpoint(network: nn.Module, path: Path, name: str) -> None:
     if not any(str(key).endswith(BATCHES_SEEN) for key in weights):
         # Those of torch before 0.4.1 have no such counters, which evaluation does not use.
         expected = {key: tensor for key, tensor in expected.items() if not key.endswith(BATCHES_SEEN)}
+    if AVERAGED in weights and AVERAGED not in expected:
+        weights = {key: tensor for key, tensor in weights.items() if key != AVERAGED}
     # A network may have a part of that name itself.
     if weights.keys() != expected.keys() and all(str(key).startswith(DATA_PARALLEL) for key in weights):
         weights = {key.removeprefix(DATA_PARALLEL): tensor for key, tensor in weights.items()}

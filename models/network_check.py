@@ -23,12 +23,15 @@ STEPS = 20
 """After so many, what had no gradient is taken to have none ever; a layer may be left out of a step by chance."""
 
 
-def check_network(architecture: Architecture) -> None:
+def check_network(architecture: Architecture, precision: Literal["float32", "bfloat16"] = "float32") -> None:
     """Check what every network must hold, on the CPU.
 
     It gives finite logits of shape (batch, classes) for the images' shape, in evaluation mode the same each time and
-    whatever other images are in the batch; its first weights come from torch's seed alone; two of it share nothing; and
-    what is stored of it gives it back.
+    whatever other images are in the batch, or none; its first weights come from torch's seed alone; two of it share
+    nothing; and what is stored of it gives it back.
+
+    Args:
+        precision: in which it is asked too.
 
     Raises:
         NetworkError: with the first of these that it does not hold.
@@ -44,11 +47,19 @@ def check_network(architecture: Architecture) -> None:
         images = _images(architecture, 4)
         with torch.inference_mode():
             said, again = (_logits(architecture, first.eval(), images) for _ in range(2))
-            fewer = torch.cat([_logits(architecture, first, part) for part in images.split(2)])
+            fewer = torch.cat([_logits(architecture, first, part) for part in images.split([1, 3])])
+            with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
+                _logits(architecture, first, images)
         _refuse(not torch.equal(said, again), architecture, "gives other logits for the same images in evaluation mode")
         apart = bool((said - fewer).abs().max() > ROUNDING * said.abs().max())
         wrong = "what it says of an image depends on the others of the batch in evaluation mode"
         _refuse(apart, architecture, f"{wrong}: give its batch norms track_running_stats=True")
+
+
+def has_fixed_weights(architecture: Architecture) -> bool:
+    """Whether its first weights are the same whatever torch's seed: from a file, or from a seed of its own."""
+    with torch.random.fork_rng(devices=[]):
+        return weights_hash(_made(architecture, seed=0)) == weights_hash(_made(architecture, seed=1))
 
 
 def check_training(
@@ -100,6 +111,9 @@ def _made(architecture: Architecture, seed: int) -> nn.Module:
     for key, parameter in network.named_parameters():
         is_float = parameter.dtype == torch.float32
         _refuse(not is_float, architecture, f"parameter {key!r} is {parameter.dtype}: weights are torch.float32 here")
+    for key, tensor in (*network.named_parameters(), *network.named_buffers()):
+        # torch takes them for videos, and no order of their dimensions fits.
+        _refuse(tensor.dim() == 5, architecture, f"{key!r} has 5 dimensions: give it another shape")
     return network.to(memory_format=torch.channels_last)
 
 
@@ -143,7 +157,11 @@ def _logits(architecture: Architecture, network: nn.Module, images: Tensor) -> T
         advice = "where it wants another size of image, give image_size, or resize in its forward"
         if "view size" in str(error):
             advice = "images are channels_last here: reshape or flatten where it has view"
-        elif len(images) == 1 and network.training:
+        elif "Inference tensors" in str(error):
+            advice = "what it keeps for later was made in inference: make it a buffer, or clone it"
+        elif len(images) == 1 and not network.training:
+            advice = "one image may come alone: where it squeezes, name the dimensions"
+        elif len(images) == 1:
             advice = "where it wants more than one image in a batch, give another batch_size"
         elif architecture.channels == 1 and "channels" in str(error):
             advice = "grey images have one channel: give it a parameter in_channels"

@@ -71,6 +71,8 @@ class CostFacts(TypedDict):
         peak_memory_bytes: None where it could not be measured.
         source: sha256 of the file that a network of one's own comes from; absent of others.
         shapes: of such a network's state.
+        fixed_weights: that the first weights of such a student are the same whatever the seed; absent where they are
+            not, and of studies begun before that was looked at.
     """
 
     name: str
@@ -81,6 +83,7 @@ class CostFacts(TypedDict):
     peak_memory_bytes: dict[str, int | None]
     source: NotRequired[str]
     shapes: NotRequired[dict[str, list[int]]]
+    fixed_weights: NotRequired[bool]
 
 
 class PrecisionEffect(TypedDict):

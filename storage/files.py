@@ -15,7 +15,7 @@ import torch
 SECONDS_UNTIL_LEFT = 24 * 3600.0
 
 
-def write_whole(content: bytes, path: Path) -> None:
+def write_whole(content: bytes | memoryview, path: Path) -> None:
     """Write ``content`` to ``path`` so that a reader sees the old file or the new one, never a part.
 
     Any number of processes may write the same file, on any hosts that share the folder: the last one stays.
@@ -48,7 +48,7 @@ def save_whole(content: object, path: Path) -> None:
     """
     buffer = io.BytesIO()
     torch.save(content, buffer)
-    write_whole(buffer.getvalue(), path)
+    write_whole(buffer.getbuffer(), path)
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from torch import nn
 from data import ImageBank, ImageSet, Split, count_copies
 from data.cifar100 import refuse_other_folder
 from data.samples import samples
-from models import Architecture, Teacher, check_network, fold_batch_norm
+from models import Architecture, Teacher, check_network, fold_batch_norm, has_fixed_weights
 from models.cost import measure_cost
 from storage.claims import hold
 from storage.configuration import Configuration, ConfigurationError, refuse_unless
@@ -81,7 +81,7 @@ def refuse_unusable(request: Request, opened: OpenStudy, plan: Plan) -> None:
     if configuration.dataset == "cifar100" and request.data_dir is not None:
         refuse_other_folder(request.data_dir, request.runs.cache)
     for architecture in (plan.student, plan.teacher):
-        check_network(architecture)
+        check_network(architecture, configuration.recipe.precision)
     check_trainable(plan.student, configuration.recipe, [images.train, images.train + images.validation])
     if plan.train_teacher:
         check_trainable(plan.teacher, teacher_recipe(configuration), [images.every])
@@ -268,10 +268,18 @@ def _describe(configuration: Configuration, materials: Materials, plan: Plan, de
         "teacher": _teacher(materials.teacher, configuration, materials.on_test.bank)
         if materials.teacher is not None
         else _no_teacher(plan.teacher, images, device),
-        "student": _network(materials.student, materials.student.build(), device),
+        "student": _student(materials.student, device),
         "starts": [],
     }
     return Description(**json.loads(json.dumps(described)))
+
+
+def _student(architecture: Architecture, device: torch.device) -> CostFacts:
+    facts = _network(architecture, architecture.build(), device)
+    if architecture.is_own and has_fixed_weights(architecture):
+        facts["fixed_weights"] = True
+        say(f"network {architecture.name!r}: its first weights are the same whatever the seed, which the report says")
+    return facts
 
 
 def _copies(images: ImageSet, parts: Split) -> Copies:

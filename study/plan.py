@@ -324,7 +324,8 @@ def _hash_of(file: Path, architecture: Architecture) -> str:
         load_checkpoint(network, file, architecture.name)
     except OtherNetworkError as error:
         raise OtherNetworkError(
-            f"{error}; network of [teacher] in a file, --config FILE, gives the study another"
+            f"{error}; network of [teacher] in a file, --config FILE, gives the study another, which may choose the "
+            "study's classes among more"
         ) from None
     return weights_hash(network)
 

@@ -218,7 +218,9 @@ def test_grey_images_a_network_of_torchvision_and_a_teacher_that_is_given(
     with (folder / "own_study_networks.py").open("a") as file:
         file.write("""
 def Shuffle(num_classes, in_channels):
+    import torch
     from torchvision.models import shufflenet_v2_x0_5
+    torch.manual_seed(3)
     network = shufflenet_v2_x0_5(num_classes=num_classes)
     network.conv1[0] = nn.Conv2d(in_channels, 24, 3, stride=2, padding=1, bias=False)
     return network
@@ -232,5 +234,7 @@ def Shuffle(num_classes, in_channels):
     main(["--config", "mine.toml", *MACHINE])
     found: dict[str, Any] = json.loads(Path("runs/pictures/results.json").read_text())
     assert found["data"]["channels"] == 1
+    assert found["student"]["fixed_weights"] is True
+    assert "first weights of own_study_networks:Shuffle are the same" in Path("runs/pictures/report.md").read_text()
     assert found["teacher"]["origin"] == "imported from given.pth"
     assert {cell["state"] for cell in found["grid"]} == {"COMPLETE"}

@@ -37,6 +37,7 @@ def trust(document: Document) -> list[str]:
         *_on_the_winner(document),
         *_on_pruning(document),
         _on_seeds(document),
+        *_on_first_weights(document),
         *_on_arithmetic(document),
         *_on_machines(document),
         "Each student was scored on the test images once, after its last epoch; no epoch was picked on them.",
@@ -176,6 +177,17 @@ def _on_seeds(document: Document) -> str:
         more = sorted({int(one) for finalist in document.results["finalists"] for one in finalist["seeds"]} - {seed})
         searched += f", and its finalists more ({', '.join(map(str, more))})"
     return f"The search has {searched}; the comparison {has} {'another' if one_seed else 'others'} {named}."
+
+
+def _on_first_weights(document: Document) -> list[str]:
+    """That the spread of seeds is not that of first weights, where a student's are fixed."""
+    if "fixed_weights" not in document.student:
+        return []
+    return [
+        f"The first weights of {document.student['name']} are the same whatever the seed, from a file or a seed of its "
+        "own. Its runs differ in the order and views of the images alone, and in what it draws as it trains: how far "
+        "other first weights would spread is in no interval here."
+    ]
 
 
 def _on_arithmetic(document: Document) -> list[str]:

@@ -16,6 +16,7 @@ from PIL.TiffImagePlugin import ImageFileDirectory_v2
 from tqdm import tqdm
 
 from data import DataError, ImageBank, ImageSet, load_own_images, split
+from data.class_folders import NAMES
 from data.samples import samples
 from data.views import IDENTITY_VIEW
 from storage.claims import FileClaims
@@ -118,10 +119,11 @@ def test_pixels_whose_range_no_file_says_are_refused_and_not_made_black(
         load(flowers)
 
 
-def png_of_16_bits(colour: int, channels: int) -> bytes:
+def png_of_16_bits(colour: int, channels: int, **more: bytes) -> bytes:
     """All black, of a kind that Pillow reads and does not write."""
     parts = {
         b"IHDR": struct.pack(">IIBBBBB", 32, 32, 16, colour, 0, 0, 0),
+        **{name.encode(): part for name, part in more.items()},
         b"IDAT": zlib.compress(32 * bytes(1 + 32 * channels * 2)),
         b"IEND": b"",
     }
@@ -149,10 +151,11 @@ def tiff_of_16_bits(channels: int, planes: int, content: bytes, signed: bool = F
         ("colour.png", png_of_16_bits(2, 3)),
         ("grey and transparent.png", png_of_16_bits(4, 2)),
         ("transparent.png", png_of_16_bits(6, 4)),
+        ("a grey that is transparent.png", png_of_16_bits(0, 1, tRNS=bytes(2))),
         ("colour.tif", tiff_of_16_bits(3, 1, bytes(32 * 32 * 6))),
         ("planes.tif", tiff_of_16_bits(3, 3, bytes(32 * 32 * 6))),
     ],
-    ids=["colour", "grey and alpha", "colour and alpha", "colour of a TIFF", "colour in planes"],
+    ids=["colour", "grey and alpha", "colour and alpha", "one value of grey", "colour of a TIFF", "colour in planes"],
 )
 def test_colour_of_16_bits_is_refused_and_not_cut(name: str, content: bytes, flowers: Path) -> None:
     (flowers / "train" / "daisy" / name).write_bytes(content)
@@ -161,6 +164,22 @@ def test_colour_of_16_bits_is_refused_and_not_cut(name: str, content: bytes, flo
     assert str(refused.value).endswith(
         f"{name}: 16 bits a channel in colour or with transparency: save it with 8 bits a channel"
     )
+
+
+def test_dark_grey_of_16_bits_is_grey_of_16_bits(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "grey"
+    write(root, "L")
+    dark, bright = np.full((32, 32), 100), np.full((32, 32), 4000)
+    folder = root / "train" / "rose"
+    (folder / "dark.tif").write_bytes(tiff_of_16_bits(1, 1, dark.astype("<i2").tobytes(), signed=True))
+    (folder / "dark.pgm").write_bytes(b"P5 32 32 65535\n" + dark.astype(">u2").tobytes())
+    (folder / "bright.pgm").write_bytes(b"P5 32 32 65535\n" + bright.astype(">u2").tobytes())
+    found = load(root)
+    assert found.train_images.shape[1] == 1
+    levels = [int(image[0, 0, 0]) for image in found.train_images if (image == image[0, 0, 0]).all()]
+    assert sorted(levels) == [100 >> 4, 100 >> 4, 4000 >> 4]
+    said = capsys.readouterr().out
+    assert f"12 are used at most, of which the highest 8 are kept: the largest value, 4000, is in {folder}" in said
 
 
 def test_negative_values_are_refused_and_not_made_black(flowers: Path) -> None:
@@ -266,6 +285,13 @@ def test_values_of_16_bits_keep_the_8_highest_that_are_used(flowers: Path, capsy
         Image.fromarray(values).save(folder / "0.png")
     assert load(flowers).train_images.max() == 255
     assert "of the 16 bits of a value 12 are used at most" in capsys.readouterr().out
+    brightest = np.full((32, 32), 0xFFFF, dtype=np.uint16)
+    Image.fromarray(brightest).save(flowers / "train" / "rose" / "brightest.png")
+    load(flowers)
+    said = capsys.readouterr().out
+    assert "16 are used at most, of which the highest 8 are kept: the largest value, 65535, is in " in said
+    assert "rose/brightest.png" in said, "which alone may make all others dark"
+    (flowers / "train" / "rose" / "brightest.png").unlink()
     Image.fromarray(values >> 4).save(flowers / "train" / "rose" / "1.png")
     found = load(flowers)
     assert sorted(int(image.max()) for image in found.train_images) == [15, 255, 255, 255], "one range for all"
@@ -309,7 +335,7 @@ def test_everything_wrong_is_named_at_once_a_line_each(flowers: Path) -> None:
     assert str(refused.value).replace(str(flowers), "flowers").splitlines() == [
         "flowers/train: no folder 'lily', which is in flowers/test",
         "flowers/test: no folder 'rose', which is in flowers/train",
-        "flowers/test/daisy: holds no image",
+        f"flowers/test/daisy: holds no image ({NAMES})",
         "flowers/train/rose/2.bmp: damaged or no image",
     ]
 

@@ -16,6 +16,7 @@ from models import (
     Normalisation,
     check_network,
     check_training,
+    has_fixed_weights,
     load_checkpoint,
     save_checkpoint,
     weights_hash,
@@ -118,6 +119,28 @@ WRONG = {
         "        return super().forward(x) * (1 + self.calls)",
         "does not go on from a checkpoint",
     ),
+    "squeezes_all": (
+        "class Net(Good):\n    def forward(self, x):\n"
+        "        return self.fc(torch.relu(self.norm(self.conv(x))).mean((2, 3), True).squeeze())",
+        "gives logits of shape (5,), not (1, 5)",
+    ),
+    "fails_on_one_that_it_squeezes": (
+        "class Net(Good):\n    def forward(self, x):\n"
+        "        hidden = torch.relu(self.norm(self.conv(x))).mean((2, 3), True).squeeze()\n"
+        "        return self.fc(torch.cat([hidden[:, :2], hidden[:, 2:]], 1))",
+        "one image may come alone: where it squeezes, name the dimensions",
+    ),
+    "five_dimensions": (
+        "class Net(Good):\n    def __init__(self, num_classes):\n        super().__init__(num_classes)\n"
+        "        self.register_buffer('statistics', torch.ones(2, 2, 3, 1, 1))",
+        "'statistics' has 5 dimensions: give it another shape",
+    ),
+    "keeps_what_it_inferred": (
+        "kept = {}\nclass Net(Good):\n    def forward(self, x):\n"
+        "        if 'scale' not in kept:\n            kept['scale'] = torch.ones(4) * 1.0\n"
+        "        return self.fc(torch.relu(self.norm(self.conv(x))).mean((2, 3)) * kept['scale'])",
+        "what it keeps for later was made in inference: make it a buffer, or clone it",
+    ),
     "norm_of_one": (
         "class Net(Good):\n    def forward(self, x):\n"
         "        return self.fc(self.norm(self.conv(x).mean((2, 3), True)).flatten(1))",
@@ -189,6 +212,28 @@ def test_a_network_that_cannot_be_studied_is_refused_in_one_line(kind: str, fold
     assert str(refused.value).startswith("network 'own_networks:Net'")
     assert said in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+def test_a_network_is_asked_in_the_precision_of_the_study(folder: Path) -> None:
+    (folder / "own_networks.py").write_text(
+        f"{BEGINNING}\nclass Net(Good):\n    def forward(self, x):\n        said = super().forward(x)\n"
+        "        chosen = x.new_zeros(len(x), 5)\n        chosen[:, torch.arange(5)] = said\n        return chosen\n"
+    )
+    architecture = Architecture("own_networks:Net", 5)
+    check_network(architecture)
+    with pytest.raises(NetworkError, match="fails on images of shape"):
+        check_network(architecture, "bfloat16")
+
+
+@pytest.mark.parametrize(
+    ("first", "is_fixed"), [("torch.manual_seed(42)", True), ("pass", False), ("torch.rand(3)", False)]
+)
+def test_first_weights_that_no_seed_changes_are_known(first: str, is_fixed: bool, folder: Path) -> None:
+    (folder / "own_networks.py").write_text(
+        f"{BEGINNING}\nclass Net(Good):\n    def __init__(self, num_classes):\n        {first}\n"
+        "        super().__init__(num_classes)\n"
+    )
+    assert has_fixed_weights(Architecture("own_networks:Net", 5)) is is_fixed
 
 
 UNUSUAL = {

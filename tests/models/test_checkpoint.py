@@ -116,6 +116,15 @@ class Wrapper(nn.Module):
         self.model = network
 
 
+def test_weights_that_torch_averaged_are_a_checkpoint_too(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    saved = build("resnet8")
+    torch.save(torch.optim.swa_utils.AveragedModel(saved).state_dict(), tmp_path / "file.pth")
+    network = build("resnet8")
+    load_checkpoint(network, tmp_path / "file.pth", "resnet8")
+    assert weights_hash(network) == weights_hash(saved)
+
+
 @pytest.mark.parametrize("prefix", ["_orig_mod.", "model.", "net.", "module.", "module._orig_mod.", "state.model."])
 def test_weights_whose_names_have_one_prefix_more_are_taken(prefix: str, tmp_path: Path) -> None:
     saved, loaded = build("resnet8"), build("resnet8")

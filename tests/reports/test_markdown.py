@@ -355,6 +355,15 @@ def test_controls_of_a_former_winner_are_not_missing() -> None:
     assert "best has 5 of 5, shuffled has 4 of 5 (1 failed), smoothing has 5 of 5" in verdict(results)
 
 
+def test_first_weights_that_no_seed_changes_are_said() -> None:
+    results = made_up_results()
+    words = "The first weights of StudentCNN are the same whatever the seed"
+    assert words not in render(results)
+    results["student"]["fixed_weights"] = True
+    results["student"]["name"] = "StudentCNN"
+    assert words in render(results)
+
+
 def test_of_equal_points_with_a_teacher_the_one_that_the_search_ranks_first_is_to_be_compared() -> None:
     results = made_up_results("full", best=(0.0, 1.0))
     for trial in results["grid"]:
