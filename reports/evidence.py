@@ -323,13 +323,17 @@ def difference_error(first: Trial, second: Trial, images: int, between_seeds: fl
     Args:
         between_seeds: standard deviation of one accuracy; None where it is not known.
     """
-    of_seeds = math.sqrt(2) * (between_seeds or 0.0)
     hits = hits_of(first, images), hits_of(second, images)
     if hits[0] is not None and hits[1] is not None and between_seeds is not None:
-        return math.hypot(math.sqrt(np.count_nonzero(hits[0] != hits[1])) / images, of_seeds)
+        return math.hypot(math.sqrt(np.count_nonzero(hits[0] != hits[1])) / images, math.sqrt(2) * between_seeds)
     values = [trial["value"] for trial in (first, second)]
-    of_images = math.hypot(*(accuracy_standard_error(value, images) for value in values if value is not None))
-    return math.hypot(of_images, of_seeds)
+    return difference_of_values([value for value in values if value is not None], images, between_seeds)
+
+
+def difference_of_values(accuracies: Sequence[float], images: int, between_seeds: float | None) -> float:
+    """The standard error of the difference of two accuracies as if each had images of its own."""
+    errors = [accuracy_standard_error(accuracy, images) for accuracy in accuracies]
+    return math.hypot(*errors, math.sqrt(2) * (between_seeds or 0.0))
 
 
 @functools.cache

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from reports.evidence import Estimate, estimate
-from reports.results import Results
+from reports.results import Results, images_of_comparison, is_searched
 
 TEACHER_NETWORK = "resnet32x4"  # 1.4.1
 TEACHER_PARAMETERS = 7_433_860  # 1.4.1
@@ -101,9 +101,8 @@ def departures(results: Results) -> list[str]:
     data = results["data"]
     if results["teacher"]["name"] != TEACHER_NETWORK:
         found.append(f"teacher {results['teacher']['name']} instead of {TEACHER_NETWORK}")
-    together = data["train_images"] + data["validation_images"]
-    searched = any(trial["state"] != "MISSING" for trial in results["grid"])
-    if searched and configuration["train_images"] < 45_000:
+    together = images_of_comparison(data)
+    if is_searched(results) and configuration["train_images"] < 45_000:
         found.append(f"{configuration['train_images']:,} training images in the search instead of 45,000 or more")
     if together < data["official_train_images"]:
         found.append(f"{together:,} images in the comparison instead of {data['official_train_images']:,}")

@@ -10,13 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from reports.evidence import Paired, by_seed, paired
-from reports.results import Arm, Results, ResultsError, read_results
+from reports.results import Arm, Results, ResultsError, images_of_comparison, read_results
 from reports.sections.words import capitalised, interval, mean_and_deviation, percent, points, table
+from storage.configuration import RECIPE_STORED_WHERE_OTHER
 from storage.errors import one_line_errors
 from storage.trials import MadeBy, convolutions_of
-
-NOT_STORED: dict[str, object] = {"flip": True, "optimizer": "sgd"}
-"""Settings of a recipe that are stored only where they are others."""
 
 
 def compare(first: Results, second: Results, arm: str) -> str:
@@ -54,15 +52,17 @@ def _settings(first: Results, second: Results, arm: str) -> str:
 def _facts(results: Results, arm: Arm, seeds: set[int]) -> dict[str, str]:
     """What the runs of these seeds were trained with, and by."""
     configuration = results["configuration"]
-    images = results["data"]["train_images"] + results["data"]["validation_images"]
     student = results["student"]
     facts = {
         "student": f"{student['name']} {student.get('source', '')[:12]}".strip(),
-        **{key.replace("_", " "): value for key, value in {**NOT_STORED, **configuration["recipe"]}.items()},
+        **{
+            key.replace("_", " "): value
+            for key, value in {**RECIPE_STORED_WHERE_OTHER, **configuration["recipe"]}.items()
+        },
         "learning rate": arm["learning_rate"],
         "alpha": arm["alpha"],
         "T": arm["temperature"],
-        "training images": images,
+        "training images": images_of_comparison(results["data"]),
         "draws": configuration["draws"],
         "data": results["data"]["hash"][:12],
         "teacher": str(results["teacher"]["hash"])[:12] if arm["alpha"] else "none",

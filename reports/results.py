@@ -336,6 +336,16 @@ def count_failed(results: Results) -> int:
     return failed + sum(len(arm["failed"]) for arm in distinct(results["arms"]).values())
 
 
+def is_searched(results: Results) -> bool:
+    """Whether the search has begun a trial: arms may be compared without one."""
+    return any(cell["state"] != "MISSING" for cell in results["grid"])
+
+
+def images_of_comparison(data: DataFacts) -> int:
+    """How many images the runs of the comparison train on: those of the search and the validation images."""
+    return data["train_images"] + data["validation_images"]
+
+
 def distinct(arms: Mapping[str, Arm]) -> dict[str, Arm]:
     """The arms without those whose runs are the runs of an arm before them."""
     found: dict[object, str] = {}

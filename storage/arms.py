@@ -75,6 +75,12 @@ def choose_arms(search: optuna.Study, configuration: Configuration, added: Itera
     return arms | {name_of_pair(pair): run_pair(*pair) for pair in added}
 
 
+def grid_has_ended(trials: Iterable[TrialView], configuration: Configuration) -> bool:
+    """Whether every point of the grid has a trial that ended, also by failing."""
+    ended = [trial.point for trial in trials if trial.state.is_finished()]
+    return all(point in ended for point in configuration.points)
+
+
 def arms_to_train(
     search: optuna.Study, configuration: Configuration, trials_beyond: int, added: Iterable[tuple[float, float]] = ()
 ) -> Arms:
@@ -87,7 +93,7 @@ def arms_to_train(
     ended = [trial.point for trial in trials if trial.state.is_finished()]
     beyond = sum(trial.is_beyond_grid and trial.state.is_finished() for trial in trials)
     open_parts: set[str] = set()
-    if any(point not in ended for point in configuration.points):
+    if not grid_has_ended(trials, configuration):
         open_parts |= {"best"}
     if beyond < trials_beyond:
         open_parts |= {*get_args(Beyond)}

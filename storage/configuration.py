@@ -12,6 +12,14 @@ ALPHAS = (0.0, 0.25, 0.5, 0.75)
 TEMPERATURES = (1.0, 2.0, 4.0, 8.0)
 ALPHA_BOUNDS, TEMPERATURE_BOUNDS = (0.0, 1.0), (1.0, 16.0)  # of what is searched
 PRECISIONS = ("float32", "bfloat16")
+RECIPE_STORED_WHERE_OTHER: dict[str, Any] = {
+    "image_sizes": (),
+    "batches": "remainder",
+    "flip": True,
+    "optimizer": "sgd",
+}
+"""Settings of a recipe as they were before they were ones: what was stored then is still the same recipe."""
+
 LARGEST_SEED = 2**32 - 1  # of numpy, which Optuna's samplers seed
 SMALLEST_IMAGE, LARGEST_IMAGE = 28, 96
 MOST_SEEDS = 10_000  # of an arm; those of finalists come after
@@ -141,17 +149,9 @@ class Recipe:
         return f"Recipe({', '.join(f'{name}={value!r}' for name, value in self._settings().items())})"
 
     def _settings(self) -> dict[str, Any]:
-        settings = dataclasses.asdict(self)
-        if not self.image_sizes:
-            # What was stored before there were these settings is still the same recipe.
-            del settings["image_sizes"]
-        if self.batches == "remainder":
-            del settings["batches"]
-        if self.flip:
-            del settings["flip"]
-        if self.optimizer == "sgd":
-            del settings["optimizer"]
-        return settings
+        before = RECIPE_STORED_WHERE_OTHER
+        every = dataclasses.asdict(self).items()
+        return {key: value for key, value in every if key not in before or value != before[key]}
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from data.cifar100 import refuse_other_folder
 from data.samples import samples
 from models import Architecture, Teacher, check_network, fold_batch_norm, has_fixed_weights
 from models.cost import measure_cost
+from storage.arms import grid_has_ended
 from storage.claims import hold
 from storage.configuration import Configuration, ConfigurationError, refuse_unless
 from storage.description import FORMAT, Copies, CostFacts, Description, Start, TeacherFacts
@@ -211,8 +212,7 @@ def refuse_another(known: Description, wanted: Configuration, search: optuna.Stu
         ConfigurationError: with that setting.
     """
     may_change, trials = {"seeds", "finalists", "finalist_seeds"}, views(search)
-    ended = [trial.point for trial in trials if trial.state.is_finished()]  # one that failed will not be pruned either
-    if all(point in ended for point in wanted.points):
+    if grid_has_ended(trials, wanted):  # a point that failed will not be pruned either
         may_change |= {"pruner"}
     if not trials:
         may_change |= {*OF_THE_GRID}

@@ -1,13 +1,12 @@
 """Is it the teacher? The best pair beside arms from which what the teacher knows is taken away."""
 
-import math
 from collections.abc import Collection
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
 
 from reports.drawing import BLUE, GREY, PURPLE, Figure, blank
-from reports.evidence import Paired, accuracy_standard_error, paired, range_constant, seed_deviation
+from reports.evidence import Paired, difference_of_values, paired, range_constant, seed_deviation
 from reports.results import Results, distinct
 from reports.sections.document import Document
 from reports.sections.words import arm_label, difference_cells, interval, mean, percent, plain, points, seed_rows, table
@@ -293,8 +292,7 @@ def _told_apart(document: Document, who: str, values: dict[float, float], best: 
 
 def _is_apart(document: Document, higher: float, lower: float, among: int) -> bool:
     """Whether two accuracies of so many differ by more than the images and the comparison's seeds explain."""
-    errors = [accuracy_standard_error(value, document.validation_images) for value in (higher, lower)]
-    error = math.hypot(*errors, math.sqrt(2) * (seed_deviation(document.results) or 0.0))
+    error = difference_of_values((higher, lower), document.validation_images, seed_deviation(document.results))
     return higher - lower > range_constant(among) * error
 
 

@@ -15,7 +15,15 @@ from reports.evidence import (
     paired,
     scored,
 )
-from reports.results import Arm, Results, Trial, all_trials, without_repeats
+from reports.results import (
+    Arm,
+    Results,
+    Trial,
+    all_trials,
+    images_of_comparison,
+    is_searched,
+    without_repeats,
+)
 from reports.sections.words import SAMPLERS
 from reports.standing import UNFINISHED, Cell, count_compared, grid_cells
 from storage.arms import arms_asked_for, name_of_pair
@@ -82,8 +90,8 @@ class Document:
 
     @property
     def is_searched(self) -> bool:
-        """Whether the search has begun a trial: arms may be compared without one."""
-        return any(cell.standing != "not yet" for cell in self.grid)
+        """As ``reports.results`` has it."""
+        return is_searched(self.results)
 
     @property
     def finalists(self) -> int:
@@ -115,7 +123,7 @@ class Document:
     def left_over(self) -> tuple[int, int] | None:
         """How many images the last step of an epoch takes in search and comparison; None where batches are even."""
         recipe, data = self.configuration["recipe"], self.data
-        together = data["train_images"] + data["validation_images"]
+        together = images_of_comparison(data)
         rests = self.configuration["train_images"] % recipe["batch_size"], together % recipe["batch_size"]
         return rests if recipe["batches"] == "remainder" and any(rests) else None
 

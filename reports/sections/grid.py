@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 
 from reports.drawing import CLEAR, GREY, ORANGE, Figure, blank
 from reports.evidence import hits_of, range_constant, seed_deviation
-from reports.results import Results
+from reports.results import Results, is_searched
 from reports.sections.border import look_beyond
 from reports.sections.controls import rates_are_rough
 from reports.sections.document import Document
@@ -161,7 +161,7 @@ def heatmap(results: Results) -> go.Figure | None:
     Axes are positions with the values as labels: alpha 0 has a row of its own, and rows are evenly high.
     """
     cells = drawn_cells(results)
-    if all(trial["state"] == "MISSING" for trial in results["grid"]):
+    if not is_searched(results):
         return None
     alphas, temperatures = results["configuration"]["alphas"], results["configuration"]["temperatures"]
     figure = blank(height=400)

@@ -3,7 +3,7 @@
 import plotly.graph_objects as go
 
 from reports.drawing import Figure, blank
-from reports.results import Results
+from reports.results import Results, images_of_comparison
 from reports.sections.document import Document
 from reports.sections.words import count, plain, table
 
@@ -22,7 +22,7 @@ def images(document: Document) -> list[str]:
         ("Classes", len(data["classes"])),
         *([("Groups of classes", len(set(data["groups"])))] if data["groups"] != data["classes"] else []),
         *(_of_the_search(document) if document.is_searched else []),
-        ("Comparison trains on", f"{data['train_images'] + data['validation_images']:,}"),
+        ("Comparison trains on", f"{images_of_comparison(data):,}"),
     ]
     return ["## The data", table(["Feature", "Value"], rows), *document.figure(SAMPLES)]
 

@@ -149,13 +149,17 @@ def _no_more_than_luck(document: Document, found: dict[str, Transfer]) -> list[s
 def verdict_on_last_steps(document: Document) -> str | None:
     """That steps on a few images may have touched the comparison, where it has such."""
     rest = 0 if document.left_over is None else document.left_over[1]
-    is_few = 0 < 4 * rest <= document.configuration["recipe"]["batch_size"]
-    if not is_few or not any(arm["seeds"] for arm in document.arms.values()):
+    if not _are_few(document, rest) or not any(arm["seeds"] for arm in document.arms.values()):
         return None
     return (
         f"Each epoch of the comparison ended with a step on {count(rest, 'left-over image')}, which "
         "undoes part of it at a high learning rate: how much of these numbers comes from that is not known."
     )
+
+
+def _are_few(document: Document, rest: int) -> bool:
+    """Whether so many images left over from whole batches are a quarter of one or less."""
+    return 0 < 4 * rest <= document.configuration["recipe"]["batch_size"]
 
 
 def verdict_on_search(document: Document) -> str | None:
@@ -184,7 +188,7 @@ def _last_steps(document: Document) -> list[str]:
     if document.left_over is None:
         return []
     search, comparison = document.left_over
-    if 4 * min(rest for rest in document.left_over if rest) > document.configuration["recipe"]["batch_size"]:
+    if not any(_are_few(document, rest) for rest in document.left_over):
         return []
     return [
         f"Here each epoch ends with a step on what is left over from whole batches, {search} images in the search and "

@@ -15,7 +15,7 @@ from reports.evidence import (
     reproduced,
     scored,
 )
-from reports.results import Arm, all_trials
+from reports.results import Arm, all_trials, images_of_comparison
 from reports.sections.border import on_the_border
 from reports.sections.commands import as_option, command_with
 from reports.sections.controls import is_above_all_controls, rates_are_rough, verdict_on_controls
@@ -250,7 +250,7 @@ def _on_the_largest_class(document: Document) -> str | None:
 def _on_images(document: Document) -> str | None:
     """How many images teacher and student saw, where they are not the same."""
     teachers = document.data["official_train_images"]
-    students = document.data["train_images"] + document.data["validation_images"]
+    students = images_of_comparison(document.data)
     if students >= teachers or not document.gains:
         return None
     saw = f"saw {teachers:,} images and the student {students:,}"
