@@ -25,6 +25,7 @@ class ImageSet:
         classes: class names by label.
         groups: name of the group of alike classes, by label.
         synthetic: True where the images were drawn by a program.
+        dropped_bits: how many of the lowest bits of grey values with more than 8 were left out.
     """
 
     name: str
@@ -35,6 +36,7 @@ class ImageSet:
     classes: tuple[str, ...]
     groups: tuple[str, ...]
     synthetic: bool = False
+    dropped_bits: int = 0
 
     @cached_property
     def hash(self) -> str:

@@ -55,7 +55,8 @@ def load_own_images(root: Path, image_size: int, cache: Path | None, claims: Cla
         image_set = _read(root, classes, files, image_size, wrong, progress)
         for former in folder.glob(f"{place}-*.pt"):
             former.unlink(missing_ok=True)
-        return {**tensors_of(image_set), "classes": list(classes), "hash": image_set.hash}
+        facts = {"classes": list(classes), "hash": image_set.hash, "dropped_bits": image_set.dropped_bits}
+        return {**tensors_of(image_set), **facts}
 
     return cached(folder / f"{place}-{key}.pt", claims, f"cache-folder-{key}", make, partial(_checked, root))
 
@@ -167,7 +168,8 @@ def _read(
         in_canonical_order(part.contiguous(), torch.tensor([label for _, label in files[name]]))
         for name, part in (("train", images[:count]), ("test", images[count:]))
     )
-    return _image_set(root, classes, dict(zip(TENSORS, (*train, *test), strict=True)))
+    content: Content = {**dict(zip(TENSORS, (*train, *test), strict=True)), "dropped_bits": surplus}
+    return _image_set(root, classes, content)
 
 
 class _Look(NamedTuple):
@@ -226,6 +228,7 @@ def _image_set(root: Path, classes: tuple[str, ...], tensors: Content) -> ImageS
         test_labels=tensors["test_labels"],
         classes=classes,
         groups=classes,
+        dropped_bits=tensors["dropped_bits"],
     )
     flat = bool((image_set.channel_statistics[1] == 0).any())
     why = "a colour channel is the same in all pixels of all images: save them in grey, or without that channel"

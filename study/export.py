@@ -131,7 +131,7 @@ def export(options: argparse.Namespace) -> list[str]:
         load_checkpoint(network, weights, description.student["name"])
         images = images_of(opened, description, runs.cache, options.data_dir)
     student = FromPixels(network, *images.channel_statistics).eval()
-    manifest = manifest_of(opened.name, options.arm, description, run, network, kind.packages)
+    manifest = manifest_of(opened.name, options.arm, description, run, network, kind.packages, images.dropped_bits)
     with one_line_of(options.format):
         two = images.test_images.new_zeros(2, *images.test_images.shape[1:])
         content = kind.write(student, two, _metadata(manifest))
@@ -282,9 +282,20 @@ def find_run(opened: OpenStudy, arm: str, seed: int | None) -> TrialView:
 
 
 def manifest_of(
-    study: str, arm: str, description: Description, run: TrialView, network: nn.Module, packages: Sequence[str]
+    study: str,
+    arm: str,
+    description: Description,
+    run: TrialView,
+    network: nn.Module,
+    packages: Sequence[str],
+    dropped_bits: int,
 ) -> dict[str, Any]:
-    """What a file was made of and by: what repeats the run, and how it scored."""
+    """What a file was made of and by: what repeats the run, how it scored, and what it takes.
+
+    Args:
+        dropped_bits: as ``ImageSet`` has it.
+    """
+    deep = f"; values of 16 bits as value >> {dropped_bits}, at most 255" if dropped_bits else ""
     made_by = run.made_by or description.starts[0]  # the run's own, which studies of format 1 did not store
     alpha, temperature = run.pair
     return {
@@ -305,8 +316,8 @@ def manifest_of(
         "commit": made_by["commit"],
         "versions": made_by["versions"],
         "exported_by": {"commit": commit(), "versions": versions() | {name: _version_of(name) for name in packages}},
-        "input": f"images: uint8 (batch, channel, height, width), {COLOURS[description.data['channels']]}; "
-        "normalised inside",
+        "input": f"images: uint8 (batch, channel, height, width), {COLOURS[description.data['channels']]}"
+        f"{deep}; normalised inside",
         "output": "logits: float32 (batch, class)",
     }
 

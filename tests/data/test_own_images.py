@@ -283,7 +283,10 @@ def test_values_of_16_bits_keep_the_8_highest_that_are_used(flowers: Path, capsy
     for number, folder in enumerate(sorted([*flowers.glob("*/*")])):
         values = np.random.default_rng(number).integers(0, 4096, (32, 32), dtype=np.uint16)
         Image.fromarray(values).save(folder / "0.png")
-    assert load(flowers).train_images.max() == 255
+    found = load(flowers)
+    assert (int(found.train_images.max()), found.dropped_bits) == (255, 4)
+    for _ in range(2):  # read, and from the cache
+        assert load(flowers, cache=flowers.parent / "cache").dropped_bits == 4
     assert "of the 16 bits of a value 12 are used at most" in capsys.readouterr().out
     brightest = np.full((32, 32), 0xFFFF, dtype=np.uint16)
     Image.fromarray(brightest).save(flowers / "train" / "rose" / "brightest.png")

@@ -25,7 +25,7 @@ from storage.open_study import open_study, read_study
 from storage.study_storage import sqlite_url
 from storage.trials import views
 from study.evaluation import predict
-from study.export import find_run, main, one_line_of, write_checked
+from study.export import find_run, main, manifest_of, one_line_of, write_checked
 from study.formats import FORMATS, ExportError, FromPixels, Predict, quantized, spread
 from study.manifest import versions
 from study.run import main as study_main
@@ -105,6 +105,17 @@ def check_manifest(metadata: dict[str, str], images: ImageSet, network: StudentC
     assert manifest["weights_hash"] == weights_hash(network)
     assert manifest["versions"] == versions()
     return manifest
+
+
+def test_the_manifest_says_which_bits_of_grey_values_a_network_takes(
+    runs_dir: Path, networks: dict[int, StudentCNN]
+) -> None:
+    with read_study(sqlite_url(runs_dir / "study.db"), "demo") as opened:
+        description, _, comparison = opened.begun()
+        run = views(comparison)[0]
+        for dropped, said in ((4, "; values of 16 bits as value >> 4, at most 255; normalised inside"), (0, "")):
+            manifest = manifest_of("demo", "best", description, run, networks[1], (), dropped)
+            assert manifest["input"].endswith(said or "red green blue; normalised inside")
 
 
 def test_an_onnx_file_says_the_same_where_there_is_no_torch(
